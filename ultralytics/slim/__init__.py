@@ -1,0 +1,1 @@
+"""Slimming for Ultralytics detectors: distillation, sparsity and structured pruning."""
