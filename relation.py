@@ -1,0 +1,441 @@
+"""Parent-node geometry of a diagram: find each node's parent, score it, draw it and read its labels.
+
+Nodes are boxes ``xyxy`` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index of
+each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is cached or printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+MODES = ("containment", "layout")
+PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
+PARENT_COVER = 0.8  # ... and covers at least this share of it
+IMAGE_SUFFIXES = tuple(".avif .bmp .dng .heic .heif .jp2 .jpeg .jpeg2000 .jpg .mpo .png .tif .tiff .webp".split())
+
+
+# ---------------------------------------------------------------------------------------------------- parents of nodes
+
+
+def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
+    """Return the index of each node's parent, or -1 for a root.
+
+    Args:
+        nodes: (N, 4) boxes xyxy; `[]` gives `[]`.
+        mode: `containment`, for nodes drawn inside their parent: the parent is the smallest box that is at least 1.2
+            times as large as the node and covers at least 80 % of it; equal areas go to the larger cover, then to the
+            lower index. A box without area has no parent. `layout`, for mind maps and organisation charts, where
+            nodes lie beside their parent: see `_layout_parents`.
+
+    Raises:
+        ValueError: an unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    boxes = _check_boxes(nodes)
+    return (_containment_parents if mode == "containment" else _layout_parents)(boxes)
+
+
+def _containment_parents(boxes: np.ndarray) -> list[int]:
+    areas = _areas(boxes)
+    cover = _intersections(boxes, boxes) / np.where(areas > 0, areas, np.inf)[:, None]  # share of row inside column
+    parents = []
+    for child, covered in enumerate(cover):
+        able = np.flatnonzero((covered >= PARENT_COVER) & (areas >= PARENT_AREA * areas[child]))
+        parents.append(int(min(able, key=lambda i: (areas[i], -covered[i], i), default=-1)))
+    return parents
+
+
+def _layout_parents(boxes: np.ndarray) -> list[int]:
+    """Read the boxes as a tidy tree that grows outwards from one level of roots, along x or along y.
+
+    Boxes fall into levels, columns along x or rows along y. From the level of the roots each next level outwards holds
+    the children of the one before it, in the same order, and a parent stands at the middle of its children
+    (`_assign_level`). All choices of axis and root level are tried; the cheapest wins, where each root beyond
+    the first costs as much as a displacement by half the drawing. A mind map is the case of roots in a middle column.
+    """
+    if len(boxes) == 0:
+        return []
+    half_drawing = float((boxes[:, 2:].max(0) - boxes[:, :2].min(0)).sum()) / 2
+    best_cost, best = np.inf, [-1] * len(boxes)
+    for axis in (1, 0):  # rows first: ties read as an organisation chart
+        levels = _levels(boxes, axis)
+        across = (boxes[:, 1 - axis] + boxes[:, 3 - axis]) / 2
+        outwards = [_grow(levels[k:], across) for k in range(len(levels))]
+        inwards = [_grow(levels[k::-1], across) for k in range(len(levels))]
+        for level, (cost_a, edges_a), (cost_b, edges_b) in zip(levels, outwards, inwards):
+            cost = cost_a + cost_b + half_drawing * (len(level) - 1)
+            if cost < best_cost - 1e-9:
+                edges = {**edges_a, **edges_b}
+                best_cost, best = cost, [edges.get(i, -1) for i in range(len(boxes))]
+    return best
+
+
+def _levels(boxes: np.ndarray, axis: int) -> list[list[int]]:
+    """Split boxes into columns (axis 0) or rows (axis 1): runs of intervals that touch when cut to their middle 70 %."""
+    low, high = boxes[:, axis], boxes[:, axis + 2]
+    low, high = low + 0.15 * (high - low), high - 0.15 * (high - low)
+    levels, end = [], -np.inf
+    for i in np.argsort(low, kind="stable"):
+        if low[i] > end:
+            levels.append([])
+        levels[-1].append(int(i))
+        end = max(end, high[i])
+    return levels
+
+
+def _grow(levels: list[list[int]], across: np.ndarray) -> tuple[float, dict[int, int]]:
+    """Give each level's nodes parents in the level before it; return (total cost, {child: parent})."""
+    total, edges = 0.0, {}
+    for parents, children in zip(levels, levels[1:]):
+        parents, children = (sorted(level, key=lambda i: across[i]) for level in (parents, children))
+        cost, chosen = _assign_level(across[parents], across[children])
+        total += cost
+        edges.update({child: parents[p] for child, p in zip(children, chosen)})
+    return total, edges
+
+
+def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, list[int]]:
+    """Cut the sorted children into runs, one a parent in order, so that each parent stands at the middle of its run.
+
+    A run costs its size times the distance from its parent to the middle between its ends, and 2 % of its width so
+    that ties go to narrow families; a parent may have no run. Solved exactly by dynamic programming over (parents
+    used, children placed).
+
+    Args:
+        parents, children: (P,) and (C,) sorted positions across the direction of growth, P >= 1.
+
+    Returns:
+        (cost, list of C parent indices).
+    """
+    count = len(children)
+    best = np.full((len(parents) + 1, count + 1), np.inf)
+    start = np.zeros((len(parents) + 1, count + 1), dtype=int)  # where the last parent's run starts
+    best[0, 0] = 0
+    first = np.arange(count)
+    for p, position in enumerate(parents, 1):
+        best[p], start[p] = best[p - 1], np.arange(count + 1)
+        for end in range(1, count + 1):
+            left, right = children[first[:end]], children[end - 1]
+            runs = (end - first[:end]) * np.abs(position - (left + right) / 2) + 0.02 * (right - left)
+            costs = best[p - 1, :end] + runs
+            if costs.min() < best[p, end]:
+                best[p, end], start[p, end] = costs.min(), costs.argmin()
+    chosen, end = [0] * count, count
+    for p in range(len(parents), 0, -1):
+        chosen[start[p, end] : end] = [p - 1] * (end - start[p, end])
+        end = start[p, end]
+    return float(best[-1, -1]), chosen
+
+
+# ---------------------------------------------------------------------------------------------------------------- score
+
+
+def metric(pred: Iterable, true: Iterable, iou: float = 0.5) -> tuple[float, float, float]:
+    """Return (precision, recall, F1) of the edges child -> parent, counted over all images together (micro).
+
+    In each image predicted and true boxes are matched one to one so that the sum of IoU is largest (Hungarian method),
+    after pairs under `iou` are struck out. A predicted edge is right when its child and its parent both have a match
+    and the two matches are joined by a true edge in the same direction. Precision is right / predicted edges, recall
+    right / true edges, F1 = 2 right / (predicted + true); 0 / 0 is 0. Roots are not edges; classes play no part.
+
+    Args:
+        pred, true: for each image, in the same order, a pair (boxes_xyxy (N, 4), N parents); both in the same unit.
+        iou: least overlap of a match, in (0, 1].
+
+    Raises:
+        ValueError: different numbers of images, a bad box, or parents that do not fit their boxes; names the image.
+    """
+    if not 0 < iou <= 1:
+        raise ValueError(f"iou must be in (0, 1], got {iou!r}")
+    right = predicted = actual = 0
+    for index, (a, b) in enumerate(zip_longest(pred, true)):
+        if a is None or b is None:
+            shorter = "pred" if a is None else "true"
+            raise ValueError(f"pred and true must hold equally many images, but {shorter} ends after {index}")
+        try:
+            counts = _count_edges(*a, *b, iou)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from None
+        right, predicted, actual = right + counts[0], predicted + counts[1], actual + counts[2]
+    return _ratio(right, predicted), _ratio(right, actual), _ratio(2 * right, predicted + actual)
+
+
+def _count_edges(pred_boxes, pred_parents, true_boxes, true_parents, iou: float) -> tuple[int, int, int]:
+    """Return (right, predicted, true) numbers of edges of one image."""
+    pred_boxes, true_boxes = _check_boxes(pred_boxes), _check_boxes(true_boxes)
+    pred_parents, true_parents = _check_parents(pred_parents, pred_boxes), _check_parents(true_parents, true_boxes)
+    twin = _match(pred_boxes, true_boxes, iou)
+    true_edges = {(child, parent) for child, parent in enumerate(true_parents) if parent >= 0}
+    pred_edges = [(child, parent) for child, parent in enumerate(pred_parents) if parent >= 0]
+    right = sum((twin.get(child), twin.get(parent)) in true_edges for child, parent in pred_edges)
+    return right, len(pred_edges), len(true_edges)
+
+
+def _match(pred: np.ndarray, true: np.ndarray, iou: float) -> dict[int, int]:
+    """Return {predicted index: true index} of the one-to-one matching with the largest sum of IoU."""
+    shared = _intersections(pred, true)
+    union = _areas(pred)[:, None] + _areas(true)[None] - shared
+    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap[overlap < iou] = 0
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
+    return {int(r): int(c) for r, c in zip(rows, columns) if overlap[r, c] > 0}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+# -------------------------------------------------------------------------------------------------------------- drawing
+
+ROOT_COLOR, NODE_COLOR, EDGE_COLOR = (30, 105, 235), (150, 110, 20), (60, 20, 200)  # BGR: orange, teal, crimson
+SHORTEST_ARROW = 8  # px: nearer sides leave no room for an arrow
+
+
+def visualize_nodes(
+    image: np.ndarray, nodes, parents: Sequence[int], labels: Sequence[str] | None = None, thickness: int | None = None
+) -> np.ndarray:
+    """Return a new image with the nodes outlined and an arrow from each child to its parent; needs no screen.
+
+    Roots are orange with a filled tag, other nodes teal. The arrow to a parent that encloses the child ends at the
+    parent's nearest side; else it joins the two facing sides. A root (-1) has no arrow.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; it is not changed.
+        nodes: (N, 4) boxes xyxy in pixels.
+        parents: N indices, -1 for a root.
+        labels: N texts written above the boxes, or None. OpenCV's font draws other than ASCII as `?`.
+        thickness: of lines, in pixels; by default from the size of the image.
+
+    Returns:
+        (H, W, 3) BGR, uint8.
+
+    Raises:
+        ValueError: an image of another type or shape, a bad box, or parents or labels that do not fit the boxes.
+    """
+    canvas = _to_bgr(image)
+    boxes = _check_boxes(nodes)
+    parents = _check_parents(parents, boxes)
+    if labels is not None and len(labels) != len(boxes):
+        raise ValueError(f"labels must hold one text a node, got {len(labels)} for {len(boxes)} nodes")
+    width = thickness or max(1, round(max(canvas.shape[:2]) / 480))
+    colors = [ROOT_COLOR if p < 0 else NODE_COLOR for p in parents]
+    by_size = np.argsort(-_areas(boxes), kind="stable")  # large first, so that small nodes stay visible
+    for i in by_size:
+        _draw_box(canvas, boxes[i], colors[i], width)
+    for i in by_size:
+        if parents[i] >= 0:
+            _draw_edge(canvas, boxes[i], boxes[parents[i]], width)
+    for i in by_size if labels is not None else ():
+        _draw_label(canvas, boxes[i], str(labels[i]), colors[i], width)
+    return canvas
+
+
+def _to_bgr(image: np.ndarray) -> np.ndarray:
+    """Return a fresh contiguous (H, W, 3) copy."""
+    image = np.asarray(image)
+    fits = image.ndim in (2, 3) and 0 not in image.shape and image.shape[2:] in ((), (1,), (3,), (4,))
+    if image.dtype != np.uint8 or not fits:
+        raise ValueError(f"image must be uint8, (H, W) or (H, W, 1|3|4), got {image.dtype} of shape {image.shape}")
+    image = image.reshape(*image.shape[:2], -1)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3].copy()
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int) -> None:
+    corner, opposite = _point(box[:2]), _point(box[2:])
+    cv2.rectangle(canvas, corner, opposite, (255, 255, 255), width + 2, cv2.LINE_AA)
+    cv2.rectangle(canvas, corner, opposite, color, width, cv2.LINE_AA)
+
+
+def _draw_edge(canvas: np.ndarray, child: np.ndarray, parent: np.ndarray, width: int) -> None:
+    tail, head = _arrow_ends(child, parent)
+    tip = min(0.5, 7.0 * width / max(1.0, float(np.hypot(*(head - tail)))))
+    for color, stroke in (((255, 255, 255), width + 2), (EDGE_COLOR, width)):
+        cv2.arrowedLine(canvas, _point(tail), _point(head), color, stroke, cv2.LINE_AA, 0, tip)
+    cv2.circle(canvas, _point(tail), 2 * width, EDGE_COLOR, -1, cv2.LINE_AA)
+
+
+def _arrow_ends(child: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (tail on the child's outline, head on the parent's), each (2,) float."""
+    middle = (child[:2] + child[2:]) / 2
+    if not (np.all(middle >= parent[:2]) and np.all(middle <= parent[2:])):
+        other = (parent[:2] + parent[2:]) / 2
+        return _leave(child, middle, other), _leave(parent, other, middle)
+    gaps = np.concatenate([child[:2] - parent[:2], parent[2:] - child[2:]])  # at the left, top, right, bottom side
+    side = int(np.where(gaps >= SHORTEST_ARROW, gaps, 1e9 - gaps).argmin())
+    tail, head = middle.copy(), middle.copy()
+    tail[side % 2], head[side % 2] = child[side], parent[side]
+    return tail, head
+
+
+def _leave(box: np.ndarray, middle: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """Return where the line from a box's middle to a point outside it crosses the outline."""
+    step = towards - middle
+    half = (box[2:] - box[:2]) / 2
+    reach = np.divide(half, np.abs(step), out=np.full(2, np.inf), where=step != 0).min()
+    return middle + step * min(1.0, reach)
+
+
+def _draw_label(canvas: np.ndarray, box: np.ndarray, text: str, color: tuple, width: int) -> None:
+    scale = 0.36 + 0.12 * (width - 1)
+    (wide, high), drop = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    x = int(np.clip(box[0], 0, max(0, canvas.shape[1] - wide - 4)))
+    y = int(np.clip(box[1] - high - drop - 2, 0, max(0, canvas.shape[0] - high - drop - 4)))
+    cv2.rectangle(canvas, (x, y), (x + wide + 4, y + high + drop + 2), color, -1)
+    cv2.putText(canvas, text, (x + 2, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _point(xy: np.ndarray) -> tuple[int, int]:
+    return int(round(float(xy[0]))), int(round(float(xy[1])))
+
+
+# --------------------------------------------------------------------------------------------------------------- labels
+
+
+class Plabels(NamedTuple):
+    """The nodes of one image: N classes, boxes (N, 4) xyxy as shares of the image (or in pixels), N parents."""
+
+    classes: list[int]
+    boxes: np.ndarray
+    parents: list[int]
+
+    def in_pixels(self, image_size: tuple[int, int]) -> Plabels:
+        """Return a copy with normalised boxes scaled to an image of (width, height) pixels."""
+        return self._replace(boxes=self.boxes * np.tile(np.asarray(image_size, dtype=float), 2))
+
+
+def read_plabels(path: str | Path, image_size: tuple[int, int] | None = None) -> Plabels:
+    """Read a `plabels` file: rows of `cls x y w h px py pw ph p`, boxes by centre and size as shares of the image.
+
+    `p` is the 0-based row of the parent, or -1 for a root, whose parent box is zeros. An empty file is legal.
+
+    Args:
+        path: the file. Blank lines are skipped, and not counted as rows.
+        image_size: (width, height) to return boxes in pixels; by default they stay in [0, 1].
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a malformed row, a parent that is no row, a parent box that is not that row's, or a cycle;
+            names the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such plabels file")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    rows = np.array([_parse_row(line, f"{path}:{number}") for number, line in lines]).reshape(-1, 10)
+    parents = [int(p) for p in rows[:, 9]]
+    _check_relations(rows, parents, [f"{path}:{number}" for number, _ in lines])
+    half = rows[:, 3:5] / 2
+    found = Plabels([int(c) for c in rows[:, 0]], np.hstack([rows[:, 1:3] - half, rows[:, 1:3] + half]), parents)
+    return found if image_size is None else found.in_pixels(image_size)
+
+
+def _parse_row(line: str, where: str) -> list[float]:
+    fields = line.split()
+    if len(fields) != 10:
+        hint = "; is this from labels/ rather than plabels/?" if len(fields) == 5 else ""
+        raise ValueError(f"{where}: expected 10 columns 'cls x y w h px py pw ph p', got {len(fields)}{hint}")
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        raise ValueError(f"{where}: expected 10 numbers, got {line.strip()[:80]!r}") from None
+    if not (values[0].is_integer() and values[0] >= 0):
+        raise ValueError(f"{where}: the class must be a whole number from 0, got {fields[0]}")
+    for name, value, field in zip("x y w h px py pw ph".split(), values[1:9], fields[1:9]):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{where}: {name} must be in [0, 1] (a share of the image, not pixels), got {field}")
+    if not (values[9].is_integer() and values[9] >= -1):
+        raise ValueError(f"{where}: the parent p must be a row number from 0, or -1 for a root, got {fields[9]}")
+    return values
+
+
+def _check_relations(rows: np.ndarray, parents: list[int], where: list[str]) -> None:
+    for i, p in enumerate(parents):
+        if p >= len(rows):
+            raise ValueError(f"{where[i]}: the parent p = {p} is out of range, the file has rows 0 to {len(rows) - 1}")
+        expected = rows[p, 1:5] if p >= 0 else np.zeros(4)
+        if np.abs(rows[i, 5:9] - expected).max() > 1e-3:
+            owner = f"row {p} is" if p >= 0 else "a root's is"
+            got, wanted = rows[i, 5:9].tolist(), expected.tolist()
+            raise ValueError(f"{where[i]}: the parent box {got} disagrees with p = {p}: {owner} {wanted}")
+    for i in range(len(parents)):
+        chain = [i]
+        while (p := parents[chain[-1]]) >= 0 and p not in chain:
+            chain.append(p)
+        if p >= 0:
+            cycle = chain[chain.index(p) :] + [p]
+            raise ValueError(f"{where[p]}: the parents form a cycle: rows {' -> '.join(map(str, cycle))}")
+
+
+def read_plabels_dir(images: str | Path, plabels: str | Path) -> list[tuple[Path, Plabels]]:
+    """Read the labels of every image in a folder and its sub-folders, sorted by path; boxes as shares of the image.
+
+    Args:
+        images: folder of images with any suffix that Ultralytics reads, in either case of letters.
+        plabels: folder that holds `<name>.txt` for each image `<name>.png`, `<name>.webp`, ... at the same place.
+
+    Raises:
+        FileNotFoundError: a missing folder, no images, or images without a file of labels; names them.
+        ValueError: two images that share a file of labels, or a bad row.
+    """
+    images, plabels = Path(images), Path(plabels)
+    for folder in (images, plabels):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; expected images/<split> beside plabels/<split>")
+    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise FileNotFoundError(f"{images}: no images; expected files that end in {' '.join(IMAGE_SUFFIXES)}")
+    files = [plabels / p.relative_to(images).with_suffix(".txt") for p in found]
+    owners: dict[Path, Path] = {}
+    for image, file in zip(found, files):
+        if owners.setdefault(file, image) != image:
+            raise ValueError(f"{owners[file]} and {image} share the labels {file}: rename one image and its labels")
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        listed = ", ".join(str(file) for file in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(files)} images have no labels (an empty file says 'no nodes'); missing: {listed}"
+        )
+    return [(image, read_plabels(file)) for image, file in zip(found, files)]
+
+
+# -------------------------------------------------------------------------------------------------------------- helpers
+
+
+def _check_boxes(boxes) -> np.ndarray:
+    """Return boxes as float64 (N, 4), or raise ValueError that names the first bad one."""
+    rows = [np.asarray(box, dtype=float) for box in boxes]
+    for i, row in enumerate(rows):
+        if row.shape != (4,) or not np.isfinite(row).all() or (row[2:] < row[:2]).any():
+            wanted = "4 finite numbers x1 y1 x2 y2 with x1 <= x2 and y1 <= y2"
+            raise ValueError(f"box {i} must be {wanted}, got {row.tolist()}")
+    return np.array(rows).reshape(-1, 4)
+
+
+def _check_parents(parents, boxes: np.ndarray) -> list[int]:
+    parents = [int(p) for p in parents]
+    if len(parents) != len(boxes):
+        raise ValueError(f"parents must hold one index a node, got {len(parents)} for {len(boxes)} nodes")
+    for i, p in enumerate(parents):
+        if not -1 <= p < len(boxes) or p == i:
+            raise ValueError(f"node {i}'s parent must be another node's index or -1, got {p} with {len(boxes)} nodes")
+    return parents
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the (N, M) areas that boxes a (N, 4) and b (M, 4) share."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(2)
