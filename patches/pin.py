@@ -1,0 +1,64 @@
+"""The pin (which upstream release, which hash, which version of ours) and the table of patches.
+
+`pin.json` and `series.json` are the only places where these facts stand; tool, build, tests and documentation read them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from patches.errors import PatchError
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One upstream release by hash, and our own version on top of it."""
+
+    version: str
+    sha256: str
+    slim: str
+
+    @property
+    def fork_version(self) -> str:
+        """The version of the fork: a PEP 440 local version, so `ultralytics==8.4.*` is still satisfied."""
+        return f"{self.version}+slim.{self.slim}"
+
+    @property
+    def wheel_name(self) -> str:
+        return f"ultralytics-{self.version}-py3-none-any.whl"
+
+
+def load_pin(folder: Path = HERE) -> Pin:
+    """Read and check `pin.json`."""
+    path = folder / "pin.json"
+    try:
+        pin = Pin(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise PatchError(f"{path}: expected JSON with version, sha256 and slim; {error}. Restore it from git.") from error
+    if not re.fullmatch(r"[0-9a-f]{64}", pin.sha256):
+        raise PatchError(f"{path}: sha256 must be 64 hexadecimal digits, got {pin.sha256!r}.")
+    return pin
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """`8.4.190+slim.0.1.0` -> (8, 4, 190): the release numbers, for comparing."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    if not match:
+        raise PatchError(f"expected a version such as 8.4.190, got {version!r}.")
+    return tuple(int(part) for part in match[0].split("."))
+
+
+def patch_for(version: str, folder: Path = HERE) -> Path:
+    """The patch file whose range of releases holds `version`."""
+    series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
+    for entry in series:
+        if version_key(entry["first"]) <= version_key(version) <= version_key(entry["last"]):
+            return folder / entry["patch"]
+    ranges = ", ".join(f"{entry['first']} to {entry['last']}" for entry in series)
+    raise PatchError(f"no patch for Ultralytics {version}; {folder / 'series.json'} covers {ranges}.")

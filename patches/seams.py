@@ -1,0 +1,73 @@
+"""What the patch must have made of upstream's source, asserted on the parsed code rather than on the diff.
+
+A diff that applies proves only that its context was found. (`git apply` even exits 0 when it skipped a file.) Each seam
+names the function it belongs in and, where order matters, the upstream code that it must follow.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from patches.errors import DoesNotFit
+
+
+@dataclass(frozen=True)
+class Seam:
+    """`code` stands in function `scope` of `file`, after `after` if given; or, with `gone`, stands there no more."""
+
+    file: str
+    scope: str
+    code: str
+    after: str = ""
+    gone: bool = False
+
+
+SEAMS: tuple[Seam, ...] = ()
+
+
+def verify_seams(package: Path, seams: tuple[Seam, ...] = SEAMS) -> None:
+    """Raise `DoesNotFit` naming every seam that is missing or out of place in the `ultralytics` folder `package`."""
+    faults = [fault for seam in seams for fault in find_faults(package, seam)]
+    if faults:
+        raise DoesNotFit("the patched source is not as it must be:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def find_faults(package: Path, seam: Seam) -> list[str]:
+    """What is wrong with one seam, as lines to print; empty when it is right."""
+    path = package / seam.file
+    if not path.is_file():
+        return [f"{seam.file}: no such file"]
+    scope = find_scope(ast.parse(path.read_bytes(), str(path)), seam.scope)
+    if scope is None:
+        return [f"{seam.file}: no {seam.scope}"]
+    places = positions(scope, seam.code)
+    if seam.gone:
+        return [f"{seam.file}:{line}: {seam.code!r} is still in {seam.scope}" for line in places]
+    if not places:
+        return [f"{seam.file}: {seam.code!r} is missing in {seam.scope}"]
+    if seam.after and not any(line < places[0] for line in positions(scope, seam.after)):
+        return [f"{seam.file}:{places[0]}: {seam.code!r} must come after {seam.after!r}"]
+    return []
+
+
+def find_scope(tree: ast.AST, dotted: str) -> ast.AST | None:
+    """The class or function named by `BaseTrainer.__init__`; the module itself for an empty name."""
+    scope: ast.AST = tree
+    for name in filter(None, dotted.split(".")):
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        inner = [node for node in ast.walk(scope) if isinstance(node, kinds) and node.name == name]
+        if not inner:
+            return None
+        scope = inner[0]
+    return scope
+
+
+def positions(scope: ast.AST, code: str) -> list[int]:
+    """Line numbers in `scope` of every statement or expression that reads like `code`, however it is laid out."""
+    wanted = ast.parse(code).body[0]
+    wanted = wanted.value if isinstance(wanted, ast.Expr) else wanted
+    nodes = (node for node in ast.walk(scope) if type(node) is type(wanted))
+    text = ast.unparse(wanted)
+    return sorted(node.lineno for node in nodes if ast.unparse(node) == text)

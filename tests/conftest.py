@@ -1,0 +1,83 @@
+"""Shared by all tests: a quiet, offline Ultralytics, the pristine upstream release, and a tiny data set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+# YOLO_OFFLINE also keeps Ultralytics from sending anything or looking for updates; subprocesses inherit all of these.
+CONFIG_FOLDER = tempfile.mkdtemp(prefix="slim-tests-")
+os.environ.update(YOLO_CONFIG_DIR=CONFIG_FOLDER, YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", MPLBACKEND="Agg")
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported
+
+import shutil
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = ("box", "disc")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CONFIG_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stock_ultralytics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the pinned wheel, unpacked and unpatched.
+
+    Put it on a subprocess's PYTHONPATH to prove that a file loads in stock Ultralytics, without this project.
+    """
+    from patches.fetch import fetch_wheel, unpack
+    from patches.pin import load_pin
+
+    folder = tmp_path_factory.mktemp("stock")
+    unpack(fetch_wheel(load_pin()), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real diagrams and weights: SLIM_SHARED, or `shared` beside the checkout; skips where absent."""
+    folder = Path(os.environ.get("SLIM_SHARED") or ROOT.parent / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}; set SLIM_SHARED to its place")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of the YAML of a data set of 8 + 4 drawn images (128 px, two classes), for runs of seconds."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for split, count in (("train", 8), ("val", 4)):
+        for index in range(count):
+            draw_sample(folder, split, f"{split}{index}", seed=100 * count + index)
+    names = "\n".join(f"  {number}: {name}" for number, name in enumerate(CLASSES))
+    path = folder / "tiny.yaml"
+    path.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
+    return path
+
+
+def draw_sample(folder: Path, split: str, name: str, seed: int, size: int = 128) -> None:
+    """Draw one image with a box and a disc, one in each half, and write its label file."""
+    import cv2
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    image = np.full((size, size, 3), 235, np.uint8) + random.integers(0, 20, (size, size, 3), dtype=np.uint8)
+    rows = []
+    for number in range(len(CLASSES)):
+        radius = int(random.integers(size // 10, size // 5))
+        x = int(random.integers(radius, size // 2 - radius)) + number * size // 2
+        y = int(random.integers(radius, size - radius))
+        color = tuple(int(value) for value in random.integers(0, 160, 3))
+        if number == 0:
+            cv2.rectangle(image, (x - radius, y - radius), (x + radius, y + radius), color, -1)
+        else:
+            cv2.circle(image, (x, y), radius, color, -1)
+        rows.append(f"{number} {x / size:.6f} {y / size:.6f} {2 * radius / size:.6f} {2 * radius / size:.6f}")
+    for kind in ("images", "labels"):
+        (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / "images" / split / f"{name}.png"), image)
+    (folder / "labels" / split / f"{name}.txt").write_text("\n".join(rows) + "\n")
