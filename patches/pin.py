@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from patches.errors import PatchError
 
@@ -16,8 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(NamedTuple):
     """One upstream release by hash, and our own version on top of it."""
 
     version: str
