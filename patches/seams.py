@@ -24,7 +24,23 @@ class Seam:
     gone: bool = False
 
 
-SEAMS: tuple[Seam, ...] = ()
+TRAINER = "engine/trainer.py"
+SEAMS: tuple[Seam, ...] = (
+    Seam(TRAINER, "BaseTrainer.__init__", "overrides = slim.read_overrides(overrides)"),
+    Seam(TRAINER, "BaseTrainer.train", "slim.close(self)"),
+    Seam(TRAINER, "BaseTrainer._setup_train", "self.slim = slim.prepare(self)", after="self.ema = ModelEMA(self.model)"),
+    Seam(TRAINER, "BaseTrainer._do_train", "self.slim.start_epoch()"),
+    Seam(
+        TRAINER,
+        "BaseTrainer._do_train",
+        "self.loss += self.slim.distillation_loss(batch, i / nb)",
+        after="self.loss = loss.sum()",
+    ),
+    Seam(TRAINER, "BaseTrainer._do_train", "self.slim.end_epoch()", after="self.slim.start_epoch()"),
+    Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.before_step()", after="self.scaler.unscale_(self.optimizer)"),
+    Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.after_step()", after="self.scaler.step(self.optimizer)"),
+    Seam("nn/tasks.py", "BaseModel.load", "keep_widths(self, weights)"),
+)
 
 
 def verify_seams(package: Path, seams: tuple[Seam, ...] = SEAMS) -> None:
