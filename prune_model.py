@@ -1,0 +1,311 @@
+"""Make a trained Ultralytics detector smaller: sparse-train, prune, retrain, distil, evaluate, export.
+
+From the command line, `python prune_model.py --help`; from Python:
+
+    from prune_model import PruneModel
+
+    model = PruneModel("best.pt")
+    model.sparse_train(data="my.yaml")
+    model.prune(factor=0.5)
+    model.train(data="my.yaml")
+    model.distill("best.pt", data="my.yaml")
+    PruneModel.compare({"before": "best.pt", "after": "weights/distill.pt"}, data="my.yaml")
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if __name__ == "__main__":  # Ultralytics otherwise computes on one core; must stand before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+
+import cv2
+
+from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes
+from ultralytics import YOLO
+from ultralytics.slim import cli, inputs, pipeline, report
+from ultralytics.slim.prune import PruneResult, prune_model
+from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
+from ultralytics.utils import LOGGER
+from ultralytics.utils.files import increment_path
+
+HERE = Path(__file__).resolve().parent
+DATA, IMGSZ = "diagram.yaml", 640
+TRAINING = {"data": DATA, "imgsz": IMGSZ, "batch": 20, "workers": 4, "amp": False, "device": None}
+# `optimizer=auto` would ignore lr0, so distillation names its optimizer; AdamW's biases must not start at lr 0.1.
+FINE_TUNING = {"lr0": 0.001, "optimizer": "AdamW", "momentum": 0.9, "warmup_bias_lr": 0.0}
+
+
+class PruneModel:
+    """A detector on its way to a smaller one; each step starts from the weights that the last one left.
+
+    Attributes:
+        weights: path of the present checkpoint.
+        model: the Ultralytics model loaded from it.
+    """
+
+    def __init__(self, weights: str | Path = "weights/last.pt"):
+        self._load(inputs.find_weights(weights, HERE))
+
+    def __repr__(self) -> str:
+        return f"PruneModel({self.weights!r})"
+
+    def _load(self, weights: str | Path) -> None:
+        self.weights, self.model = str(weights), YOLO(str(weights))
+
+    def sparse_train(self, save_dir: str | Path = "weights/sparse.pt", **training) -> Trained:
+        """Train with a penalty that drives the scales of dispensable channels to zero."""
+        return self._fit(save_dir, {"epochs": 50, "loss_type": "sparse", **training})
+
+    def prune(self, factor: float = 0.7, save_dir: str | Path = "weights/prune.pt", **pruning) -> PruneResult:
+        """Remove `factor` of the channels, 0 <= factor < 1; takes the keywords of `ultralytics.slim.prune_model`."""
+        result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
+        self._load(save_dir)
+        LOGGER.info(str(result))
+        return result
+
+    def train(self, save_dir: str | Path = "weights/retrain.pt", **training) -> Trained:
+        """Train as Ultralytics does; a pruned model stays pruned."""
+        return self._fit(save_dir, {"epochs": 50, **training})
+
+    def distill(
+        self, t_weight: str | Path, loss_type: str = "mgd", save_dir: str | Path = "weights/distill.pt", **training
+    ) -> Trained:
+        """Train so that the features come to resemble those of the teacher, the checkpoint `t_weight`."""
+        teacher = inputs.find_weights(t_weight, HERE, "t_weight")
+        tuning = {} if "optimizer" in training else FINE_TUNING
+        return self._fit(save_dir, {"epochs": 100, **tuning, "Distillation": teacher, "loss_type": loss_type, **training})
+
+    def _fit(self, save_dir: str | Path, training: dict) -> Trained:
+        """Train from the present weights, keep the best of the run as `save_dir` and go on from it."""
+        settings = {**TRAINING, **training}
+        settings["data"] = inputs.find_data(settings["data"], HERE)
+        inputs.check_data(settings["data"])
+        model = YOLO(self.weights)
+        metrics = model.train(**settings)
+        trainer = model.trainer
+        self._load(inputs.copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
+        trained = Trained(Path(save_dir), trainer.save_dir, dict(getattr(metrics, "results_dict", {})))
+        LOGGER.info(f"saved {trained}")
+        return trained
+
+    def export(self, **kwargs) -> str:
+        """Export in any format that Ultralytics offers; returns the path of the file or folder."""
+        return YOLO(self.weights).export(**kwargs)
+
+    @staticmethod
+    def compare(weights: list | dict, data: str = DATA, imgsz: int = IMGSZ, device=None, **val) -> report.Table:
+        """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
+        named = weights if isinstance(weights, dict) else report.name_paths(weights)
+        named = {name: inputs.find_weights(path, HERE) for name, path in named.items()}
+        data = inputs.find_data(data, HERE)
+        inputs.check_data(data)
+        table = report.compare(named, data, imgsz, device, **val)
+        LOGGER.info(f"\n{table}")
+        return table
+
+    def predict(self, source, save_dir: str | Path | None = None, mode: str = "containment", **kwargs) -> Predictions:
+        """Detect nodes, find each one's parent, and draw both; `source` is anything that Ultralytics predicts on."""
+        inputs.check_source(source)
+        folder = Path(save_dir) if save_dir else increment_path(Path("runs/slim/predict"))
+        found = Predictions()
+        for result in self.model.predict(source, stream=True, **{"verbose": False, **kwargs}):
+            boxes, parents = _nodes_of(result, mode)
+            classes = [result.names[int(c)] for c in result.boxes.cls]
+            picture = visualize_nodes(result.orig_img, boxes, parents, classes)
+            saved = _save_picture(picture, increment_path(folder / f"{Path(result.path).stem}.jpg"))
+            scores = result.boxes.conf.tolist()
+            found.append(Prediction(result.path, saved, boxes.tolist(), classes, scores, parents))
+        LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
+        return found
+
+    def evaluate(self, data_path: str | Path, mode: str = "containment", **kwargs) -> RelationScores:
+        """Print and return how many child -> parent relations of `data_path`'s images/val and plabels/val are found."""
+        labelled = read_plabels_dir(Path(data_path, "images/val"), Path(data_path, "plabels/val"))
+        inputs.check_images(image for image, _ in labelled)
+        truth = {str(image.absolute()): labels for image, labels in labelled}
+        pred, true = [], []
+        for result in self.model.predict(list(truth), stream=True, **{"verbose": False, **kwargs}):
+            height, width = result.orig_shape
+            labels = truth[result.path].in_pixels((width, height))
+            pred.append(_nodes_of(result, mode))
+            true.append((labels.boxes, labels.parents))
+        scores = RelationScores(*metric(pred, true))
+        LOGGER.info(f"{self.weights} on {len(true)} images: {scores}")
+        return scores
+
+
+def _nodes_of(result, mode: str):
+    """Return (boxes xyxy in pixels, parents) of an Ultralytics result."""
+    boxes = result.boxes.xyxy.cpu().numpy()
+    return boxes, find_parent_nodes(boxes, mode)
+
+
+def _save_picture(picture, path: Path) -> Path:
+    return inputs.write_whole(path, lambda partial: cv2.imwrite(str(partial), picture))
+
+
+# ------------------------------------------------------------------------------------------------- the whole pipeline
+
+DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "factor": 0.5, "imgsz": 320, "epochs": 4}
+WHOLE = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
+PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
+OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format", "weights_sha256"}
+
+
+def compress(project: str = "runs/slim", name: str | None = None, resume: bool = False, **given) -> report.Table:
+    """Sparse-train, prune, retrain, distil, compare, evaluate and export, in one folder; return the comparison.
+
+    Args:
+        project, name: the folder of the run is `project/name`, numbered where it exists.
+        resume: go on with the run `name`, or with the newest unfinished one.
+        given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
+            distillation; half as many of each training before it), export `format`, any training argument of
+            Ultralytics, and `STAGE.key` for one stage alone.
+    """
+    run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
+    settings = run.settings
+    original, data, factor = settings["weights"], settings["data"], settings["factor"]
+    with run, pipeline.quiet(not settings.get("verbose")):
+        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
+        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **_only(settings, "prune")))
+        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
+        distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
+        exported = PruneModel(distilled).export(format=settings["format"], **_only(settings, "export"))
+        stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
+        table = PruneModel.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
+        scores = _relations(data, {"original": original, "distilled": distilled})
+        picture = _picture(data, distilled, run.folder)
+    run.finish()
+    LOGGER.info("\n".join(["", str(table), "", *scores, "", *_saved(run, exported, picture)]))
+    return table
+
+
+def _start(project: str, name: str, given: dict) -> pipeline.Run:
+    """Check what is given and make the folder of the run."""
+    if bool(given.get("weights")) != bool(given.get("data")):
+        raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
+    demo = {} if given.get("weights") else DEMO
+    settings = {**TRAINING, **WHOLE, "format": "onnx" if find_spec("onnx") else "torchscript", **demo, **given}
+    if not 0 <= settings["factor"] < 1:
+        raise ValueError(f"factor={settings['factor']}: expected the share of channels to remove, 0 <= factor < 1")
+    settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
+    settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
+    inputs.check_data(settings["data"])
+    return pipeline.Run.start(project, name, settings)
+
+
+def _training(run: pipeline.Run, stage: str) -> dict:
+    """Return the training arguments of one stage."""
+    settings = run.settings
+    shared = {k: v for k, v in settings.items() if k not in OUR_KEYS and "." not in k}
+    epochs = max(1, round(PACE[stage] * settings["epochs"]))
+    return {"epochs": epochs, "data": settings["data"], **shared, **_only(settings, stage), **run.training(stage)}
+
+
+def _only(settings: dict, stage: str) -> dict:
+    """Return the arguments that were given for one stage alone, as STAGE.key=value."""
+    return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{stage}.")}
+
+
+def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: Path) -> Trained:
+    """Distil from the more accurate of the teachers."""
+    settings = run.settings
+    accuracies = [report.accuracy(t, settings["data"], settings["imgsz"], settings["device"]) for t in teachers]
+    teacher = teachers[accuracies.index(max(accuracies))]
+    LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
+    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_training(run, "distill"))
+
+
+def _relations(data: str, weights: dict[str, Path | str]) -> list[str]:
+    """Return a line of relation scores for each checkpoint, or a note where the data has no relations."""
+    root = inputs.relations_folder(inputs.check_det_dataset(data))
+    if root is None:
+        return [f"{data} has no plabels/val beside its images/val: no relation scores"]
+    return [f"{name:<9} {PruneModel(path).evaluate(root)}" for name, path in weights.items()]
+
+
+def _picture(data: str, weights: Path, folder: Path) -> Prediction:
+    """Return the prediction for one typical image of the validation split."""
+    image = inputs.typical_image(inputs.check_det_dataset(data)["val"])
+    return PruneModel(weights).predict(str(image), folder)[0]
+
+
+def _saved(run: pipeline.Run, exported: str, picture: Prediction) -> list[str]:
+    files = {**{stage: run.folder / record["file"] for stage, record in run.stages.items()}, "export": exported}
+    return [f"{what:<10} {path}" for what, path in {**files, "picture": picture.saved, "record": run.record}.items()]
+
+
+# --------------------------------------------------------------------------------------------------- the command line
+
+HELP = """\
+usage: python prune_model.py [STAGE] [key=value ...]
+
+Without arguments: the whole pipeline on the shipped diagrams, about ten minutes.
+  python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
+  python prune_model.py resume=True            go on with the last unfinished run
+
+STAGE, by default run            its own keys besides weights=
+  run       all of these           data factor epochs loss_type format name resume
+  sparse    train towards sparse   data epochs save_dir
+  prune     remove channels        factor save_dir
+  train     retrain                data epochs save_dir
+  distill   learn from a teacher   t_weight loss_type data epochs save_dir
+  compare   table of checkpoints   weights=a.pt,b.pt data imgsz
+  predict   nodes and parents      source save_dir mode
+  evaluate  relation scores        data_path mode
+  export    to onnx and others     format
+
+factor=0.3 removes 30 % of the channels. loss_type: cwd or mgd. Every training,
+validation and export argument of Ultralytics works too: imgsz=640 device=0 lr0=.
+run takes STAGE.key=value for one stage alone: sparse.epochs=20 distill.lr0=0.001
+Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
+"""
+METHODS = {
+    "run": compress,
+    "sparse": PruneModel.sparse_train,
+    "prune": PruneModel.prune,
+    "train": PruneModel.train,
+    "distill": PruneModel.distill,
+    "compare": PruneModel.compare,
+    "predict": PruneModel.predict,
+    "evaluate": PruneModel.evaluate,
+    "export": PruneModel.export,
+}
+
+
+def main(args: list[str]) -> int:
+    """Do what the command line asks for; return the exit status."""
+    if any(word in ("help", "-h", "--help") for word in args):
+        print(HELP)
+        return 0
+    return cli.run("prune_model.py", lambda: _do(args))
+
+
+def _do(args: list[str]) -> None:
+    own = {stage: _parameters(method) | {"weights"} for stage, method in METHODS.items()}
+    own["run"] |= OUR_KEYS - {"weights_sha256"}
+    own["retrain"] = own["train"]
+    own["prune"] |= _parameters(prune_model) - {"yolo"}
+    stage, keys = cli.parse(args, own, "run")
+    cli.require(stage, keys, METHODS[stage])
+    if stage == "run":
+        compress(**keys)
+    elif stage == "compare":
+        PruneModel.compare(cli.paths(keys.pop("weights")), **keys)
+    else:
+        model = PruneModel(keys.pop("weights", "weights/last.pt"))
+        getattr(model, METHODS[stage].__name__)(**keys)
+
+
+def _parameters(method) -> set[str]:
+    kinds = inspect.signature(method).parameters
+    return {name for name, p in kinds.items() if p.kind is not p.VAR_KEYWORD} - {"self", "given"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

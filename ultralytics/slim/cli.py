@@ -1,0 +1,100 @@
+"""Read a command line of `STAGE key=value ...` in Ultralytics' manner, with a hint for what is misspelt."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+from ultralytics.cfg import DEFAULT_CFG_DICT, merge_equals_args, parse_key_value_pair
+
+# Wrong input; anything else is a fault of the program and keeps its traceback.
+USER_ERRORS = (OSError, ValueError, TypeError, SyntaxError, RuntimeError, AssertionError, ImportError)
+TRAIN_KEYS = frozenset(DEFAULT_CFG_DICT) - {"model", "mode", "task"} | {"Distillation"}
+INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight", "ratio": "factor"}
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood."""
+
+
+def parse(args: list[str], keys_of_stage: dict[str, Iterable[str]], default_stage: str) -> tuple[str, dict]:
+    """Return (stage, {key: value}).
+
+    Args:
+        args: the words after the program's name.
+        keys_of_stage: stage -> the keys it takes besides those of Ultralytics.
+        default_stage: the stage where none is named; it takes `STAGE.key=value` for any other stage, too.
+
+    Raises:
+        UsageError: an unknown stage or key, or a key without a value; names the nearest known one.
+    """
+    words = merge_equals_args([a.removeprefix("--") for a in args])
+    stage = words.pop(0) if words and "=" not in words[0] and words[0] not in TRAIN_KEYS else default_stage
+    if stage not in keys_of_stage:
+        raise UsageError(f"no stage '{stage}'{_hint(stage, keys_of_stage)}; stages: {', '.join(keys_of_stage)}")
+    known = TRAIN_KEYS | set(keys_of_stage[stage])
+    pairs = dict(_pair(word, known) for word in words)
+    for key in pairs:
+        head, _, tail = key.rpartition(".")
+        if head and not (stage == default_stage and head in keys_of_stage):
+            raise UsageError(f"'{key}': expected STAGE.key with one of {', '.join(keys_of_stage)} before the dot")
+        allowed = TRAIN_KEYS | set(keys_of_stage[head]) if head else known
+        if tail not in allowed:
+            raise UsageError(f"'{key}' is not a key of {head or stage}{_hint(tail, allowed)}; --help lists the usual ones")
+    return stage, pairs
+
+
+def require(stage: str, keys: dict, method: Callable) -> None:
+    """Raise UsageError where a key is missing without which the stage's method cannot be called."""
+    parameters = inspect.signature(method).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if missing := [name for name in needed if name != "self" and name not in keys]:
+        raise UsageError(f"{stage} needs {' and '.join(f'{name}=...' for name in missing)}")
+
+
+def paths(value: object) -> list[str]:
+    """Return the paths of `weights=a.pt,b.pt` or `weights=[a.pt,b.pt]`."""
+    items = value if isinstance(value, (list, tuple)) else str(value).strip("[]()").split(",")
+    return [str(item).strip(" '\"") for item in items]
+
+
+def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
+    if "=" in word:
+        try:
+            return parse_key_value_pair(word.rstrip(","))
+        except AssertionError:
+            raise UsageError(f"'{word}' lacks a value; write {word.rstrip('= ')}=VALUE") from None
+    if word in ("resume", *(k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool))):
+        return word, True
+    if word in known:
+        raise UsageError(f"'{word}' lacks a value; write {word}=VALUE")
+    raise UsageError(f"'{word}' is not key=value{_hint(word, known)}")
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    close = [INSTEAD[word]] if word in INSTEAD else get_close_matches(word, list(known), n=2)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def run(program: str, work: Callable[[], object]) -> int:
+    """Do the work of a command and return its exit status: 0, 1 failed, 2 misused, 130 stopped by Ctrl-C."""
+    try:
+        work()
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped", file=sys.stderr)
+        return 130
+    except USER_ERRORS as error:
+        if os.environ.get("TRACEBACK"):
+            traceback.print_exc()
+        print(f"\n{program}: {message(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def message(error: BaseException) -> str:
+    """Return what an error says on one line, or its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

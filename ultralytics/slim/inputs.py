@@ -1,0 +1,166 @@
+"""Find and check what a run is given, so that a bad path or a bad image stops it before the first epoch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.utils import LOGGER, checks
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
+
+
+def find_file(given: str | Path, beside: Path) -> Path | None:
+    """Return the file as given, from the working directory or else from the folder `beside`; None if neither has it."""
+    path = Path(given).expanduser()
+    return next((p for p in (path, beside / path) if p.exists()), None)
+
+
+def find_weights(weights: str | Path, beside: Path, key: str = "weights") -> str:
+    """Return the path of a checkpoint or model YAML; names that Ultralytics publishes are left to it to download."""
+    if found := find_file(weights, beside):
+        if found.is_file():
+            return str(found)
+        raise FileNotFoundError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
+    if Path(weights).name in GITHUB_ASSETS_NAMES or str(weights).startswith(("http://", "https://", "ul://")):
+        return str(weights)
+    raise FileNotFoundError(
+        f"{key}={weights}: no such file in {Path.cwd()} or {beside}; give the path of a trained Ultralytics "
+        f"checkpoint, such as runs/detect/train/weights/best.pt"
+    )
+
+
+def find_data(data: str | Path, beside: Path) -> str:
+    """Return the path of a data YAML: as given, beside this project's wrapper, or shipped with Ultralytics."""
+    found = find_file(data, beside) or checks.check_file(str(data), hard=False)
+    if not found:
+        raise FileNotFoundError(
+            f"data={data}: no such file in {Path.cwd()} or {beside}; give a data YAML with train:, val: and names:"
+        )
+    return str(found)
+
+
+def check_data(data: str | Path) -> dict:
+    """Read a data YAML, draw or download what it describes where that is missing, and check images and labels.
+
+    Returns:
+        Ultralytics' dictionary of the data set, paths absolute.
+
+    Raises:
+        SyntaxError: a required key is missing.
+        FileNotFoundError: no images, or no label file for any of them.
+        ValueError: images that cannot be read; names them.
+    """
+    found = check_det_dataset(data)
+    for split in ("train", "val"):
+        images = list_images(found[split])
+        if not images:
+            raise FileNotFoundError(f"{data}: '{split}:' holds no images: {found[split]}")
+        check_images(images)
+        check_labels(images, split)
+    return found
+
+
+def list_images(source: str | list[str]) -> list[Path]:
+    """Return the images of a split: folders (searched in depth), text files of paths, or a list of both."""
+    images: list[Path] = []
+    for path in map(Path, [source] if isinstance(source, str) else source):
+        if path.is_dir():
+            images += [p for p in path.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS]
+        elif path.suffix == ".txt" and path.is_file():
+            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+            images += [path.parent / line for line in lines if line]
+        else:
+            raise FileNotFoundError(f"{path}: no such folder of images or text file of image paths")
+    return sorted(images)
+
+
+def check_images(images: Iterable[Path]) -> None:
+    """Open every image; raise one ValueError that names those that cannot be read."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        images = list(images)
+        bad = [f"{image} ({fault})" for image, fault in zip(images, pool.map(_image_fault, images)) if fault]
+    if bad:
+        raise ValueError(f"cannot read {_several(bad, 'image')}; replace or remove them")
+
+
+def _image_fault(image: Path) -> str:
+    try:
+        with Image.open(image) as opened:
+            opened.verify()
+    except FileNotFoundError:
+        return "no such file"
+    except Exception as error:  # PIL raises many kinds, one a format
+        return str(error).partition(f" '{image}'")[0] or type(error).__name__
+    return ""
+
+
+def check_labels(images: list[Path], split: str) -> None:
+    """Raise where no image has a label file; warn, with names, where some have none or two images share one."""
+    labels = [Path(p) for p in img2label_paths(images)]
+    missing = [str(image) for image, label in zip(images, labels) if not label.is_file()]
+    if len(missing) == len(images):
+        raise FileNotFoundError(
+            f"{split}: none of the {len(images)} images has a label file; expected for {images[0]} the file "
+            f"{labels[0]} with one row 'class x y w h' an object (an empty file: no objects)"
+        )
+    if missing:
+        LOGGER.warning(f"{split}: no label file, so trained on as background: {_several(missing, 'image')}")
+    if shared := [str(label) for label, uses in Counter(labels).items() if uses > 1]:
+        LOGGER.warning(f"{split}: two images or more share {_several(shared, 'label file')}")
+
+
+def _several(names: list[str], what: str) -> str:
+    """Return "2 images: a, b", five names at most."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}: {', '.join(names[:5])}{more}"
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def copy_whole(source: str | Path, path: str | Path) -> Path:
+    """Copy a file so that `path` is never half-written."""
+    return write_whole(path, lambda partial: shutil.copyfile(source, partial))
+
+
+def relations_folder(data: dict) -> Path | None:
+    """Return the data set's root if it holds `images/val` and `plabels/val`, else None."""
+    roots = [Path(data["path"])] + [p.parents[1] for p in [Path(str(data["val"]))] if len(p.parents) > 1]
+    return next((r for r in roots if (r / "images/val").is_dir() and (r / "plabels/val").is_dir()), None)
+
+
+def typical_image(source: str | list[str]) -> Path:
+    """Return the image of a split whose label file is of middling size."""
+    images = list_images(source)
+    sizes = [os.path.getsize(p) if os.path.isfile(p) else 0 for p in img2label_paths(images)]
+    return sorted(zip(sizes, images))[len(images) // 2][1]
+
+
+def check_source(source) -> None:
+    """Raise where `source` is a path that does not exist, or an image or folder of images that cannot be read."""
+    if not isinstance(source, (str, Path)) or str(source).isnumeric() or "://" in str(source) or "*" in str(source):
+        return  # arrays, cameras, addresses and patterns are Ultralytics' to judge
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"source={source}: no such file or folder")
+    images = list_images(str(path)) if path.is_dir() else [path] * (path.suffix[1:].lower() in IMG_FORMATS)
+    check_images(images)

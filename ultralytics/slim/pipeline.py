@@ -1,0 +1,178 @@
+"""A run of several stages in one folder: numbered, recorded in `run.json`, and gone on with where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils.files import increment_path
+
+from .inputs import copy_whole, write_whole
+
+FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
+NOISE = ("engine/trainer:", "Freezing layer", "Plotting labels", "Visualize:", "Learn more at", "Image sizes ")
+
+
+class Run:
+    """Stages that finish one by one, each leaving a file; `run.json` says which, from what settings, in how long.
+
+    Attributes:
+        folder: where everything of this run lies; the stages' files are in `folder/weights`.
+        settings: what the run was started with; stays the same when it is gone on with.
+    """
+
+    def __init__(self, folder: Path, settings: dict, stages: dict | None = None):
+        self.folder, self.settings, self.stages = Path(folder), settings, stages or {}
+        self._reusing = True  # until a stage has to run: what follows it must run too
+        self._continued = ""  # the stage that an earlier attempt may have left half-way
+
+    @classmethod
+    def start(cls, project: str | Path, name: str, settings: dict) -> Run:
+        """Make the next numbered folder, as Ultralytics does."""
+        folder = increment_path(Path(project) / name)
+        if hint := cls._unfinished(folder.parent, settings):
+            LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: resume=True name={hint.name}")
+        folder.mkdir(parents=True)
+        run = cls(folder.resolve(), settings)
+        run.save()
+        return run
+
+    @classmethod
+    def resume(cls, project: str | Path, name: str | None, given: dict) -> Run:
+        """Open an earlier run, the newest unfinished one where no name is given.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: a given setting differs from the recorded one: results of both would be mixed.
+        """
+        folder = Path(project) / name if name else cls._unfinished(Path(project))
+        if folder is None or not (folder / "run.json").is_file():
+            where = folder or Path(project)
+            raise FileNotFoundError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = record["settings"]
+        differing = sorted(k for k, v in given.items() if settings.get(k) != v and k not in FREE_ON_RESUME)
+        if differing:
+            listed = ", ".join(f"{k}={settings.get(k)} (now {given[k]})" for k in differing)
+            raise ValueError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
+        kept = {k: v for k, v in given.items() if k in FREE_ON_RESUME}
+        return cls(folder.resolve(), {**settings, **kept}, record["stages"])
+
+    @staticmethod
+    def _unfinished(project: Path, settings: dict | None = None) -> Path | None:
+        """Return the newest run folder that is not finished, with these settings if given."""
+        for file in sorted(project.glob("*/run.json"), key=lambda f: f.stat().st_mtime, reverse=True):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if not record["finished"] and settings in (None, record["settings"]):
+                return file.parent
+        return None
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "run.json"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None:
+            done = ", ".join(self.stages) or "no stage"
+            LOGGER.info(f"\nfinished: {done}; go on from there with resume=True name={self.folder.name}")
+
+    def stage(self, name: str, work: Callable[[Path], object]) -> Path:
+        """Let `work` make the stage's file, unless it did so earlier and the file is unchanged; return its path."""
+        file = f"weights/{name}.pt"
+        path = self.folder / file
+        if self._reusing and self._is_done(name, path):
+            LOGGER.info(f"{colorstr('bold', name)}: done earlier, using {path}")
+            return path
+        self._continued, self._reusing = name if self._reusing else "", False
+        LOGGER.info(f"\n{colorstr('bold', 'blue', name)} -> {path}")
+        started = time.monotonic()
+        if trained := self._trained(name):
+            LOGGER.info(f"{name}: trained earlier, using {trained}")
+            copy_whole(trained, path)
+        else:
+            work(path)
+        seconds = round(time.monotonic() - started, 1)
+        self.stages[name] = {"file": file, "sha256": fingerprint(path), "seconds": seconds}
+        self.save()
+        return path
+
+    def _is_done(self, name: str, path: Path) -> bool:
+        record = self.stages.get(name)
+        return bool(record) and path.is_file() and fingerprint(path) == record["sha256"]
+
+    def training(self, name: str) -> dict:
+        """Return the training arguments that keep a stage's epochs in this folder, and go on with them if interrupted."""
+        last = self.folder / name / "weights/last.pt"
+        place = {"project": str(self.folder), "name": name, "exist_ok": True}
+        if name == self._continued and training_state(last) == "interrupted":
+            LOGGER.info(f"{name}: going on from the last whole epoch, {last}")
+            return {**place, "resume": str(last)}
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return place
+
+    def _trained(self, name: str) -> Path | None:
+        """Return the best checkpoint of a training that finished in an earlier attempt, whose result was not yet kept."""
+        best, last = (self.folder / name / "weights" / file for file in ("best.pt", "last.pt"))
+        done = name == self._continued and best.is_file() and training_state(last) == "finished"
+        return best if done else None
+
+    def finish(self) -> None:
+        """Record that every stage is done."""
+        self.save(finished=True)
+
+    def save(self, finished: bool = False) -> None:
+        record = {"settings": self.settings, "stages": self.stages, "finished": finished}
+        text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+        write_whole(self.record, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of a folder's files."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def training_state(last: Path) -> str:
+    """Return whether the training that wrote `last` is "finished", "interrupted" or "missing" (or cannot be read)."""
+    try:
+        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+    except Exception:  # no file, or half of one: any error of pickle or zip
+        return "missing"
+    interrupted = checkpoint.get("epoch", -1) >= 0 and checkpoint.get("optimizer") is not None
+    return "interrupted" if interrupted else "finished"
+
+
+@contextmanager
+def quiet(active: bool = True):
+    """Keep Ultralytics' argument dumps and layer tables out of the log; bars, results and warnings stay."""
+
+    def is_signal(record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        return record.levelno >= logging.WARNING or not (text.startswith(NOISE) or _is_layer_row(text))
+
+    if active:
+        LOGGER.addFilter(is_signal)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(is_signal)
+
+
+def _is_layer_row(text: str) -> bool:
+    return "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]

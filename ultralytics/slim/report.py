@@ -1,0 +1,155 @@
+"""Compare checkpoints: layers, parameters, GFLOPs, latency measured side by side, size on disk and accuracy."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from ultralytics import YOLO
+from ultralytics.cfg import TASK2METRIC
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
+
+FLOPS_IMGSZ = 640  # the size at which Ultralytics' own tables give GFLOPs
+WARM_UP, ROUNDS, SECONDS = 3, 30, 4.0  # a model is timed ROUNDS times, fewer where that takes longer than SECONDS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a comparison; `size_mb` is that of a stripped half-precision checkpoint, whatever the file holds."""
+
+    name: str
+    layers: int
+    params: int
+    gflops: float
+    latency_ms: float
+    size_mb: float
+    map50_95: float
+    path: str
+
+
+class Table(list):
+    """Rows of a comparison: a list of `Row` that reads as a table in a terminal, a notebook and Markdown."""
+
+    def __init__(self, rows: Iterable[Row], imgsz: int, device: str, metric: str = "mAP50-95"):
+        super().__init__(rows)
+        self.imgsz, self.device, self.metric = imgsz, device, metric
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        return "model", "layers", "parameters", "GFLOPs", "latency ms", "size MB", self.metric
+
+    @property
+    def caption(self) -> str:
+        return (
+            f"BatchNorm fused; GFLOPs at {FLOPS_IMGSZ} px; latency: median of interleaved float32 runs, "
+            f"one image of {self.imgsz} px on {self.device}; size at half precision"
+        )
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows as text, in the order of `header`."""
+        return [
+            (r.name, str(r.layers), f"{r.params:,}", f"{r.gflops:.2f}", f"{r.latency_ms:.1f}", f"{r.size_mb:.2f}",
+             f"{r.map50_95:.4f}")
+            for r in self
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [self.header, *self.cells()]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        body = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+        return "\n".join([body[0], "-" * len(body[0]), *body[1:], self.caption])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(h)}</th>" for h in self.header)
+        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>" for cells in self.cells())
+        return f"<table><caption>{self.caption}</caption><tr>{head}</tr>{body}</table>"
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown, numbers aligned to the right."""
+        rule = (":--", *["--:"] * (len(self.header) - 1))
+        rows = "\n".join("| " + " | ".join(cells) + " |" for cells in (self.header, rule, *self.cells()))
+        return f"{rows}\n\n{self.caption}.\n"
+
+
+def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=None, **val) -> Table:
+    """Measure each named checkpoint on the same data and device.
+
+    Args:
+        weights: name -> path of an Ultralytics checkpoint.
+        data: data YAML on whose `val` split the accuracy is measured.
+        imgsz: size of validation and of the timed image, in pixels.
+        device: as in Ultralytics; by default the first GPU, else the CPU.
+        val: further arguments of Ultralytics' `val`.
+    """
+    accuracies = {name: accuracy(path, data, imgsz, device, **val) for name, path in weights.items()}
+    device = select_device(device, verbose=False)
+    models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
+    latencies = latency_ms(list(models.values()), imgsz, device)
+    rows = [
+        Row(name, count_layers(model), get_num_params(model), get_flops(model, FLOPS_IMGSZ), milliseconds,
+            size_mb(weights[name]), accuracies[name], str(weights[name]))
+        for (name, model), milliseconds in zip(models.items(), latencies)
+    ]  # fmt: skip
+    task = getattr(next(iter(models.values())), "task", "detect")
+    return Table(rows, imgsz, device.type, TASK2METRIC[task].partition("/")[2].partition("(")[0])
+
+
+def name_paths(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Name each checkpoint by its file, and by its folders too where that is not enough."""
+    paths = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    stems = [Path(p).stem for p in paths]
+    return {stem if stems.count(stem) == 1 else path: path for stem, path in zip(stems, paths)}
+
+
+def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **val) -> float:
+    """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
+    yolo = YOLO(str(weights))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"plots": False, "verbose": False, **val}
+        metrics = yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
+    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+
+
+def count_layers(model: nn.Module) -> int:
+    """Return the number of modules that hold no others, as Ultralytics counts layers."""
+    return sum(1 for module in model.modules() if not module._modules)
+
+
+def size_mb(weights: str | Path) -> float:
+    """Return the size of the checkpoint with its weights in half precision and nothing else in the file, in MB."""
+    model, _ = load_checkpoint(weights)
+    buffer = io.BytesIO()
+    torch.save({"model": model.half()}, buffer)
+    return buffer.tell() / 1e6
+
+
+@torch.inference_mode()
+def latency_ms(models: list[nn.Module], imgsz: int, device: torch.device) -> list[float]:
+    """Return the median time of one image for each model.
+
+    The models take turns, so that a slow moment of the machine meets all of them alike.
+    """
+    image = [torch.rand(1, next(m.parameters()).shape[1], imgsz, imgsz, device=device) for m in models]
+    for model, x in zip(models, image):
+        for _ in range(WARM_UP):
+            model(x)
+    times: list[list[float]] = [[] for _ in models]
+    stop = time.perf_counter() + SECONDS * len(models)
+    while len(times[0]) < 5 or (len(times[0]) < ROUNDS and time.perf_counter() < stop):
+        for model, x, taken in zip(models, image, times):
+            start = time_sync(device)
+            model(x)
+            taken.append(time_sync(device) - start)
+    return [1e3 * median(taken) for taken in times]

@@ -1,0 +1,65 @@
+"""What the wrapper's methods hand back: small values that read well when printed or shown in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training: the kept checkpoint, Ultralytics' own folder of the run, and its final measures."""
+
+    path: Path
+    folder: Path
+    metrics: dict[str, float]
+
+    def __str__(self) -> str:
+        measures = ", ".join(f"{key.partition('/')[2]} {value:.4f}" for key, value in self.metrics.items())
+        return f"{self.path} ({measures}; curves and logs in {self.folder})"
+
+    __repr__ = __str__
+
+
+class RelationScores(NamedTuple):
+    """Scores of the edges child -> parent over all images."""
+
+    precision: float
+    recall: float
+    f1: float
+
+    def __str__(self) -> str:
+        return f"relations: precision {self.precision:.4f}, recall {self.recall:.4f}, F1 {self.f1:.4f}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The nodes found in one image, the index of each node's parent (-1: none) and the JPEG that shows them."""
+
+    source: str
+    saved: Path
+    boxes_xyxy: list[list[float]]
+    classes: list[str]
+    scores: list[float]
+    parents: list[int]
+
+    def __str__(self) -> str:
+        roots = self.parents.count(-1)
+        return f"{self.source}: {len(self.parents)} nodes, {roots} without a parent -> {self.saved}"
+
+    __repr__ = __str__
+
+    def _repr_jpeg_(self) -> bytes:
+        return self.saved.read_bytes()
+
+
+class Predictions(list):
+    """A list of `Prediction`."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "no images"
+
+    __repr__ = __str__
