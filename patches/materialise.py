@@ -8,8 +8,9 @@ from pathlib import Path
 from patches.errors import DoesNotFit
 from patches.fetch import fetch_wheel, sha256, unpack
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
-from patches.seams import verify_seams
+from patches.seams import SEAMS, Seam, verify_seams
 from patches.tree import (
+    Hashes,
     find_edits,
     hash_tree,
     move_into_place,
@@ -23,33 +24,49 @@ from patches.unified import FilePatch, apply_to_bytes, read_patch
 VERSION_LINE = re.compile(rb'^__version__ = "([^"]+)"', re.MULTILINE)
 
 
-def materialise(root: Path = ROOT, force: bool = False, folder: Path = HERE) -> str:
+def materialise(root: Path = ROOT, force: bool = False, merge: bool = False, folder: Path = HERE) -> str:
     """Bring `root/ultralytics` up to date with pin and patch; returns what was done, in a sentence.
 
-    Raises `LocalEdits` rather than overwrite a changed file, unless `force`. `slim/` is never touched.
+    Raises `LocalEdits` rather than overwrite a changed file, unless `force` drops the changes; `merge` keeps those in
+    files that pin and patch leave as they were, and leaves the seams unchecked. `slim/` is never touched.
     """
     pin = load_pin(folder)
     patch, package = patch_for(pin.version, folder), root / "ultralytics"
-    recipe = {"upstream": pin.version, "wheel": pin.sha256, "patch": sha256(patch), "version": pin.fork_version}
+    recipe = recipe_of(pin, patch)
     last, present = read_manifest(package), hash_tree(package)
     if last == {"recipe": recipe, "files": present}:
         return f"ultralytics {pin.fork_version} is in place, nothing to do"
     with staging_folder(package) as staging:
         new = unpack(fetch_wheel(pin), staging)
-        build(new, pin, read_patch(patch))
+        pristine = hash_tree(new)
+        build(new, pin, read_patch(patch), () if merge else SEAMS)
         after = hash_tree(new)
-        if not force:
-            refuse_edits(package, find_edits(present, last["files"], after))
-        move_into_place(new, package, present, after)
+        kept = set() if force else keep_or_refuse(package, present, last["files"] or pristine, after, pristine, merge)
+        move_into_place(new, package, present, after, kept)
     write_manifest(package, recipe, after)
     return f"ultralytics {pin.fork_version} materialised in {package}: {len(after)} files, patch {patch.name}"
 
 
-def build(package: Path, pin: Pin, patch: list[FilePatch]) -> None:
+def recipe_of(pin: Pin, patch: Path) -> dict[str, str]:
+    """What a materialised tree depends on."""
+    return {"upstream": pin.version, "wheel": pin.sha256, "patch": sha256(patch), "version": pin.fork_version}
+
+
+def keep_or_refuse(
+    package: Path, present: Hashes, before: Hashes, after: Hashes, pristine: Hashes, merge: bool
+) -> set[str]:
+    """The edited files that may stay as they are; raises `LocalEdits` if there are others."""
+    edits = find_edits(present, before, after, pristine)
+    kept = {path for path in edits if merge and before.get(path) == after.get(path)}
+    refuse_edits(package, [path for path in edits if path not in kept])
+    return kept
+
+
+def build(package: Path, pin: Pin, patch: list[FilePatch], seams: tuple[Seam, ...]) -> None:
     """Patch, stamp and check an unpacked upstream tree."""
     apply_patch(package, patch)
     stamp(package, pin)
-    verify_seams(package)
+    verify_seams(package, seams)
     check_syntax(package, patch)
 
 
@@ -79,4 +96,5 @@ def check_syntax(package: Path, patch: list[FilePatch]) -> None:
             try:
                 compile(path.read_bytes(), str(path), "exec")
             except SyntaxError as error:
-                raise DoesNotFit(f"{file.path}:{error.lineno}: the patched file does not compile: {error.msg}.") from error
+                where = f"{file.path}:{error.lineno}"
+                raise DoesNotFit(f"{where}: the patched file does not compile: {error.msg}.") from error

@@ -1,6 +1,6 @@
 """The pin (which upstream release, which hash, which version of ours) and the table of patches.
 
-`pin.json` and `series.json` are the only places where these facts stand; tool, build, tests and documentation read them.
+`pin.json` and `series.json` are the only places where these facts stand; tool, build and tests read them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def load_pin(folder: Path = HERE) -> Pin:
     try:
         pin = Pin(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise PatchError(f"{path}: expected JSON with version, sha256 and slim; {error}. Restore it from git.") from error
+        wanted = "expected JSON with version, sha256 and slim"
+        raise PatchError(f"{path}: {wanted}; {error}. Restore it from git.") from error
     if not re.fullmatch(r"[0-9a-f]{64}", pin.sha256):
         raise PatchError(f"{path}: sha256 must be 64 hexadecimal digits, got {pin.sha256!r}.")
     return pin

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from patches.errors import PatchError
 from patches.fetch import fetch_wheel, unpack
-from patches.materialise import apply_patch, materialise
+from patches.materialise import apply_patch, materialise, recipe_of
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
 from patches.seams import verify_seams
-from patches.tree import hash_tree
+from patches.tree import hash_tree, read_manifest
 from patches.unified import parse_patch
 
 CONTEXT_LINES = 1
@@ -24,6 +24,8 @@ def refresh(root: Path = ROOT, folder: Path = HERE) -> str:
     patch, package = patch_for(pin.version, folder), root / "ultralytics"
     if not (package / "__init__.py").is_file():
         raise PatchError(f"{package} is not there yet: run `python -m patches materialise` first.")
+    if read_manifest(package)["recipe"] not in (None, recipe_of(pin, patch)):
+        materialise(root, merge=True, folder=folder)  # the patch was changed elsewhere: take that in, or refuse, first
     with tempfile.TemporaryDirectory() as scratch:
         pristine = unpack(fetch_wheel(pin), Path(scratch))
         names = changed_files(pristine, package, pin)

@@ -39,6 +39,7 @@ SEAMS: tuple[Seam, ...] = (
     Seam(TRAINER, "BaseTrainer._do_train", "self.slim.end_epoch()", after="self.slim.start_epoch()"),
     Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.before_step()", after="self.scaler.unscale_(self.optimizer)"),
     Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.after_step()", after="self.scaler.step(self.optimizer)"),
+    Seam("engine/model.py", "Model.train", "checks.check_pip_update_available()", gone=True),
     Seam("nn/tasks.py", "BaseModel.load", "keep_widths(self, weights)"),
 )
 

@@ -23,10 +23,15 @@ def upstream_files(package: Path) -> Iterator[Path]:
     """Every file under `package` that is not ours (`slim/`), not bytecode and not this tool's own."""
     for folder, names, files in os.walk(package):
         at_top = Path(folder) == package
-        names[:] = sorted(n for n in names if n != "__pycache__" and not (at_top and (n == OURS or n.startswith(STAGING))))
+        names[:] = sorted(name for name in names if name != "__pycache__" and not (at_top and is_own(name)))
         for name in sorted(files):
             if not name.endswith(".pyc") and not (at_top and name == MANIFEST):
                 yield Path(folder) / name
+
+
+def is_own(name: str) -> bool:
+    """Whether a folder at the top of the package is ours or this tool's."""
+    return name == OURS or name.startswith(STAGING)
 
 
 def hash_tree(package: Path) -> Hashes:
@@ -50,9 +55,9 @@ def write_manifest(package: Path, recipe: dict, files: Hashes) -> None:
     os.replace(fresh, package / MANIFEST)
 
 
-def find_edits(present: Hashes, before: Hashes, after: Hashes) -> list[str]:
-    """Files that are neither as materialised last nor as they are about to be: somebody's work."""
-    return [path for path, digest in present.items() if digest not in (before.get(path), after.get(path))]
+def find_edits(present: Hashes, *known: Hashes) -> list[str]:
+    """Files that are in none of the `known` states (materialised last, about to be, upstream's): somebody's work."""
+    return [path for path, digest in present.items() if all(digest != state.get(path) for state in known)]
 
 
 def refuse_edits(package: Path, edits: list[str]) -> None:
@@ -78,16 +83,16 @@ def staging_folder(package: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def move_into_place(new: Path, package: Path, present: Hashes, after: Hashes) -> None:
-    """Rename every changed file into `package` and remove stale ones.
+def move_into_place(new: Path, package: Path, present: Hashes, after: Hashes, kept: set[str]) -> None:
+    """Rename every changed file into `package` and remove stale ones, but for the `kept`.
 
     Interrupted half-way, each file is either the old or the new one, so the next run finds no edit and finishes.
     """
-    for path in sorted(after):
+    for path in sorted(set(after) - kept):
         if present.get(path) != after[path]:
             (package / path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(new / path, package / path)
-    for path in sorted(set(present) - set(after)):
+    for path in sorted(set(present) - set(after) - kept):
         (package / path).unlink()
         remove_empty_folders((package / path).parent, package)
 

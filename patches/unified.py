@@ -90,7 +90,7 @@ def read_hunk(lines: list[bytes], at: int, file: FilePatch, source: Path) -> int
         old_left, new_left = old_left - (mark in b" -"), new_left - (mark in b" +")
         hunk.lines.append((mark, text))
     if lines[at + 1 : at + 2] and lines[at + 1].startswith(NO_NEWLINE):
-        raise PatchError(f"{source}:{at + 2}: edits at a missing last newline are not supported; end the file with one.")
+        raise PatchError(f"{source}:{at + 2}: an edit at a missing last newline; end the file with one first.")
     file.hunks.append(hunk)
     return at + 1
 
