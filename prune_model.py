@@ -65,7 +65,6 @@ class PruneModel:
         """Remove `factor` of the channels, 0 <= factor < 1; takes the keywords of `ultralytics.slim.prune_model`."""
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
         self._load(save_dir)
-        LOGGER.info(str(result))
         return result
 
     def train(self, save_dir: str | Path = "weights/retrain.pt", **training) -> Trained:
@@ -89,7 +88,7 @@ class PruneModel:
         metrics = model.train(**settings)
         trainer = model.trainer
         self._load(inputs.copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
-        trained = Trained(Path(save_dir), trainer.save_dir, dict(getattr(metrics, "results_dict", {})))
+        trained = Trained(Path(save_dir), trainer.save_dir, getattr(metrics, "results_dict", {}))
         LOGGER.info(f"saved {trained}")
         return trained
 
@@ -154,7 +153,7 @@ def _save_picture(picture, path: Path) -> Path:
 DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "factor": 0.5, "imgsz": 320, "epochs": 4}
 WHOLE = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
-OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format", "weights_sha256"}
+OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format", "sha256"}
 
 
 def compress(project: str = "runs/slim", name: str | None = None, resume: bool = False, **given) -> report.Table:
@@ -171,17 +170,17 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
     settings = run.settings
     original, data, factor = settings["weights"], settings["data"], settings["factor"]
     with run, pipeline.quiet(not settings.get("verbose")):
-        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
+        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_stage(run, "sparse")))
         pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **_only(settings, "prune")))
-        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
+        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_stage(run, "retrain")))
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
         exported = PruneModel(distilled).export(format=settings["format"], **_only(settings, "export"))
+        picture = _picture(data, distilled, run.folder)
+        scores = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = PruneModel.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
-        scores = _relations(data, {"original": original, "distilled": distilled})
-        picture = _picture(data, distilled, run.folder)
     run.finish()
-    LOGGER.info("\n".join(["", str(table), "", *scores, "", *_saved(run, exported, picture)]))
+    LOGGER.info("\n".join(["", *scores, "", *_saved(run, exported, picture)]))
     return table
 
 
@@ -191,20 +190,27 @@ def _start(project: str, name: str, given: dict) -> pipeline.Run:
         raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
     demo = {} if given.get("weights") else DEMO
     settings = {**TRAINING, **WHOLE, "format": "onnx" if find_spec("onnx") else "torchscript", **demo, **given}
-    if not 0 <= settings["factor"] < 1:
-        raise ValueError(f"factor={settings['factor']}: expected the share of channels to remove, 0 <= factor < 1")
+    inputs.check_factor(settings["factor"])
+    inputs.check_format(settings["format"])
+    for stage in PACE:
+        distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
+        inputs.check_training({**_training(settings, stage), **distilling})
     settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
     settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
+    settings["sha256"] = pipeline.fingerprint(settings["weights"])
     inputs.check_data(settings["data"])
     return pipeline.Run.start(project, name, settings)
 
 
-def _training(run: pipeline.Run, stage: str) -> dict:
+def _training(settings: dict, stage: str) -> dict:
     """Return the training arguments of one stage."""
-    settings = run.settings
     shared = {k: v for k, v in settings.items() if k not in OUR_KEYS and "." not in k}
-    epochs = max(1, round(PACE[stage] * settings["epochs"]))
-    return {"epochs": epochs, "data": settings["data"], **shared, **_only(settings, stage), **run.training(stage)}
+    epochs = inputs.share_of_epochs(settings["epochs"], PACE[stage])
+    return {"epochs": epochs, "data": settings["data"], **shared, **_only(settings, stage)}
+
+
+def _stage(run: pipeline.Run, stage: str) -> dict:
+    return {**_training(run.settings, stage), **run.training(stage)}
 
 
 def _only(settings: dict, stage: str) -> dict:
@@ -218,7 +224,7 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     accuracies = [report.accuracy(t, settings["data"], settings["imgsz"], settings["device"]) for t in teachers]
     teacher = teachers[accuracies.index(max(accuracies))]
     LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
-    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_training(run, "distill"))
+    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_stage(run, "distill"))
 
 
 def _relations(data: str, weights: dict[str, Path | str]) -> list[str]:
@@ -265,6 +271,8 @@ validation and export argument of Ultralytics works too: imgsz=640 device=0 lr0=
 run takes STAGE.key=value for one stage alone: sparse.epochs=20 distill.lr0=0.001
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
 """
+# What `run` itself sets for its stages.
+PLACED = {"weights", "data", "factor", "save_dir", "format", "Distillation", "loss_type", "project", "name", "resume"}
 METHODS = {
     "run": compress,
     "sparse": PruneModel.sparse_train,
@@ -287,11 +295,11 @@ def main(args: list[str]) -> int:
 
 
 def _do(args: list[str]) -> None:
-    own = {stage: _parameters(method) | {"weights"} for stage, method in METHODS.items()}
-    own["run"] |= OUR_KEYS - {"weights_sha256"}
-    own["retrain"] = own["train"]
-    own["prune"] |= _parameters(prune_model) - {"yolo"}
-    stage, keys = cli.parse(args, own, "run")
+    stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
+    stages["run"] |= OUR_KEYS - {"sha256"}
+    stages["prune"] = _parameters(PruneModel.prune) | _parameters(prune_model) - {"yolo"} | {"weights"}
+    parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*PACE, "export")}
+    stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})
     cli.require(stage, keys, METHODS[stage])
     if stage == "run":
         compress(**keys)
@@ -304,7 +312,7 @@ def _do(args: list[str]) -> None:
 
 def _parameters(method) -> set[str]:
     kinds = inspect.signature(method).parameters
-    return {name for name, p in kinds.items() if p.kind is not p.VAR_KEYWORD} - {"self", "given"}
+    return {name for name, p in kinds.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
 
 
 if __name__ == "__main__":

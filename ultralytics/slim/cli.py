@@ -13,7 +13,7 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, merge_equals_args, parse_key_value
 
 # Wrong input; anything else is a fault of the program and keeps its traceback.
 USER_ERRORS = (OSError, ValueError, TypeError, SyntaxError, RuntimeError, AssertionError, ImportError)
-TRAIN_KEYS = frozenset(DEFAULT_CFG_DICT) - {"model", "mode", "task"} | {"Distillation"}
+ULTRALYTICS = frozenset(DEFAULT_CFG_DICT) - {"model", "mode", "task", "cfg"}  # keys of any stage
 INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight", "ratio": "factor"}
 
 
@@ -21,30 +21,33 @@ class UsageError(ValueError):
     """The command line cannot be understood."""
 
 
-def parse(args: list[str], keys_of_stage: dict[str, Iterable[str]], default_stage: str) -> tuple[str, dict]:
+def parse(
+    args: list[str], stages: dict[str, set[str]], parts: dict[str, set[str]] | None = None
+) -> tuple[str, dict[str, object]]:
     """Return (stage, {key: value}).
 
     Args:
         args: the words after the program's name.
-        keys_of_stage: stage -> the keys it takes besides those of Ultralytics.
-        default_stage: the stage where none is named; it takes `STAGE.key=value` for any other stage, too.
+        stages: stage -> the keys it takes; the first one is meant where none is named.
+        parts: part of the first stage -> the keys that may be given for it alone, as `PART.key=value`.
 
     Raises:
         UsageError: an unknown stage or key, or a key without a value; names the nearest known one.
     """
+    default, parts = next(iter(stages)), parts or {}
     words = merge_equals_args([a.removeprefix("--") for a in args])
-    stage = words.pop(0) if words and "=" not in words[0] and words[0] not in TRAIN_KEYS else default_stage
-    if stage not in keys_of_stage:
-        raise UsageError(f"no stage '{stage}'{_hint(stage, keys_of_stage)}; stages: {', '.join(keys_of_stage)}")
-    known = TRAIN_KEYS | set(keys_of_stage[stage])
-    pairs = dict(_pair(word, known) for word in words)
+    named = bool(words) and "=" not in words[0] and words[0] not in stages[default]
+    stage = words.pop(0) if named else default
+    if stage not in stages:
+        raise UsageError(f"no stage '{stage}'{_hint(stage, stages)}; the stages are {', '.join(stages)}")
+    pairs = dict(_pair(word, stages[stage]) for word in words)
     for key in pairs:
-        head, _, tail = key.rpartition(".")
-        if head and not (stage == default_stage and head in keys_of_stage):
-            raise UsageError(f"'{key}': expected STAGE.key with one of {', '.join(keys_of_stage)} before the dot")
-        allowed = TRAIN_KEYS | set(keys_of_stage[head]) if head else known
-        if tail not in allowed:
-            raise UsageError(f"'{key}' is not a key of {head or stage}{_hint(tail, allowed)}; --help lists the usual ones")
+        part, dot, name = key.rpartition(".")
+        if dot and (stage != default or part not in parts):
+            raise UsageError(f"'{key}': expected PART.key, where PART is {', '.join(parts)} and the stage {default}")
+        known = parts[part] if dot else stages[stage]
+        if name not in known:
+            raise UsageError(f"'{name}' is not a key of {part or stage}{_hint(name, known)}; --help shows the usual ones")
     return stage, pairs
 
 

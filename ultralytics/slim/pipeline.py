@@ -13,13 +13,19 @@ from pathlib import Path
 
 import torch
 
-from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils import LOGGER, colorstr, remove_colorstr
 from ultralytics.utils.files import increment_path
 
 from .inputs import copy_whole, write_whole
 
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
-NOISE = ("engine/trainer:", "Freezing layer", "Plotting labels", "Visualize:", "Learn more at", "Image sizes ")
+# Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
+NOISE = tuple(
+    "engine/trainer:|Ultralytics |Model summary|Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
+    "train: Fast image|val: Fast image|train: New cache|val: New cache|Logging results|Closing dataloader|"
+    "Optimizer stripped|Validating |Speed: |Using 0 dataloader|Predict: |Validate: |Visualize: |Results saved|"
+    "slim: student layer".split("|")
+)
 
 
 class Run:
@@ -160,11 +166,12 @@ def training_state(last: Path) -> str:
 
 @contextmanager
 def quiet(active: bool = True):
-    """Keep Ultralytics' argument dumps and layer tables out of the log; bars, results and warnings stay."""
+    """Keep out of the log what Ultralytics repeats in every stage."""
 
     def is_signal(record: logging.LogRecord) -> bool:
-        text = str(record.msg)
-        return record.levelno >= logging.WARNING or not (text.startswith(NOISE) or _is_layer_row(text))
+        text = remove_colorstr(str(record.msg)).strip()
+        layer_row = "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]
+        return record.levelno >= logging.WARNING or not (layer_row or text.startswith(NOISE))
 
     if active:
         LOGGER.addFilter(is_signal)
@@ -172,7 +179,3 @@ def quiet(active: bool = True):
         yield
     finally:
         LOGGER.removeFilter(is_signal)
-
-
-def _is_layer_row(text: str) -> bool:
-    return "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]

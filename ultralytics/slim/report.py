@@ -17,9 +17,9 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
-FLOPS_IMGSZ = 640  # the size at which Ultralytics' own tables give GFLOPs
 WARM_UP, ROUNDS, SECONDS = 3, 30, 4.0  # a model is timed ROUNDS times, fewer where that takes longer than SECONDS
 
 
@@ -51,8 +51,8 @@ class Table(list):
     @property
     def caption(self) -> str:
         return (
-            f"BatchNorm fused; GFLOPs at {FLOPS_IMGSZ} px; latency: median of interleaved float32 runs, "
-            f"one image of {self.imgsz} px on {self.device}; size at half precision"
+            f"BatchNorm fused. GFLOPs and latency of one image of {self.imgsz} px; latency on {self.device} in float32, "
+            f"median of runs that take turns. Size at half precision."
         )
 
     def cells(self) -> list[tuple[str, ...]]:
@@ -93,12 +93,15 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
         device: as in Ultralytics; by default the first GPU, else the CPU.
         val: further arguments of Ultralytics' `val`.
     """
-    accuracies = {name: accuracy(path, data, imgsz, device, **val) for name, path in weights.items()}
+    accuracies = {}
+    for name, path in weights.items():
+        LOGGER.info(f"measuring {name}, {path}")
+        accuracies[name] = accuracy(path, data, imgsz, device, **val)
     device = select_device(device, verbose=False)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
     latencies = latency_ms(list(models.values()), imgsz, device)
     rows = [
-        Row(name, count_layers(model), get_num_params(model), get_flops(model, FLOPS_IMGSZ), milliseconds,
+        Row(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,
             size_mb(weights[name]), accuracies[name], str(weights[name]))
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
@@ -117,7 +120,7 @@ def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **va
     """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
     yolo = YOLO(str(weights))
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"plots": False, "verbose": False, **val}
+        settings = {"plots": False, "verbose": False, "workers": 0, **val}
         metrics = yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
 

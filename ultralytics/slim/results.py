@@ -16,7 +16,8 @@ class Trained:
     metrics: dict[str, float]
 
     def __str__(self) -> str:
-        measures = ", ".join(f"{key.partition('/')[2]} {value:.4f}" for key, value in self.metrics.items())
+        named = {key.removeprefix("metrics/"): value for key, value in self.metrics.items() if "metrics/" in key}
+        measures = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
         return f"{self.path} ({measures}; curves and logs in {self.folder})"
 
     __repr__ = __str__
