@@ -1,0 +1,46 @@
+"""Head-aware channel rules for Ultralytics' two attention blocks, `Attention` and `AAttn`.
+
+Both cut one convolution's output into heads, and every head into query, key and value, by sizes written out in
+attributes. All heads must therefore keep the same number of channels: the heads are tied position by position. Query
+and key meet in a product and are tied there (`ops.matmul`). `Attention` also reads the width of its result from its
+input, so value and input are tied; `AAttn` demands equally wide query, key and value, and divides by the root of that
+width (which `rewrite` makes up for).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ultralytics.nn.modules.block import AAttn, Attention
+
+
+def view_in_attention(trace, x) -> np.ndarray | None:
+    """Return the labels of a view inside an attention block, or None where the block is none."""
+    module, out = trace.module, trace.result
+    if not isinstance(module, (AAttn, Attention)):
+        return None
+    labels = trace.reshaped(x)
+    heads = 1 if isinstance(module, Attention) else 2  # dimension of the heads: (B, heads, w, N) or (B, N, heads, w)
+    if out.dim() == 4 and out.shape[heads] == module.num_heads and x.dim() == 5 - heads:
+        first = np.take(labels, [0], axis=heads)
+        trace.book.unite(np.broadcast_to(first, labels.shape), labels)
+    elif isinstance(module, Attention) and trace.module_input is not None:
+        trace.book.unite(trace.labels(trace.module_input), labels)
+    return labels
+
+
+def split_in_attention(trace, parts) -> bool:
+    """Tie query, key and value as the block demands and note its widths; return whether this was such a split."""
+    module = trace.module
+    if not isinstance(module, (AAttn, Attention)) or len(parts) != 3:
+        return False
+    q, k, v = parts  # each (1, heads, width, 1)
+    if isinstance(module, AAttn):
+        trace.book.unite(q, k)
+        trace.book.unite(q, v)
+        trace.attribute("head_dim", q[0, 0, :, 0])
+        trace.attribute("all_head_dim", q[0, :, :, 0])
+    else:
+        trace.attribute("key_dim", q[0, 0, :, 0])
+        trace.attribute("head_dim", v[0, 0, :, 0])
+    return True

@@ -1,0 +1,78 @@
+"""Write a pruned model as a checkpoint that any stock Ultralytics install loads, and prove it before it gets its name."""
+
+from __future__ import annotations
+
+import copy
+import os
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ultralytics import __version__
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
+
+from .verify import check_equal
+
+RECORD = "slim"  # key of the plain-builtins record of what was done to the model
+
+
+def stripped(model: nn.Module) -> nn.Module:
+    """Return a half-precision CPU copy of `model` without training state, as Ultralytics strips its own checkpoints."""
+    net = copy.deepcopy(model).cpu().half().eval().requires_grad_(False)
+    if hasattr(net, "criterion"):
+        net.criterion = None
+    if hasattr(net, "args"):
+        net.args = {k: v for k, v in dict(_as_dict(net.args)).items() if k in DEFAULT_CFG_KEYS}
+    for m in net.modules():
+        m._forward_hooks.clear()
+        m._forward_pre_hooks.clear()
+    return net
+
+
+def save_checkpoint(model: nn.Module, path: Path, record: dict, train_args: dict | None = None) -> None:
+    """Write `model` to `path`: to a temporary file first, which is loaded and run before it is renamed.
+
+    Args:
+        model (nn.Module): The model; not modified.
+        path (Path): The .pt file to write; parents are created.
+        record (dict): Plain builtins, kept under the key `slim`.
+        train_args (dict, optional): Training arguments of the original; those Ultralytics does not know are dropped.
+
+    Raises:
+        RuntimeError: If the file does not load back to the same model; nothing is left behind then.
+    """
+    net = stripped(model)
+    args = {**DEFAULT_CFG_DICT, **_as_dict(train_args)}
+    checkpoint = {
+        "date": datetime.now().astimezone().isoformat(),
+        "version": __version__.partition("+")[0],
+        "license": "AGPL-3.0 License (https://ultralytics.com/license)",
+        "docs": "https://docs.ultralytics.com",
+        "epoch": -1,
+        "best_fitness": None,
+        "model": net,
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+        "scaler": None,
+        "train_args": {k: v for k, v in args.items() if k in DEFAULT_CFG_KEYS},
+        RECORD: record,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part.pt")
+    try:
+        torch.save(checkpoint, part)
+        loaded, _ = load_checkpoint(part)
+        check_equal(net, loaded)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _as_dict(args) -> dict:
+    """Return training arguments, a dict or a namespace, as a dict of plain values."""
+    items = args if isinstance(args, dict) else vars(args) if args is not None else {}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in items.items()}

@@ -1,0 +1,118 @@
+"""Proof that a pruned model computes what the original does with the same channels masked."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from .channels import ChannelGraph, input_size
+
+TOLERANCE = 1e-8  # of the largest output, in float64
+
+
+def masked(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module:
+    """Return a float64 copy of `model` in which every channel not in `keep` puts out 0.
+
+    Only what makes a channel is set to 0 (filters, biases, BatchNorm scale, shift and mean), never what reads it: a
+    reader that was overlooked, or cut at the wrong index, shows up as a difference.
+    """
+    net = copy.deepcopy(model).double().cpu().eval()
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    with torch.no_grad():
+        for slot in graph.slots:
+            gone = np.flatnonzero(~keep[slot.labels])
+            if slot.role in ("out", "norm") and len(gone):
+                tensors[slot.names[0]].index_fill_(slot.dim, torch.from_numpy(gone), 0)
+    return net
+
+
+def check_equal(reference: nn.Module, model: nn.Module, names: dict[int, str] | None = None) -> float:
+    """Compare both models on two image sizes; return the largest difference relative to the largest output.
+
+    Raises:
+        RuntimeError: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
+    """
+    worst = 0.0
+    reference = copy.deepcopy(reference).double().cpu().eval()
+    model = copy.deepcopy(model).double().cpu().eval()
+    for height, width in ((2, 3), (3, 2)):
+        x = torch.rand(input_size(model, height, width), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            want, got = flatten(reference(x)), flatten(run(model, x))
+        worst = max(worst, difference(want, got))
+        if not worst <= TOLERANCE:
+            where = first_difference(reference, model, x)
+            raise RuntimeError(
+                f"pruning is not exact: outputs differ by {worst:.2e} of the largest (allowed {TOLERANCE:.0e}), first in "
+                f"{where}. Nothing was saved; prune with exclude=['{where}'] and report the model"
+            )
+    return worst
+
+
+def run(model: nn.Module, x: torch.Tensor):
+    """Run the model; where it fails, say in which layer."""
+    trail: list[str] = []
+    handles = [
+        m.register_forward_pre_hook(lambda _, __, name=name: trail.append(name)) for name, m in model.named_modules() if name
+    ]
+    try:
+        return model(x)
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        where = trail[-1] if trail else "the model"
+        raise RuntimeError(
+            f"the pruned model does not run: {where}: {error}. Nothing was saved; prune with exclude=['{where}']"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def difference(want: list[torch.Tensor], got: list[torch.Tensor]) -> float:
+    """Return the largest difference of two lists of tensors, each relative to the largest value of its pair."""
+    if [t.shape for t in want] != [t.shape for t in got]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(want, got):
+        if a.numel():
+            gap = (a - b).abs().max().item() / max(a.abs().max().item(), 1e-12)
+            worst = max(worst, gap if gap == gap else float("inf"))
+    return worst
+
+
+def flatten(output) -> list[torch.Tensor]:
+    """Return the floating-point tensors of a model's output, without the features that heads hand through.
+
+    Of an end-to-end head only the raw predictions count: its sorted detections change order at ties.
+    """
+    if isinstance(output, tuple) and isinstance(output[-1], dict) and "one2one" in output[-1]:
+        extra = output[0][1:] if isinstance(output[0], tuple) else ()  # mask prototypes
+        return flatten([*extra, output[-1]])
+    if isinstance(output, torch.Tensor):
+        return [output] if output.is_floating_point() else []
+    if isinstance(output, dict):
+        return [t for k, v in output.items() if k != "feats" for t in flatten(v)]
+    return [t for v in output or () for t in flatten(v)] if isinstance(output, (tuple, list)) else []
+
+
+def first_difference(reference: nn.Module, model: nn.Module, x: torch.Tensor) -> str:
+    """Return the name of the first layer whose mean output differs between the models."""
+    sums = []
+    for net in (reference, model):
+        found: dict[str, float] = {}
+        handles = [
+            m.register_forward_hook(lambda _, __, out, name=n: found.setdefault(name, sum(t.sum().item() for t in flatten(out))))
+            for n, m in net.named_modules()
+            if n
+        ]
+        with torch.no_grad():
+            net(x)
+        for handle in handles:
+            handle.remove()
+        sums.append(found)
+    for name, value in sums[0].items():
+        if name in sums[1] and abs(value - sums[1][name]) > 1e-6 * max(abs(value), 1):
+            return name
+    return "the model's output"

@@ -1,0 +1,153 @@
+"""Keep a pruned model pruned: give a model that was freshly built from its YAML the widths of the weights it loads.
+
+Ultralytics rebuilds the YAML's widths whenever it trains and then transfers the tensors that fit: of a pruned model
+hardly any do. `keep_widths` is called first thing by `BaseModel.load` and takes over the pruned layers instead.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from ultralytics.nn.modules import Classify, Detect
+from ultralytics.utils import LOGGER
+
+
+def keep_widths(model: nn.Module, weights) -> bool:
+    """Take over the layers of pruned `weights` of the same architecture; return whether that was done.
+
+    The class count and input channels of `model` are kept: only the last class layers and the first convolution are
+    replaced where those differ, class rows carried over by name.
+
+    Args:
+        model (nn.Module): A model as its YAML builds it; changed only where True is returned.
+        weights (nn.Module | dict): A model, or a checkpoint with 'ema' or 'model'.
+
+    Raises:
+        ValueError: If `weights` are pruned and fused: without BatchNorms they cannot be trained on.
+    """
+    source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
+    if not _is_pruned(model, source):
+        return False
+    if getattr(source, "is_fused", lambda: False)() and not model.is_fused():
+        raise ValueError(
+            "these weights are pruned and fused: their BatchNorms are gone and the YAML cannot rebuild their widths. "
+            "Load the unfused checkpoint instead"
+        )
+    device = next(model.parameters()).device
+    layers = copy.deepcopy(source.model).float().to(device).train(model.training)
+    _fit_input(layers, model)
+    _fit_classes(layers, model)
+    _adopt(model, layers, source)
+    LOGGER.info(f"kept pruned widths: {sum(p.numel() for p in model.parameters()):,} parameters")
+    return True
+
+
+def _is_pruned(model: nn.Module, source) -> bool:
+    """Return whether `source` is narrower than what its YAML builds, and that YAML builds just what `model` is."""
+    yamls = [getattr(m, "yaml", None) for m in (model, source)]
+    if not all(isinstance(y, dict) for y in yamls) or not isinstance(source.model, nn.Sequential):
+        return False
+    if not _narrower(source, _shapes(model)):
+        return False
+    ours, theirs = ((y.get("nc"), y.get("channels", 3)) for y in yamls)
+    built = _shapes(_build(type(model), yamls[1], *ours))
+    if built != _shapes(model):
+        return False  # another architecture or scale
+    return ours == theirs or _narrower(source, _shapes(_build(type(model), yamls[1], *theirs)))
+
+
+def _build(kind: type, cfg: dict, nc: int, ch: int) -> nn.Module:
+    """Return the model that a YAML builds, without shifting the caller's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        return kind(copy.deepcopy(cfg), ch=ch, nc=nc, verbose=False)
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {k: v.shape for k, v in model.state_dict().items()}
+
+
+def _narrower(source: nn.Module, built: dict[str, torch.Size]) -> bool:
+    """Return whether a tensor of `source` is smaller than the one built (a fused model has fewer of them).
+
+    Class branches do not count: their width follows the class count of the first training, and Ultralytics keeps it.
+    """
+    branches = tuple(f"model.{len(source.model) - 1}.{name}." for name in ("cv3", "one2one_cv3"))
+    for name, shape in _shapes(source).items():
+        other = built.get(name, shape)
+        if len(other) == len(shape) and any(a < b for a, b in zip(shape, other)) and not name.startswith(branches):
+            return True
+    return False
+
+
+def _class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
+    """Return (container, key) of every last layer that puts out one channel a class."""
+    if isinstance(head, Classify):
+        return [(head, "linear")]
+    found = []
+    if isinstance(head, Detect):
+        for name in ("cv3", "one2one_cv3"):
+            found += [(branch, len(branch) - 1) for branch in getattr(head, name, None) or ()]
+        semseg = getattr(getattr(head, "proto", None), "semseg", None)
+        if semseg is not None:
+            found.append((semseg, len(semseg) - 1))
+    return found
+
+
+def _get(container: nn.Module, key) -> nn.Module:
+    return getattr(container, str(key))
+
+
+def _fit_classes(layers: nn.Sequential, model: nn.Module) -> None:
+    """Replace the last class layers where the class count differs; biases start as in the freshly built head."""
+    head, fresh = layers[-1], model.model[-1]
+    for (container, key), (other, other_key) in zip(_class_layers(head), _class_layers(fresh)):
+        old, new = _get(container, key), _get(other, other_key)
+        if isinstance(old, nn.Linear):
+            if old.out_features == new.out_features:
+                continue
+            layer = nn.Linear(old.in_features, new.out_features)
+        else:
+            if old.out_channels == new.out_channels:
+                continue
+            layer = nn.Conv2d(old.in_channels, new.out_channels, 1)
+        layer.bias.data.copy_(new.bias.data)
+        layer = layer.to(new.weight.device).train(model.training)
+        setattr(container, str(key), layer)  # a Sequential's members are its attributes '0', '1', ...
+    for name in ("nc", "no"):
+        if hasattr(fresh, name):
+            setattr(head, name, getattr(fresh, name))
+
+
+@torch.no_grad()
+def _fit_input(layers: nn.Sequential, model: nn.Module) -> None:
+    """Give the first convolution the model's input channels: RGB filters are summed for grey input, else copied."""
+    first = next((m for m in layers.modules() if isinstance(m, nn.Conv2d)), None)
+    fresh = next((m for m in model.model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or fresh is None or first.groups > 1 or first.in_channels == fresh.in_channels:
+        return
+    old, n = first.weight, fresh.in_channels
+    weight = fresh.weight.new_empty(old.shape[0], n, *old.shape[2:])
+    nn.init.kaiming_uniform_(weight, a=5**0.5)
+    shared = min(n, old.shape[1])
+    weight[:, :shared] = old.sum(1, keepdim=True) if n == 1 else old[:, :shared]
+    first.weight, first.in_channels = nn.Parameter(weight), n
+
+
+def _adopt(model: nn.Module, layers: nn.Sequential, source: nn.Module) -> None:
+    """Put `layers` in place of the model's own and let everything follow that depends on them."""
+    trainable = {n: p.requires_grad for n, p in model.model.named_parameters()}
+    for name, p in layers.named_parameters():
+        p.requires_grad_(trainable.get(name, True))
+    same_classes = model.yaml.get("nc") == source.yaml.get("nc")
+    model.model, model.save = layers, list(source.save)
+    if hasattr(source, "stride"):
+        model.stride = copy.deepcopy(source.stride).float()
+    if hasattr(model, "_remap_cls_by_names"):
+        model._remap_cls_by_names(source.float().state_dict(), source)
+    names = getattr(source, "names", None)
+    if same_classes and names and model.names == {i: str(i) for i in range(len(names))}:  # the YAML's placeholders
+        model.names = dict(names)
+    model.pt_path = getattr(source, "pt_path", None)
