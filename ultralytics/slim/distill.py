@@ -50,9 +50,7 @@ class FeatureTaps:
 
     def detach(self) -> None:
         """Remove the hooks and forget the features; a second call changes nothing."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._remove_hooks()
         self.features.clear()
 
     def pop(self) -> list[torch.Tensor]:
@@ -69,14 +67,21 @@ class FeatureTaps:
         return features
 
     def run(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return the features of images (N, C, H, W) from one pass of the model that keeps no graph."""
+        """Return the features of images (N, C, H, W) from one pass that keeps no graph and leaves no hook."""
         self.attach()
         try:
             with torch.no_grad():
                 self.model(images)
         except _StopForward:
             pass
+        finally:
+            self._remove_hooks()
         return self.pop()
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
     def _keep(self, index: int):
         deepest = index == max(self.layers)
@@ -126,12 +131,10 @@ def probe(model: nn.Module, layers: Sequence[int]) -> list[Tap]:
     first = next(model.parameters())
     images = torch.zeros(1, _input_channels(model), size, size, device=first.device, dtype=first.dtype)
     modes = {m: m.training for m in model.modules()}
-    taps = FeatureTaps(model, layers, stop_after_last=True)
     model.eval()
     try:
-        features = taps.run(images)
+        features = FeatureTaps(model, layers, stop_after_last=True).run(images)
     finally:
-        taps.detach()
         for module, mode in modes.items():
             module.training = mode
     for i, f in zip(layers, features):

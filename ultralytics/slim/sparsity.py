@@ -57,10 +57,12 @@ class SparsityPenalty:
     Args:
         model: The model being trained.
         strength: ≥ 0.
-        planned_weight: Σ w over the planned steps of the run.
+
+    Raises:
+        ValueError: If the model has no γ to penalise.
     """
 
-    def __init__(self, model: nn.Module, strength: float, planned_weight: float):
+    def __init__(self, model: nn.Module, strength: float):
         self.scales = gammas(model)
         if not self.scales:
             raise ValueError(
@@ -68,7 +70,12 @@ class SparsityPenalty:
                 "A fused model has none: train from the unfused checkpoint."
             )
         median = torch.cat([g.detach().abs().flatten() for g in self.scales]).median().item()
-        self.rate = strength * median / max(planned_weight, 1e-12)
+        self.distance = strength * median
+        self.rate = 0.0
+
+    def plan(self, weight: float) -> None:
+        """Set the rate from Σ w over the planned steps of the run."""
+        self.rate = self.distance / max(weight, 1e-12)
 
     def step(self, lr: float, run_progress: float) -> float:
         """Apply the penalty of one optimizer step; return by how much each γ was moved towards 0."""

@@ -29,7 +29,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
 from .losses import FEATURE_LOSSES
 from .settings import TRAIN_ARGS, SlimSettings
-from .sparsity import SparsityPenalty, gamma_stats
+from .sparsity import SparsityPenalty, decay, gamma_stats
 
 PREFIX = colorstr("slim: ")
 TEACHER_PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a module
@@ -47,10 +47,11 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if not overrides or not any(k in overrides for k in TRAIN_ARGS):
         return overrides
+    from ultralytics.engine.model import Model  # imports the trainer
+
     teacher = overrides.get("Distillation")
+    teacher = teacher.model if isinstance(teacher, Model) else teacher
     is_module = isinstance(teacher, nn.Module)
-    if not is_module and isinstance(getattr(teacher, "model", None), nn.Module):  # a YOLO object
-        teacher, is_module = teacher.model, True
     checked = {**overrides, "Distillation": "module" if is_module else teacher}
     if not overrides.get("resume"):  # the rest of the settings of a resumed run comes from its checkpoint
         settings = SlimSettings.from_args(checked)
@@ -68,7 +69,9 @@ def prepare(trainer) -> Slim:
     _keep_temporary_teacher(trainer, settings)
     settings = SlimSettings.from_args(vars(trainer.args))
     distiller = Distiller(trainer, settings) if settings.losses else None
-    penalty = SparsityPenalty(_student(trainer), settings.sparsity, _planned_weight(trainer)) if settings.sparse else None
+    penalty = SparsityPenalty(_student(trainer), settings.sparsity) if settings.sparse else None
+    if penalty:
+        penalty.plan(_planned_weight(trainer, penalty))
     slim = Slim(trainer, distiller, penalty)
     slim.restore()
     return slim
@@ -118,7 +121,8 @@ class Slim:
     def after_step(self) -> None:
         """Apply the γ penalty of one optimizer step."""
         if self.penalty:
-            self.moved += self.penalty.step(_gamma_lr(self.trainer, self.penalty), _run_progress(self.trainer))
+            lr = _gamma_group(self.trainer, self.penalty)["lr"]
+            self.moved += self.penalty.step(lr, _run_progress(self.trainer))
 
     def end_batches(self) -> None:
         """Remove the hooks; safe to call again."""
@@ -199,7 +203,6 @@ class Distiller:
     def end_batches(self) -> None:
         """Remove the hooks; safe to call again."""
         self.student_taps.detach()
-        self.teacher_taps.detach()
 
     def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor:
         """Return the weighted loss of this batch, times the batch size as the detection loss has it.
@@ -349,20 +352,19 @@ def _log_pairs(pairs: list[tuple[Tap, Tap]], settings: SlimSettings, losses: nn.
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
 
 
-def _gamma_lr(trainer, penalty: SparsityPenalty) -> float:
-    """Return the learning rate of the parameter group that holds γ."""
+def _gamma_group(trainer, penalty: SparsityPenalty) -> dict[str, Any]:
+    """Return the optimizer's parameter group that holds the first γ; MuSGD has others, with the head's at 3·lr."""
     first = penalty.scales[0]
     for group in trainer.optimizer.param_groups:
         if any(p is first for p in group["params"]):
-            return group["lr"]
+            return group
     raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
 
 
-def _planned_weight(trainer) -> float:
+def _planned_weight(trainer, penalty: SparsityPenalty) -> float:
     """Return Σ lr·decay over the optimizer steps that the run plans, warm-up and accumulation included."""
     nb = len(trainer.train_loader)
-    group = next((g for g in trainer.optimizer.param_groups if g.get("param_group") == "bn"), None)
-    lr0 = (group or trainer.optimizer.param_groups[0])["initial_lr"]
+    lr0 = _gamma_group(trainer, penalty)["initial_lr"]
     ni = np.arange(nb * trainer.epochs)
     epoch = ni // nb
     lr = lr0 * np.array([trainer.lf(e) for e in range(trainer.epochs)])[epoch]
@@ -370,8 +372,8 @@ def _planned_weight(trainer) -> float:
     if nw := trainer._get_warmup_iterations(nb):
         lr = lr * np.minimum(ni / nw, 1.0)
         accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, trainer.accumulate]).round())
-    penalty_decay = 1 - 0.9 * epoch / max(trainer.epochs, 1)
-    return float((lr * penalty_decay / accumulate).sum())
+    falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]
+    return float((lr * falling / accumulate).sum())
 
 
 def _judge_from_the_last_third(trainer) -> None:

@@ -1,0 +1,58 @@
+"""The γ penalty: soft thresholding by hand, exact zeros, and independence of optimizer and length."""
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.slim.sparsity import SparsityPenalty, decay, gamma_stats, gammas, soft_threshold_
+
+
+def model(values):
+    bn = nn.BatchNorm2d(len(values))
+    bn.weight.data = torch.tensor(values)
+    return nn.Sequential(nn.Conv2d(3, len(values), 1), bn, nn.BatchNorm2d(2, affine=False))
+
+
+def test_soft_threshold_by_hand():
+    gamma = torch.tensor([1.0, -1.0, 0.2, -0.2, 0.0])
+    soft_threshold_([gamma], 0.25)
+    assert torch.equal(gamma, torch.tensor([0.75, -0.75, 0.0, 0.0, 0.0]))
+
+
+def test_only_trainable_scales_are_penalised():
+    net = model([1.0, 2.0])
+    assert [g.tolist() for g in gammas(net)] == [[1.0, 2.0]]
+    net[1].weight.requires_grad_(False)
+    assert gammas(net) == []
+    with pytest.raises(ValueError, match="no trainable BatchNorm"):
+        SparsityPenalty(net, 1.0)
+
+
+@pytest.mark.parametrize("lr, steps", [(0.01, 10), (0.0005, 500)])
+def test_strength_is_how_far_gamma_moves_whatever_lr_and_length(lr, steps):
+    net = model([1.0, 2.0, 3.0])
+    planned = sum(lr * decay(i / steps) for i in range(steps))
+    penalty = SparsityPenalty(net, strength=0.5)
+    penalty.plan(planned)
+    moved = sum(penalty.step(lr, i / steps) for i in range(steps))
+    assert moved == pytest.approx(0.5 * 2.0, rel=1e-6)  # half the median
+    assert torch.allclose(net[1].weight.data, torch.tensor([0.0, 1.0, 2.0]), atol=1e-5)
+
+
+def test_a_huge_strength_brings_every_gamma_to_exactly_zero():
+    net = model([1.0, -2.0, 3.0])
+    penalty = SparsityPenalty(net, strength=1e3)
+    penalty.plan(1.0)
+    penalty.step(1.0, 0.0)
+    assert torch.count_nonzero(net[1].weight).item() == 0
+
+
+def test_decay_falls_from_one_to_a_tenth():
+    assert [decay(x) for x in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+
+
+def test_stats_by_hand():
+    stats = gamma_stats(model([0.001, -0.009, 1.0, -3.0]))
+    assert stats["gamma/near_zero"] == 0.5
+    assert stats["gamma/median"] == pytest.approx((0.009 + 1.0) / 2)
+    assert gamma_stats(nn.Conv2d(1, 1, 1)) == {}

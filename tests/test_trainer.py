@@ -1,0 +1,316 @@
+"""The patched trainer on a tiny set: what distillation and sparsity change, and what they must leave alone."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ultralytics import YOLO
+from ultralytics.slim import trainer as slim_trainer
+from ultralytics.utils import YAML
+
+SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
+SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0)
+
+
+@pytest.fixture(scope="session")
+def teacher_path(tiny_data, tmp_path_factory):
+    """A trained-for-a-moment yolov8n checkpoint of two classes."""
+    folder = tmp_path_factory.mktemp("teacher")
+    model = YOLO("yolov8n.yaml", verbose=False)
+    model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
+    return folder / "run/weights/last.pt"
+
+
+def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
+    """Train and return (YOLO, trainer); pass callbacks as `on_…=function`."""
+    model = weights if isinstance(weights, YOLO) else YOLO(str(weights), verbose=False)
+    for event in [k for k in kwargs if k.startswith("on_")]:
+        model.add_callback(event, kwargs.pop(event))
+    model.train(**{**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", **kwargs})
+    return model, model.trainer
+
+
+def weights_of(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def hooks_in(module):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+@pytest.mark.parametrize("loss_type", ["cwd", "mgd", "pkd+mimic"])
+def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_data, tmp_path, teacher_path, loss_type):
+    seen = {}
+
+    def remember(trainer):
+        d = trainer.slim.distiller
+        seen["adapters"] = weights_of(d.losses)
+        seen["teacher"] = weights_of(d.teacher)
+        seen["hooks"] = []
+
+    def check(trainer):
+        d = trainer.slim.distiller
+        seen["hooks"].append(hooks_in(trainer.model))
+        assert not d.teacher.training and not any(p.requires_grad for p in d.teacher.parameters())
+        assert not d.student_taps.features and not d.teacher_taps.features  # freed after the step
+        seen.setdefault("loss", []).append(float(trainer.loss_items["distill_loss"]))
+
+    model, trainer = train(
+        tiny_data,
+        tmp_path,
+        Distillation=str(teacher_path),
+        loss_type=loss_type,
+        on_train_start=remember,
+        on_train_batch_end=check,
+    )
+    d = trainer.slim.distiller
+    assert all(x > 0 for x in seen["loss"]) and seen["hooks"] == [6] * 4  # set in every batch
+    assert hooks_in(trainer.model) == hooks_in(d.teacher) == 0  # and gone afterwards
+    trained = [k for k, v in d.losses.state_dict().items() if k.endswith("weight")]
+    assert all(not torch.equal(seen["adapters"][k], d.losses.state_dict()[k]) for k in trained)
+    assert all(torch.equal(v, d.teacher.state_dict()[k]) for k, v in seen["teacher"].items())
+    teacher_ids = {id(p) for p in d.teacher.parameters()} | {id(p) for p in d.losses.parameters()}
+    assert not teacher_ids & {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
+    header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
+    assert "train/distill_loss" in header and "distill/ratio" in header
+    assert all(len(row.split(",")) == len(header.split(",")) for row in rows) and len(rows) == 2
+    assert trainer.args.Distillation == str(teacher_path)
+    assert YAML.load(trainer.save_dir / "args.yaml")["loss_type"] == loss_type
+
+
+def test_distillation_changes_what_is_learnt_and_no_loss_changes_nothing(tiny_data, tmp_path, teacher_path):
+    """Against the plain run of the same seed; `loss_type='None'` is the plain run to the last bit."""
+    end = {}
+    runs = {
+        "plain": {},
+        "none": {"loss_type": "None"},
+        "cwd": {"loss_type": "cwd", "Distillation": str(teacher_path)},
+        "off": {"loss_type": "cwd", "Distillation": str(teacher_path), "distill_weight": 0.0},
+    }
+    for name, kwargs in runs.items():
+        _, trainer = train(tiny_data, tmp_path, name=name, epochs=1, **kwargs)
+        end[name] = weights_of(trainer.model)
+    distance = {k: sum((end[k][n] - v).abs().sum().item() for n, v in end["plain"].items()) for k in runs}
+    assert distance["none"] == 0.0
+    assert distance["off"] < 1e-2 < distance["cwd"]
+
+
+def test_checkpoints_are_stock(tiny_data, tmp_path, teacher_path, stock_ultralytics):
+    """best.pt and the unstripped last.pt of a run load, predict and export in stock Ultralytics, without us."""
+    saved = tmp_path / "unstripped.pt"
+    _, trainer = train(
+        tiny_data,
+        tmp_path,
+        Distillation=str(teacher_path),
+        loss_type="mgd+sparse",
+        on_model_save=lambda t: saved.write_bytes(t.last.read_bytes()),
+    )
+    assert not (trainer.wdir / "slim.pt").exists()  # the state to resume from goes when the run is complete
+    for path in (trainer.last, saved):
+        ckpt = torch.load(path, weights_only=False)
+        module = ckpt["ema"] or ckpt["model"]
+        assert hooks_in(module) == 0
+        assert sum(p.numel() for p in module.parameters()) == sum(p.numel() for p in trainer.model.parameters())
+        assert not any(".slim" in type(m).__module__ for m in module.modules())
+        code = (
+            "import sys, ultralytics, torch; assert ultralytics.__file__.startswith(sys.argv[2]);"
+            "from ultralytics import YOLO; m = YOLO(sys.argv[1]);"
+            "m.predict(torch.zeros(1, 3, 64, 64), verbose=False); print(m.export(format='torchscript', imgsz=64))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(path), str(stock_ultralytics)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(stock_ultralytics), "ULTRALYTICS_SAFE_LOAD": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("kind", ["YOLO", "module"])
+def test_a_module_teacher_is_a_file_in_the_arguments(tiny_data, tmp_path, teacher_path, kind):
+    teacher = YOLO(str(teacher_path))
+    before = weights_of(teacher.model)
+    passed = teacher if kind == "YOLO" else teacher.model
+    _, trainer = train(tiny_data, tmp_path, epochs=1, Distillation=passed, loss_type="cwd")
+    assert trainer.args.Distillation == str(trainer.wdir / "teacher.pt") and Path(trainer.args.Distillation).exists()
+    assert YAML.load(trainer.save_dir / "args.yaml")["Distillation"] == trainer.args.Distillation
+    assert all(torch.equal(v, teacher.model.state_dict()[k]) for k, v in before.items())  # the caller's is untouched
+
+
+def test_huge_sparsity_brings_every_gamma_to_zero(tiny_data, tmp_path):
+    _, trainer = train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e4)
+    from ultralytics.slim.sparsity import gammas
+
+    assert sum(torch.count_nonzero(g).item() for g in gammas(trainer.model)) == 0
+    header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
+    last = dict(zip(header.split(","), map(float, rows[-1].split(","))))
+    assert last["gamma/near_zero"] == 1.0 and last["gamma/median"] == 0.0
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])
+def test_sparsity_moves_gamma_alike_under_every_optimizer(tiny_data, tmp_path, optimizer):
+    """The planned sum of the penalty's steps is one median γ (1 in a fresh model), warm-up and accumulation included."""
+    moved = []
+    _, trainer = train(
+        tiny_data,
+        tmp_path,
+        loss_type="sparse",
+        optimizer=optimizer,
+        epochs=3,
+        batch=2,
+        nbs=4,
+        warmup_epochs=1,
+        on_train_epoch_end=lambda t: moved.append(t.slim.moved),
+    )
+    assert sum(moved) == pytest.approx(1.0, rel=0.15)
+
+
+def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
+    """The penalty costs accuracy, so the best epoch of the whole run would be an early, dense one."""
+    best = {}
+
+    def pretend(trainer):
+        trainer.best_fitness = 0.9
+
+    train(
+        tiny_data,
+        tmp_path,
+        loss_type="sparse",
+        epochs=6,
+        on_train_batch_start=lambda t: best.setdefault(t.epoch, t.best_fitness),
+        on_fit_epoch_end=pretend,
+    )
+    assert best == {0: None, 1: 0.9, 2: 0.9, 3: 0.9, 4: None, 5: 0.9}
+
+
+class Interrupt(Exception):
+    pass
+
+
+def stop_at(epoch):
+    def stop(trainer):
+        if trainer.epoch == epoch:
+            raise Interrupt
+
+    return stop
+
+
+def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_path):
+    options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=4)
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), **options)
+    last = tmp_path / "run/weights/last.pt"
+    state = torch.load(last.with_name("slim.pt"))
+    at_start = {}
+
+    def remember(trainer):
+        at_start.update(adapters=weights_of(trainer.slim.distiller.losses), rate=trainer.slim.penalty.rate)
+        at_start["optimizer"] = trainer.slim.distiller.optimizer.state_dict()["state"]
+
+    model = YOLO(str(last))
+    model.add_callback("on_train_start", remember)
+    model.train(resume=True)
+    assert model.trainer.start_epoch == 2 and model.trainer.args.loss_type == "cwd+sparse"
+    assert at_start["rate"] == state["gamma_rate"] and at_start["optimizer"]
+    assert all(torch.equal(v, at_start["adapters"][k]) for k, v in state["distiller"]["losses"].items())
+
+
+def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teacher_path, caplog):
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), Distillation=str(teacher_path), loss_type="cwd")
+    other = tmp_path / "other teacher.pt"
+    other.write_bytes(teacher_path.read_bytes())
+    import logging
+
+    logger = logging.getLogger("ultralytics")
+    logger.addHandler(caplog.handler)
+    try:
+        model = YOLO(str(tmp_path / "run/weights/last.pt"))
+        model.train(resume=True, Distillation=str(other))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert model.trainer.args.Distillation == str(other)
+    assert "another teacher" in caplog.text and "Resume ignores" not in caplog.text
+
+
+def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path):
+    kept = {}
+
+    def stop(trainer):
+        kept["model"] = trainer.model
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", on_train_batch_end=stop)
+    assert hooks_in(kept["model"]) == 0
+    copy.deepcopy(kept["model"])
+
+
+def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
+    """After an out-of-memory retry an epoch starts again without having ended; hooks must not pile up."""
+    failed, hooks = [], []
+
+    def fail_once(trainer):
+        hooks.append(hooks_in(trainer.model))
+
+    original = slim_trainer.Slim.distillation_loss
+
+    def run_out_of_memory(self, batch, progress):
+        loss = original(self, batch, progress)
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("out of memory (made up)")
+        return loss
+
+    slim_trainer.Slim.distillation_loss = run_out_of_memory
+    try:
+        _, trainer = train(
+            tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", on_train_batch_end=fail_once
+        )
+    finally:
+        slim_trainer.Slim.distillation_loss = original
+    assert trainer.batch_size == 2 and set(hooks) == {6} and hooks_in(trainer.model) == 0
+
+
+def test_other_class_count_family_and_scale(tiny_data, tmp_path):
+    for name, config, nc in (("scale", "yolov8s.yaml", 2), ("family", "yolo11n.yaml", 2), ("classes", "yolov8n.yaml", 80)):
+        teacher = YOLO(config, verbose=False)
+        if nc == 2:
+            teacher.model.yaml["nc"] = 2
+        _, trainer = train(
+            tiny_data, tmp_path, name=name, epochs=1, fraction=0.5, Distillation=teacher, loss_type="cwd+mgd"
+        )
+        assert float(trainer.tloss["distill_loss"]) > 0
+
+
+@pytest.mark.parametrize(
+    "kwargs, error, fragment",
+    [
+        (dict(loss_type="kd"), ValueError, "not one of None, sparse, cwd, mgd"),
+        (dict(Distillation="t.pt"), ValueError, "needs a distillation loss"),
+        (dict(loss_type="cwd"), ValueError, "needs a teacher"),
+        (dict(loss_type="cwd", Distillation="missing.pt"), FileNotFoundError, "teacher 'missing.pt' does not exist"),
+    ],
+)
+def test_bad_input_stops_before_anything_is_written(tiny_data, tmp_path, kwargs, error, fragment):
+    with pytest.raises(error, match=fragment):
+        train(tiny_data, tmp_path / "runs", **kwargs)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
+    """The overrides work in Ultralytics' own command line, and stand in args.yaml."""
+    options = {k: v for k, v in SHORT.items() if k != "verbose"} | {"epochs": 1}
+    command = [sys.executable, "-c", "from ultralytics.cfg import entrypoint; entrypoint()", "train"]
+    command += ["model=yolov8n.yaml", f"data={tiny_data}", f"project={tmp_path}", "name=cli", "loss_type=cwd+sparse"]
+    command += [f"Distillation={teacher_path}", *(f"{k}={v}" for k, v in options.items())]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert YAML.load(tmp_path / "cli/args.yaml")["loss_type"] == "cwd+sparse"
+    assert "train/distill_loss" in (tmp_path / "cli/results.csv").read_text()
