@@ -15,7 +15,10 @@ from patches.errors import DoesNotFit
 
 @dataclass(frozen=True)
 class Seam:
-    """`code` stands in function `scope` of `file`, after `after` if given; or, with `gone`, stands there no more."""
+    """`code` stands in function `scope` of `file`, after `after` if given; or, with `gone`, stands there no more.
+
+    In a file that is not Python, a line begins with `code`.
+    """
 
     file: str
     scope: str
@@ -28,7 +31,12 @@ TRAINER = "engine/trainer.py"
 SEAMS: tuple[Seam, ...] = (
     Seam(TRAINER, "BaseTrainer.__init__", "overrides = slim.read_overrides(overrides)"),
     Seam(TRAINER, "BaseTrainer.train", "slim.close(self)"),
-    Seam(TRAINER, "BaseTrainer._setup_train", "self.slim = slim.prepare(self)", after="self.ema = ModelEMA(self.model)"),
+    Seam(
+        TRAINER,
+        "BaseTrainer._setup_train",
+        "self.slim = slim.prepare(self)",
+        after="self.ema = ModelEMA(self.model)",
+    ),
     Seam(TRAINER, "BaseTrainer._do_train", "self.slim.start_epoch()"),
     Seam(
         TRAINER,
@@ -37,14 +45,22 @@ SEAMS: tuple[Seam, ...] = (
         after="self.loss = loss.sum()",
     ),
     Seam(TRAINER, "BaseTrainer._do_train", "self.slim.end_epoch()", after="self.slim.start_epoch()"),
-    Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.before_step()", after="self.scaler.unscale_(self.optimizer)"),
+    Seam(
+        TRAINER,
+        "BaseTrainer.optimizer_step",
+        "self.slim.before_step()",
+        after="self.scaler.unscale_(self.optimizer)",
+    ),
     Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.after_step()", after="self.scaler.step(self.optimizer)"),
+    Seam(TRAINER, "BaseTrainer.check_resume", "'Distillation'"),
     Seam("engine/model.py", "Model.train", "checks.check_pip_update_available()", gone=True),
     Seam("nn/tasks.py", "BaseModel.load", "keep_widths(self, weights)"),
+    Seam("cfg/default.yaml", "", "Distillation:"),
+    Seam("cfg/default.yaml", "", "loss_type:"),
 )
 
 
-def verify_seams(package: Path, seams: tuple[Seam, ...] = SEAMS) -> None:
+def verify_seams(package: Path, seams: tuple[Seam, ...]) -> None:
     """Raise `DoesNotFit` naming every seam that is missing or out of place in the `ultralytics` folder `package`."""
     faults = [fault for seam in seams for fault in find_faults(package, seam)]
     if faults:
@@ -56,6 +72,9 @@ def find_faults(package: Path, seam: Seam) -> list[str]:
     path = package / seam.file
     if not path.is_file():
         return [f"{seam.file}: no such file"]
+    if path.suffix != ".py":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [] if any(line.startswith(seam.code) for line in lines) else [f"{seam.file}: no line {seam.code!r}"]
     scope = find_scope(ast.parse(path.read_bytes(), str(path)), seam.scope)
     if scope is None:
         return [f"{seam.file}: no {seam.scope}"]

@@ -51,7 +51,7 @@ def read_patch(path: Path) -> list[FilePatch]:
 
 def parse_patch(content: bytes, path: Path) -> list[FilePatch]:
     """Parse a patch's text; what stands before the first `---` line is commentary. `path` is for messages."""
-    lines = content.replace(b"\r\n", b"\n").split(b"\n")
+    lines = content.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
     files: list[FilePatch] = []
     at = 0
     while at < len(lines):
