@@ -1,0 +1,91 @@
+"""What the benchmarks share: the machine, a trainer without its loop, one drawn batch, and result files."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Versions, processor and commit that a figure belongs to."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def write_rows(name: str, rows: list[dict]) -> Path:
+    """Write rows to benchmarks/results/NAME.csv and return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"written to {path}")
+    return path
+
+
+@cache
+def _workspace() -> Path:
+    """A folder with a teacher and eight blank images, which a trainer needs to be set up."""
+    import cv2
+    import numpy as np
+
+    from ultralytics import YOLO
+
+    folder = Path(tempfile.mkdtemp(prefix="slim-bench-"))
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for i in range(8):
+            cv2.imwrite(str(folder / f"images/{split}/{i}.png"), np.full((64, 64, 3), 200, np.uint8))
+            (folder / f"labels/{split}/{i}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    (folder / "data.yaml").write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames: {{0: box}}\n")
+    teacher = YOLO("yolov8n.yaml", verbose=False)
+    teacher.model.args = {"imgsz": 64}
+    teacher.save(folder / "teacher.pt")
+    return folder
+
+
+def quiet_trainer(imgsz: int, batch: int, **options):
+    """Return a DetectionTrainer for yolov8n, set up but not run; 'teacher' in options becomes a checkpoint."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    folder = _workspace()
+    options = {k: str(folder / "teacher.pt") if v == "teacher" else v for k, v in options.items()}
+    trainer = DetectionTrainer(
+        overrides=dict(
+            model="yolov8n.yaml", data=str(folder / "data.yaml"), imgsz=imgsz, batch=batch, nbs=batch, workers=0,
+            amp=False, plots=False, device="cpu", project=str(folder), name="run", verbose=False, epochs=100,
+            optimizer="SGD", **options,
+        )
+    )  # fmt: skip
+    trainer._setup_train()
+    trainer.epoch = 0
+    trainer.model.train()
+    return trainer
+
+
+def drawn_batch(imgsz: int, batch: int, objects: int = 12) -> dict:
+    """Return a preprocessed training batch of noise images with random boxes."""
+    g = torch.Generator().manual_seed(0)
+    n = batch * objects
+    return {
+        "img": torch.rand(batch, 3, imgsz, imgsz, generator=g),
+        "cls": torch.zeros(n, 1),
+        "bboxes": torch.rand(n, 4, generator=g) * 0.4 + 0.2,
+        "batch_idx": torch.arange(batch).repeat_interleave(objects).float(),
+    }
