@@ -58,8 +58,9 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
 
     Boxes fall into levels, columns along x or rows along y. From the level of the roots each next level outwards holds
     the children of the one before it, in the same order, and a parent stands at the middle of its children
-    (`_assign_level`). All choices of axis and root level are tried; the cheapest wins, where each root beyond
-    the first costs as much as a displacement by half the drawing. A mind map is the case of roots in a middle column.
+    (`_assign_level`). All choices of axis and root level are tried; the cheapest wins. Costs are displacements: of
+    parents from that middle, of nodes from the line of their level, and half the drawing for each root beyond the
+    first. A mind map is the case of a root in a middle column.
     """
     if len(boxes) == 0:
         return []
@@ -68,10 +69,11 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
     for axis in (1, 0):  # rows first: ties read as an organisation chart
         levels = _levels(boxes, axis)
         across = (boxes[:, 1 - axis] + boxes[:, 3 - axis]) / 2
+        ragged = sum(_raggedness(boxes[level][:, [axis, axis + 2]]) for level in levels)
         outwards = [_grow(levels[k:], across) for k in range(len(levels))]
         inwards = [_grow(levels[k::-1], across) for k in range(len(levels))]
         for level, (cost_a, edges_a), (cost_b, edges_b) in zip(levels, outwards, inwards):
-            cost = cost_a + cost_b + half_drawing * (len(level) - 1)
+            cost = cost_a + cost_b + ragged + half_drawing * (len(level) - 1)
             if cost < best_cost - 1e-9:
                 edges = {**edges_a, **edges_b}
                 best_cost, best = cost, [edges.get(i, -1) for i in range(len(boxes))]
@@ -91,6 +93,12 @@ def _levels(boxes: np.ndarray, axis: int) -> list[list[int]]:
     return levels
 
 
+def _raggedness(spans: np.ndarray) -> float:
+    """Return how far the (M, 2) spans of a level are from sharing their start, their middle or their end, summed."""
+    lines = np.column_stack([spans, spans.mean(1)])
+    return float(np.abs(lines - np.median(lines, axis=0)).sum(0).min())
+
+
 def _grow(levels: list[list[int]], across: np.ndarray) -> tuple[float, dict[int, int]]:
     """Give each level's nodes parents in the level before it; return (total cost, {child: parent})."""
     total, edges = 0.0, {}
@@ -105,7 +113,7 @@ def _grow(levels: list[list[int]], across: np.ndarray) -> tuple[float, dict[int,
 def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, list[int]]:
     """Cut the sorted children into runs, one a parent in order, so that each parent stands at the middle of its run.
 
-    A run costs its size times the distance from its parent to the middle between its ends, and 2 % of its width so
+    A run costs its size times the distance from its parent to the middle between its ends, and a tenth of its width so
     that ties go to narrow families; a parent may have no run. Solved exactly by dynamic programming over (parents
     used, children placed).
 
@@ -124,7 +132,7 @@ def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, lis
         best[p], start[p] = best[p - 1], np.arange(count + 1)
         for end in range(1, count + 1):
             left, right = children[first[:end]], children[end - 1]
-            runs = (end - first[:end]) * np.abs(position - (left + right) / 2) + 0.02 * (right - left)
+            runs = (end - first[:end]) * np.abs(position - (left + right) / 2) + 0.1 * (right - left)
             costs = best[p - 1, :end] + runs
             if costs.min() < best[p, end]:
                 best[p, end], start[p, end] = costs.min(), costs.argmin()
