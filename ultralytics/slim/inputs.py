@@ -15,12 +15,14 @@ from PIL import Image
 from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.engine.exporter import export_formats
-from ultralytics.utils import LOGGER, checks
+from ultralytics.utils import LOGGER, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from .settings import TRAIN_ARGS, SlimSettings
 
-BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
+HEIF = {".heic", ".heif"}
+# Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
+plain_open = getattr(patches, "_image_open", Image.open)
 
 
 def find_file(given: str | Path, beside: Path) -> Path | None:
@@ -126,7 +128,7 @@ def check_images(images: Iterable[Path]) -> None:
 
 def _image_fault(image: Path) -> str:
     try:
-        with Image.open(image) as opened:
+        with (Image.open if image.suffix.lower() in HEIF else plain_open)(image) as opened:
             opened.verify()
     except FileNotFoundError:
         return "no such file"

@@ -145,13 +145,8 @@ class Run:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of a folder's files."""
-    path = Path(path)
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def training_state(last: Path) -> str:

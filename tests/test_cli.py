@@ -1,0 +1,102 @@
+"""Reading `STAGE key=value ...`."""
+
+import pytest
+
+from ultralytics.slim import cli
+from ultralytics.slim.cli import UsageError, parse
+
+STAGES = {"run": {"data", "epochs", "resume", "plots", "name"}, "prune": {"factor", "weights"}}
+PARTS = {"sparse": {"epochs", "lr0"}}
+
+
+@pytest.mark.parametrize(
+    ("line", "stage", "keys"),
+    [
+        ("", "run", {}),
+        ("data=my.yaml epochs=3", "run", {"data": "my.yaml", "epochs": 3}),
+        ("run epochs=3", "run", {"epochs": 3}),
+        ("prune factor=0.3 weights=a b.pt", "prune", None),
+        ("prune factor = 0.3", "prune", {"factor": 0.3}),
+        ("--epochs=3 --data=my.yaml", "run", {"epochs": 3, "data": "my.yaml"}),
+        ("resume", "run", {"resume": True}),
+        ("epochs=3 resume", "run", {"epochs": 3, "resume": True}),
+        ("name=007", "run", {"name": "007"}),
+        ("sparse.epochs=2 sparse.lr0=1e-3", "run", {"sparse.epochs": 2, "sparse.lr0": 0.001}),
+        ("data=None", "run", {"data": None}),
+    ],
+)
+def test_lines(line, stage, keys):
+    if keys is None:
+        with pytest.raises(UsageError, match=r"'b.pt' is not key=value"):
+            parse(line.split(), STAGES, PARTS)
+    else:
+        assert parse(line.split(), STAGES, PARTS) == (stage, keys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("prun factor=0.3", "no stage 'prun'; did you mean 'prune'"),
+        ("epoch=3", "'epoch' is not a key of run; did you mean 'epochs'"),
+        ("prune model=a.pt", "did you mean 'weights'"),
+        ("epochs=", "'epochs=' lacks a value; write epochs=VALUE"),
+        ("epochs", "'epochs' lacks a value"),
+        ("sparse.epoch=3", "'epoch' is not a key of sparse; did you mean 'epochs'"),
+        ("spars.epochs=3", "expected PART.key, where PART is sparse"),
+        ("prune sparse.epochs=3", "'sparse.epochs': expected PART.key"),
+    ],
+)
+def test_mistakes_are_named_with_a_hint(line, message):
+    with pytest.raises(UsageError) as caught:
+        parse(line.split(), STAGES, PARTS)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a.pt,b.pt", "[a.pt,b.pt]", "['a.pt', 'b.pt']", ["a.pt", "b.pt"]])
+def test_lists_of_paths(value):
+    assert cli.paths(value) == ["a.pt", "b.pt"]
+
+
+def test_missing_keys_are_named():
+    def predict(self, source, mode="containment", **kwargs): ...
+
+    cli.require("predict", {"source": 1}, predict)
+    with pytest.raises(UsageError, match="predict needs source="):
+        cli.require("predict", {}, predict)
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (ValueError("bad\n value"), 1, "me: bad value\n"),
+        (FileNotFoundError("no file"), 1, "me: no file\n"),
+        (UsageError("what?"), 2, "me: what?\n"),
+        (KeyboardInterrupt(), 130, "me: stopped\n"),
+        (RuntimeError(), 1, "me: RuntimeError\n"),
+    ],
+)
+def test_errors_are_one_line_and_a_status(error, status, says, capsys):
+    assert cli.run("me", raising(error)) == status
+    assert capsys.readouterr().err == f"\n{says}"
+
+
+def test_success_is_status_0(capsys):
+    assert cli.run("me", lambda: None) == 0 and capsys.readouterr().err == ""
+
+
+def test_faults_of_the_program_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.run("me", lambda: 1 / 0)
+
+
+def test_traceback_on_request(monkeypatch, capsys):
+    monkeypatch.setenv("TRACEBACK", "1")
+    cli.run("me", raising(ValueError("bad")))
+    assert "Traceback" in capsys.readouterr().err

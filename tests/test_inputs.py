@@ -1,0 +1,186 @@
+"""Bad input is named before anything is trained or written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ultralytics.slim import inputs
+from ultralytics.utils import LOGGER
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path) -> Path:
+    """A copy of the tiny data set to spoil; path of its YAML."""
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_data.parent, folder)
+    yaml = folder / "tiny.yaml"
+    yaml.write_text(tiny_data.read_text().replace(tiny_data.parent.as_posix(), folder.as_posix()))
+    return yaml
+
+
+@pytest.fixture
+def log(caplog):
+    LOGGER.addHandler(caplog.handler)
+    yield caplog
+    LOGGER.removeHandler(caplog.handler)
+
+
+def test_good_data_is_read(data):
+    assert inputs.check_data(str(data))["names"] == {0: "box", 1: "disc"}
+
+
+def test_missing_weights_say_where_they_were_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"weights=nope.pt: no such file in .* or {tmp_path}; give the path"):
+        inputs.find_weights("nope.pt", tmp_path)
+    with pytest.raises(FileNotFoundError, match="is a folder"):
+        inputs.find_weights(tmp_path, tmp_path)
+
+
+def test_files_are_found_beside_the_wrapper(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir(), (tmp_path / "home").mkdir()
+    (tmp_path / "home/a.yaml").touch(), (tmp_path / "home/b.yaml").touch(), (tmp_path / "here/b.yaml").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert inputs.find_data("a.yaml", tmp_path / "home") == str(tmp_path / "home/a.yaml")
+    assert inputs.find_data("b.yaml", tmp_path / "home") == "b.yaml", "the working directory comes first"
+
+
+def test_published_names_are_left_to_ultralytics(tmp_path):
+    assert inputs.find_weights("yolov8n.pt", tmp_path) == "yolov8n.pt"
+
+
+def test_yaml_without_val(data):
+    data.write_text(data.read_text().replace("val:", "vall:"))
+    with pytest.raises(SyntaxError, match="'val:' key missing"):
+        inputs.check_data(str(data))
+
+
+def test_missing_yaml(tmp_path):
+    with pytest.raises(FileNotFoundError, match="data=nope.yaml: no such file"):
+        inputs.find_data("nope.yaml", tmp_path)
+
+
+def test_images_without_labels(data):
+    shutil.rmtree(data.parent / "labels/train")
+    with pytest.raises(FileNotFoundError, match=r"train: none of the 8 images has a label file; expected for .*train0.png"):
+        inputs.check_data(str(data))
+
+
+def test_folder_without_images(data):
+    shutil.rmtree(data.parent / "images/train")
+    (data.parent / "images/train").mkdir()
+    with pytest.raises(FileNotFoundError, match="'train:' holds no images"):
+        inputs.check_data(str(data))
+
+
+def test_some_images_without_labels_are_named(data, log):
+    (data.parent / "labels/train/train3.txt").unlink()
+    inputs.check_data(str(data))
+    assert "train: no label file" in log.text and "train3.png" in log.text and "train2.png" not in log.text
+
+
+def test_an_empty_label_file_is_legal(data, log):
+    (data.parent / "labels/train/train3.txt").write_text("")
+    inputs.check_data(str(data))
+    assert not log.text
+
+
+def test_images_that_share_a_label_are_named(data, log):
+    shutil.copy(data.parent / "images/train/train0.png", data.parent / "images/train/train0.webp")
+    inputs.check_data(str(data))
+    assert "share 1 label file" in log.text and "train0.txt" in log.text
+
+
+@pytest.mark.parametrize("name", ["train2.png", "new.webp", "new.jpg", "new.JPEG"])
+def test_unreadable_images_are_named(data, name):
+    (data.parent / "images/train" / name).write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=rf"cannot read 1 image: .*{name} \(cannot identify image file"):
+        inputs.check_data(str(data))
+
+
+def test_a_truncated_image_is_named(data):
+    path = data.parent / "images/val/val1.png"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="val1.png"):
+        inputs.check_data(str(data))
+
+
+def test_many_bad_images_are_counted(data):
+    for image in (data.parent / "images/train").iterdir():
+        image.write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot read 8 images: .* and 3 more"):
+        inputs.check_data(str(data))
+
+
+def test_images_are_found_in_depth_and_in_lists(data):
+    train = data.parent / "images/train"
+    (train / "deep").mkdir()
+    (train / "train0.png").rename(train / "deep/train0.png")
+    (data.parent / "list.txt").write_text("images/train/train1.png\n\nimages/train/train2.png\n")
+    assert len(inputs.list_images(str(train))) == 8
+    assert len(inputs.list_images([str(train), str(data.parent / "list.txt")])) == 10
+    with pytest.raises(FileNotFoundError, match="nope"):
+        inputs.list_images(str(train / "nope"))
+
+
+def test_source_is_checked(data, tmp_path):
+    image = data.parent / "images/val/val0.png"
+    for good in (image, image.parent, str(image.parent / "*.png"), 0, "0", "https://x.org/a.png"):
+        inputs.check_source(good)
+    image.write_bytes(b"")
+    for bad in (image, image.parent, tmp_path / "nope.png"):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"val0.png|nope.png"):
+            inputs.check_source(bad)
+
+
+@pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
+def test_factor_is_a_share(factor):
+    with pytest.raises(ValueError, match="factor"):
+        inputs.check_factor(factor)
+
+
+def test_training_arguments_are_checked():
+    inputs.check_training({"epochs": 3, "loss_type": "sparse"})
+    for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
+        with pytest.raises((TypeError, ValueError, SyntaxError)):
+            inputs.check_training(bad)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new/a.txt"
+
+    def breaks(partial):
+        partial.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError):
+        inputs.write_whole(path, breaks)
+    assert list(path.parent.iterdir()) == []
+    inputs.write_whole(path, lambda partial: partial.write_text("whole"))
+    with pytest.raises(OSError):
+        inputs.write_whole(path, breaks)
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_relations_are_found_beside_the_images(data):
+    found = inputs.check_data(str(data))
+    assert inputs.relations_folder(found) is None
+    (data.parent / "plabels/val").mkdir(parents=True)
+    assert inputs.relations_folder(found) == data.parent
+
+
+def test_typical_image_has_a_middling_number_of_labels(data):
+    labels = sorted((data.parent / "labels/val").iterdir())
+    for count, label in enumerate(labels):
+        label.write_text("0 0.5 0.5 0.1 0.1\n" * count)
+    assert inputs.typical_image(str(data.parent / "images/val")).stem == labels[2].stem
+
+
+def test_spaces_and_other_alphabets(data):
+    folder = data.parent.with_name("мои схемы 图")
+    shutil.copytree(data.parent, folder)
+    yaml = folder / "tiny.yaml"
+    yaml.write_text(data.read_text().replace(data.parent.as_posix(), folder.as_posix()), encoding="utf-8")
+    Image.open(folder / "images/val/val0.png").save(folder / "images/val/val0 é.webp")
+    assert len(inputs.list_images(inputs.check_data(str(yaml))["val"])) == 5

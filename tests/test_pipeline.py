@@ -1,0 +1,162 @@
+"""A run of stages: what is kept, what is done again, and what is refused."""
+
+import json
+import logging
+
+import pytest
+import torch
+
+from ultralytics.slim import pipeline
+from ultralytics.slim.pipeline import Run, fingerprint, quiet, training_state
+from ultralytics.utils import LOGGER
+
+
+def write(text: str):
+    """Return the work of a stage that writes this text."""
+
+    def work(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    return work
+
+
+def fail(path):
+    raise RuntimeError("out of luck")
+
+
+def never(path):
+    raise AssertionError("this stage is done already")
+
+
+def test_runs_are_numbered(tmp_path):
+    assert [Run.start(tmp_path, "run", {}).folder.name for _ in range(3)] == ["run", "run-2", "run-3"]
+
+
+def test_a_finished_stage_is_not_done_again(tmp_path):
+    path = Run.start(tmp_path, "run", {"epochs": 3}).stage("one", write("1"))
+    resumed = Run.resume(tmp_path, "run", {})
+    assert resumed.settings == {"epochs": 3}
+    assert resumed.stage("one", never) == path and path.read_text() == "1"
+
+
+def test_a_failing_stage_leaves_the_others_and_says_how_to_go_on(tmp_path, caplog):
+    run = Run.start(tmp_path, "run", {})
+    LOGGER.addHandler(caplog.handler)
+    with pytest.raises(RuntimeError), run:
+        kept = run.stage("one", write("1"))
+        run.stage("two", fail)
+    LOGGER.removeHandler(caplog.handler)
+    assert kept.read_text() == "1" and list(json.loads(run.record.read_text())["stages"]) == ["one"]
+    assert "finished: one" in caplog.text and "resume=True name=run" in caplog.text
+
+
+def test_a_changed_file_is_made_again_and_all_that_follows(tmp_path):
+    run = Run.start(tmp_path, "run", {})
+    one, two = run.stage("one", write("1")), run.stage("two", write("2"))
+    one.write_text("tampered")
+    resumed = Run.resume(tmp_path, "run", {})
+    resumed.stage("one", write("1 again"))
+    resumed.stage("two", write("2 again"))
+    assert (one.read_text(), two.read_text()) == ("1 again", "2 again")
+
+
+def test_settings_are_not_mixed(tmp_path):
+    Run.start(tmp_path, "run", {"epochs": 3, "device": None})
+    with pytest.raises(ValueError, match=r"epochs=3 \(now 5\)"):
+        Run.resume(tmp_path, "run", {"epochs": 5})
+    with pytest.raises(ValueError, match="lr0"):
+        Run.resume(tmp_path, "run", {"lr0": 0.1})
+    assert Run.resume(tmp_path, "run", {"device": 0, "epochs": 3}).settings == {"epochs": 3, "device": 0}
+
+
+def test_resume_finds_the_newest_unfinished_run(tmp_path):
+    Run.start(tmp_path, "run", {"n": 1})
+    Run.start(tmp_path, "run", {"n": 2})
+    Run.start(tmp_path, "run", {"n": 3}).finish()
+    assert Run.resume(tmp_path, None, {}).settings == {"n": 2}
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no unfinished run"):
+        Run.resume(tmp_path, None, {})
+    with pytest.raises(FileNotFoundError, match="other"):
+        Run.resume(tmp_path, "other", {})
+
+
+def test_an_interrupted_training_goes_on(tmp_path):
+    run = Run.start(tmp_path, "run", {})
+    last = run.folder / "train/weights/last.pt"
+    last.parent.mkdir(parents=True)
+    torch.save({"epoch": 4, "optimizer": {"state": {}}}, last)
+    resumed = Run.resume(tmp_path, "run", {})
+    arguments = {}
+    resumed.stage("train", lambda path: (arguments.update(resumed.training("train")), write("x")(path)))
+    assert arguments["resume"] == str(last) and arguments["project"] == str(run.folder)
+
+
+def test_a_training_that_finished_is_kept(tmp_path):
+    run = Run.start(tmp_path, "run", {})
+    for name in ("last", "best"):
+        (run.folder / "train/weights").mkdir(parents=True, exist_ok=True)
+        torch.save({"epoch": -1, "optimizer": None, "name": name}, run.folder / f"train/weights/{name}.pt")
+    path = Run.resume(tmp_path, "run", {}).stage("train", never)
+    assert torch.load(path, weights_only=False)["name"] == "best"
+
+
+def test_leftovers_of_other_settings_are_not_taken_up(tmp_path):
+    """The stage before was made anew, so the half-trained checkpoint started from other weights."""
+    run = Run.start(tmp_path, "run", {})
+    last = run.folder / "train/weights/last.pt"
+    last.parent.mkdir(parents=True)
+    torch.save({"epoch": 4, "optimizer": {}}, last)
+    resumed = Run.resume(tmp_path, "run", {})
+    resumed.stage("before", write("new"))
+    arguments = {}
+    resumed.stage("train", lambda path: (arguments.update(resumed.training("train")), write("x")(path)))
+    assert "resume" not in arguments and not last.exists()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "state"),
+    [({"epoch": 0, "optimizer": {}}, "interrupted"), ({"epoch": -1, "optimizer": None}, "finished"), (None, "missing")],
+)
+def test_training_state(tmp_path, checkpoint, state):
+    last = tmp_path / "last.pt"
+    assert training_state(last) == "missing"
+    torch.save(checkpoint, last) if checkpoint else last.write_bytes(b"half of a fi")
+    assert training_state(last) == state
+
+
+def test_fingerprint_tells_contents_apart(tmp_path):
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_text("1"), b.write_text("1"), c.write_text("2")
+    assert fingerprint(a) == fingerprint(b) != fingerprint(c)
+
+
+def test_quiet_keeps_warnings_and_results(caplog):
+    LOGGER.addHandler(caplog.handler)
+    try:
+        with quiet():
+            LOGGER.info("\x1b[34m\x1b[1mengine/trainer: \x1b[0magnostic_nms=False, amp=False")
+            LOGGER.info("  0   -1  1   464  ultralytics.nn.modules.conv.Conv   [3, 16, 3, 2]")
+            LOGGER.info("all 4 8 0.5")
+            LOGGER.warning("engine/trainer: wrong")
+        LOGGER.info("Model summary: 73 layers")
+    finally:
+        LOGGER.removeHandler(caplog.handler)
+    assert [r.levelno for r in caplog.records] == [logging.INFO, logging.WARNING, logging.INFO]
+    assert "all 4 8" in caplog.text and "summary" in caplog.text and "agnostic_nms" not in caplog.text
+
+
+def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
+    run = Run.start(tmp_path, "run", {"epochs": 1})
+    before = run.record.read_text()
+
+    def broken(path, write):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pipeline, "write_whole", broken)
+    with pytest.raises(OSError):
+        run.stage("one", write("1"))
+    assert run.record.read_text() == before

@@ -1,0 +1,91 @@
+"""The comparison table: what it measures and how it reads."""
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics import YOLO
+from ultralytics.slim import report
+from ultralytics.slim.report import Row, Table
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    paths = {}
+    for name in ("yolov8n", "yolov5n"):
+        paths[name] = str(folder / f"my-{name[-3:]}.pt")
+        YOLO(f"{name}.yaml").save(paths[name])
+    return paths
+
+
+def table() -> Table:
+    rows = [
+        Row("large <1>", 72, 3_000_000, 8.1, 20.0, 6.2, 0.6461, "a.pt"),
+        Row("small", 72, 900_000, 2.25, 9.04, 1.9, 0.61, "b.pt"),
+    ]
+    return Table(rows, imgsz=320, device="cpu")
+
+
+def test_table_reads_in_a_terminal():
+    lines = str(table()).splitlines()
+    assert lines[0].split() == "model layers parameters GFLOPs latency ms size MB mAP50-95".split()
+    assert lines[3].split() == "small 72 900,000 2.25 9.0 1.90 0.6100".split()
+    assert len({len(line) for line in lines[:4]}) == 1, "columns are aligned"
+    assert "320 px" in lines[4] and "cpu" in lines[4]
+
+
+def test_table_reads_in_a_notebook_and_in_markdown():
+    html, markdown = table()._repr_html_(), table().to_markdown()
+    assert html.count("<tr>") == 3 and "large &lt;1&gt;" in html
+    assert markdown.splitlines()[1].count("--") == 7 and "| small | 72 | 900,000 |" in markdown
+
+
+def test_table_is_a_list_of_rows():
+    assert [row.name for row in table()] == ["large <1>", "small"] and table()[1].params == 900_000
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/best.pt"], ["best"]),
+        (["x/best.pt", "y/last.pt"], ["best", "last"]),
+        (["x/best.pt", "y/best.pt"], ["x/best.pt", "y/best.pt"]),
+        ("x/best.pt", ["best"]),
+    ],
+)
+def test_checkpoints_are_named_by_what_tells_them_apart(paths, names):
+    assert list(report.name_paths(paths)) == names
+
+
+def test_size_does_not_depend_on_what_the_file_holds(models, tmp_path):
+    """A float32 file with an optimizer in it compares equal to the stripped one (CASES 8)."""
+    half = torch.load(models["yolov8n"], weights_only=False)
+    fat = {**half, "model": half["model"].float(), "optimizer": {"state": torch.zeros(1_000_000)}}
+    torch.save(fat, tmp_path / "fat.pt")
+    assert (tmp_path / "fat.pt").stat().st_size > 1.5e7
+    assert report.size_mb(tmp_path / "fat.pt") == pytest.approx(report.size_mb(models["yolov8n"]), rel=0.01)
+
+
+def test_layers_are_modules_without_children():
+    assert report.count_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)))) == 3
+
+
+def test_latency_is_the_median_of_each_model(monkeypatch):
+    """Two of the five runs of the second model are slow; neither model pays for them."""
+    ticks = iter([0, 1, 1, 3, 3, 4, 4, 6, 6, 7, 7, 99, 99, 100, 100, 102, 102, 103, 103, 999])
+    monkeypatch.setattr(report, "time_sync", lambda device: next(ticks))
+    monkeypatch.setattr(report, "ROUNDS", 5)
+    models = [nn.Conv2d(3, 1, 1), nn.Conv2d(1, 1, 1)]
+    assert report.latency_ms(models, 8, torch.device("cpu")) == [1000, 2000]
+
+
+def test_compare_measures_each_model_fused(models, tiny_data, monkeypatch):
+    monkeypatch.setattr(report, "ROUNDS", 5)
+    found = report.compare(models, str(tiny_data), imgsz=64, device="cpu")
+    large, small = sorted(found, key=lambda row: -row.params)
+    assert large.gflops > small.gflops > 0 and large.size_mb > small.size_mb
+    assert all(row.latency_ms > 0 and 0 <= row.map50_95 <= 1 for row in found)
+    fused = YOLO(large.path).model.fuse(verbose=False)
+    assert large.params == sum(p.numel() for p in fused.parameters())
+    assert found.metric == "mAP50-95"
