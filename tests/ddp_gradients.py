@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.slim import losses
 from ultralytics.slim.distill import FeatureLoss, FeatureTaps
-from ultralytics.slim.trainer import _average_gradients, _broadcast
+from ultralytics.slim.distiller import _average_gradients, _broadcast
 
 LAYERS = [15, 18, 21]
 

@@ -15,7 +15,7 @@ from ultralytics.utils.dist import generate_ddp_file
 
 HERE = Path(__file__).resolve().parent
 OPTIONS = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
-OPTIONS |= dict(optimizer="SGD", lr0=0.01, warmup_epochs=0, val=False)
+OPTIONS |= dict(optimizer="SGD", lr0=0.01, warmup_epochs=0, val=False, distill_check=False)
 
 
 @pytest.fixture(scope="module")

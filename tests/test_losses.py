@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.slim.losses import FEATURE_LOSSES, CWDLoss, MGDLoss, MimicLoss, PKDLoss, standardise
+from ultralytics.slim.losses import FEATURE_LOSSES, CWDLoss, LossOptions, MGDLoss, MimicLoss, PKDLoss, standardise
 
 
 def features(*shape, seed=0):
@@ -82,7 +82,7 @@ def test_mimic_and_pkd_by_hand():
 @pytest.mark.parametrize("name", FEATURE_LOSSES)
 def test_half_precision_and_channels_last_stay_finite(name):
     """Large half-precision features neither overflow nor turn into NaN, in any memory format."""
-    loss = FEATURE_LOSSES[name].build(4, 4)
+    loss = FEATURE_LOSSES[name].build(4, 4, LossOptions())
     for dtype in (torch.float16, torch.bfloat16):
         s = (200 * features(2, 4, 40, 40)).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
         t = (200 * features(2, 4, 40, 40, seed=1)).to(dtype).to(memory_format=torch.channels_last)
@@ -90,6 +90,13 @@ def test_half_precision_and_channels_last_stay_finite(name):
         value = loss(s, t)
         value.backward()
         assert value.dtype == torch.float32 and value.isfinite() and s.grad.isfinite().all()
+
+
+def test_options_reach_their_losses():
+    options = LossOptions(tau=3.0, alpha=0.5, mask_ratio=0.25)
+    assert FEATURE_LOSSES["cwd"].build(4, 4, options).tau == 3.0
+    mgd = FEATURE_LOSSES["mgd"].build(4, 8, options)
+    assert (mgd.alpha, mgd.mask_ratio, mgd.generator[0].out_channels) == (0.5, 0.25, 8)
 
 
 def test_standardise_matches_batchnorm_without_affine_and_leaves_a_single_value():

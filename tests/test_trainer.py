@@ -1,6 +1,7 @@
 """The patched trainer on a tiny set: what distillation and sparsity change, and what they must leave alone."""
 
 import copy
+import logging
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import trainer as slim_trainer
 from ultralytics.utils import YAML
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
-SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0)
+SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, distill_check=False)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,15 @@ def teacher_path(tiny_data, tmp_path_factory):
     model = YOLO("yolov8n.yaml", verbose=False)
     model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
     return folder / "run/weights/last.pt"
+
+
+@pytest.fixture
+def log(caplog):
+    """What Ultralytics' logger says, also where it does not hand records on."""
+    logger = logging.getLogger("ultralytics")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
@@ -43,7 +54,7 @@ def hooks_in(module):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
 
 
-@pytest.mark.parametrize("loss_type", ["cwd", "mgd", "pkd+mimic"])
+@pytest.mark.parametrize("loss_type", ["cwd", "mgd", "pkd+mimic+logit"])
 def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_data, tmp_path, teacher_path, loss_type):
     seen = {}
 
@@ -69,7 +80,7 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
         on_train_batch_end=check,
     )
     d = trainer.slim.distiller
-    assert all(x > 0 for x in seen["loss"]) and seen["hooks"] == [6] * 4  # set in every batch
+    assert all(x > 0 for x in seen["loss"]) and set(seen["hooks"]) == {6 + ("logit" in loss_type)}  # set in every batch
     assert hooks_in(trainer.model) == hooks_in(d.teacher) == 0  # and gone afterwards
     trained = [k for k, v in d.losses.state_dict().items() if k.endswith("weight")]
     assert all(not torch.equal(seen["adapters"][k], d.losses.state_dict()[k]) for k in trained)
@@ -130,6 +141,35 @@ def test_checkpoints_are_stock(tiny_data, tmp_path, teacher_path, stock_ultralyt
             text=True,
         )
         assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_logit_alone_needs_no_adapters(tiny_data, tmp_path, teacher_path):
+    _, trainer = train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="logit", epochs=1)
+    assert trainer.slim.distiller.optimizer is None and float(trainer.tloss["distill_loss"]) > 0
+
+
+def test_distillation_may_end_with_mosaic(tiny_data, tmp_path, teacher_path):
+    losses = {}
+    train(
+        tiny_data,
+        tmp_path,
+        epochs=3,
+        close_mosaic=1,
+        Distillation=str(teacher_path),
+        loss_type="cwd",
+        distill_close_mosaic=False,
+        on_train_epoch_end=lambda t: losses.update({t.epoch: float(t.tloss["distill_loss"])}),
+    )
+    assert losses[0] > 0 and losses[1] > 0 and losses[2] == 0
+
+
+def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_path, teacher_path, log):
+    train(
+        tiny_data, tmp_path, weights=teacher_path, Distillation=str(teacher_path), loss_type="cwd", epochs=1,
+        distill_check=True,
+    )  # fmt: skip
+    assert "student layer 15 (C2f, 64 channels, stride 8) <- teacher layer 15" in log.text
+    assert "no better than the student" in log.text and "times that without distillation" in log.text
 
 
 @pytest.mark.parametrize("kind", ["YOLO", "module"])
@@ -221,22 +261,15 @@ def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_
     assert all(torch.equal(v, at_start["adapters"][k]) for k, v in state["distiller"]["losses"].items())
 
 
-def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teacher_path, caplog):
+def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teacher_path, log):
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), Distillation=str(teacher_path), loss_type="cwd")
     other = tmp_path / "other teacher.pt"
     other.write_bytes(teacher_path.read_bytes())
-    import logging
-
-    logger = logging.getLogger("ultralytics")
-    logger.addHandler(caplog.handler)
-    try:
-        model = YOLO(str(tmp_path / "run/weights/last.pt"))
-        model.train(resume=True, Distillation=str(other))
-    finally:
-        logger.removeHandler(caplog.handler)
+    model = YOLO(str(tmp_path / "run/weights/last.pt"))
+    model.train(resume=True, Distillation=str(other))
     assert model.trainer.args.Distillation == str(other)
-    assert "another teacher" in caplog.text and "Resume ignores" not in caplog.text
+    assert "another teacher" in log.text and "Resume ignores" not in log.text
 
 
 def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path):
@@ -279,14 +312,15 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
 
 
 def test_other_class_count_family_and_scale(tiny_data, tmp_path):
-    for name, config, nc in (("scale", "yolov8s.yaml", 2), ("family", "yolo11n.yaml", 2), ("classes", "yolov8n.yaml", 80)):
-        teacher = YOLO(config, verbose=False)
-        if nc == 2:
-            teacher.model.yaml["nc"] = 2
+    for name, config, nc in (("scale", "yolov8s.yaml", 2), ("family", "yolo26n.yaml", 2), ("classes", "yolo11n.yaml", 80)):
+        teacher = DetectionModel(config, nc=nc, verbose=False)
+        loss_type = "cwd+mgd+logit" if nc == 2 else "cwd+mgd"
         _, trainer = train(
-            tiny_data, tmp_path, name=name, epochs=1, fraction=0.5, Distillation=teacher, loss_type="cwd+mgd"
+            tiny_data, tmp_path, name=name, epochs=1, fraction=0.5, Distillation=teacher, loss_type=loss_type
         )
         assert float(trainer.tloss["distill_loss"]) > 0
+    with pytest.raises(ValueError, match="equal classes, the student has 2 and the teacher 80"):
+        train(tiny_data, tmp_path, name="logit", Distillation=teacher, loss_type="logit")
 
 
 @pytest.mark.parametrize(

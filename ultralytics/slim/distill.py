@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
 from torch import nn
 
-from .losses import FEATURE_LOSSES, standardise
+from .losses import FEATURE_LOSSES, LossOptions, standardise
 
 REFERENCE_IMGSZ = 640  # losses that add up positions are scaled to what they would be at this image size
 FLOOR = 0.1  # the cosine schedule falls from 1 to this
@@ -33,14 +33,14 @@ class FeatureTaps:
 
     Args:
         model: A model whose `model.model` is its sequence of layers.
-        layers: Indices of the layers to tap.
+        layers: Indices of the layers to tap, in the order in which the features come back.
         stop_after_last: Leave the forward pass at the deepest tapped layer (for a teacher whose head is not needed);
             `run` then returns quietly.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[int], stop_after_last: bool = False):
         self.model, self.layers, self.stop_after_last = model, tuple(layers), stop_after_last
-        self.features: dict[int, torch.Tensor] = {}
+        self.features: dict[int, Any] = {}
         self._handles: list = []
 
     def attach(self) -> None:
@@ -53,7 +53,7 @@ class FeatureTaps:
         self._remove_hooks()
         self.features.clear()
 
-    def pop(self) -> list[torch.Tensor]:
+    def pop(self) -> list:
         """Return the features in the order of the layers and forget them.
 
         Raises:
@@ -66,7 +66,7 @@ class FeatureTaps:
         self.features.clear()
         return features
 
-    def run(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def run(self, images: torch.Tensor) -> list:
         """Return the features of images (N, C, H, W) from one pass that keeps no graph and leaves no hook."""
         self.attach()
         try:
@@ -199,6 +199,7 @@ class FeatureLoss(nn.Module):
         distiller: Name of the loss in `FEATURE_LOSSES`.
         strides: Strides of the layers in pixels, to make losses that add up positions independent of the image size
             (their value is then that at 640×640); None leaves them as they are.
+        options: The losses' own parameters.
 
     Raises:
         ValueError: If the name is unknown or the lists differ in length.
@@ -210,6 +211,7 @@ class FeatureLoss(nn.Module):
         channels_t: Sequence[int],
         distiller: str = "cwd",
         strides: Sequence[int] | None = None,
+        options: LossOptions = LossOptions(),
     ):
         super().__init__()
         if distiller not in FEATURE_LOSSES:
@@ -221,7 +223,7 @@ class FeatureLoss(nn.Module):
         self.adapters = nn.ModuleList(
             _adapter(s, t) if self.spec.adapter else nn.Identity() for s, t in zip(channels_s, channels_t)
         )
-        self.losses = nn.ModuleList(self.spec.build(s, t) for s, t in zip(channels_s, channels_t))
+        self.losses = nn.ModuleList(self.spec.build(s, t, options) for s, t in zip(channels_s, channels_t))
 
     def forward(self, student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the scalar sum over the layers of the loss of features (N, C, H, W), each a mean over the batch."""

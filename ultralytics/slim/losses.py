@@ -123,18 +123,27 @@ def standardise(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class LossOptions:
+    """Parameters of the losses that a user may set; each loss reads its own."""
+
+    tau: float = 1.0
+    alpha: float = 2e-5
+    mask_ratio: float = 0.65
+
+
+@dataclass(frozen=True)
 class LossSpec:
     """How `FeatureLoss` uses one loss.
 
     Attributes:
-        build: Makes the loss module from the student's and the teacher's number of channels.
-        weight: Default weight of the loss.
+        build: Makes the loss module from the student's and the teacher's number of channels and the options.
+        weight: Weight of the loss, on top of which `distill_weight` comes.
         adapter: Whether `FeatureLoss` maps the student to the teacher's channels by a 1×1 convolution beforehand.
         standardise: Whether both maps are standardised per channel before they are compared.
         sums_positions: Whether the loss adds up positions, so that it must be scaled to one image size.
     """
 
-    build: Callable[[int, int], nn.Module]
+    build: Callable[[int, int, LossOptions], nn.Module]
     weight: float
     adapter: bool = True
     standardise: bool = True
@@ -142,8 +151,10 @@ class LossSpec:
 
 
 FEATURE_LOSSES: dict[str, LossSpec] = {
-    "cwd": LossSpec(lambda c_s, c_t: CWDLoss(), weight=1.0),
-    "mgd": LossSpec(MGDLoss, weight=0.3, adapter=False, sums_positions=True),
-    "mimic": LossSpec(lambda c_s, c_t: MimicLoss(), weight=0.3),
-    "pkd": LossSpec(lambda c_s, c_t: PKDLoss(), weight=0.3, standardise=False),
+    "cwd": LossSpec(lambda c_s, c_t, o: CWDLoss(o.tau), weight=1.0),
+    "mgd": LossSpec(
+        lambda c_s, c_t, o: MGDLoss(c_s, c_t, o.alpha, o.mask_ratio), weight=0.3, adapter=False, sums_positions=True
+    ),
+    "mimic": LossSpec(lambda c_s, c_t, o: MimicLoss(), weight=0.3),
+    "pkd": LossSpec(lambda c_s, c_t, o: PKDLoss(), weight=0.3, standardise=False),
 }

@@ -10,18 +10,25 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .losses import FEATURE_LOSSES
+from .losses import FEATURE_LOSSES, LossOptions
 
 SCHEDULES = ("run", "epoch", "constant")
 SPARSE = "sparse"
+LOGIT = "logit"  # the loss on raw predictions, see response.py
+DISTILL_LOSSES = (*FEATURE_LOSSES, LOGIT)
 
 # name -> default, as in cfg/default.yaml
 TRAIN_ARGS: dict[str, Any] = {
     "Distillation": None,
     "loss_type": None,
-    "distill_weight": None,
+    "distill_weight": 1.0,
     "distill_schedule": "run",
     "distill_layers": None,
+    "distill_tau": 1.0,
+    "distill_alpha": 2e-5,
+    "distill_mask": 0.65,
+    "distill_close_mosaic": True,
+    "distill_check": True,
     "sparsity": 1.0,
 }
 
@@ -32,20 +39,26 @@ class SlimSettings:
 
     Attributes:
         teacher: Path of the teacher's checkpoint, or None.
-        losses: Names of the feature losses, in the order given.
+        losses: Names of the distillation losses, in the order given.
         sparse: Whether γ is penalised.
-        distill_weight: Factor on the sum of the losses (before the schedule); None takes each loss's default.
+        distill_weight: Factor on the distillation loss, on top of each loss's own weight and the schedule.
         distill_schedule: 'run' or 'epoch' (cosine from 1 to 0.1 over the run or each epoch) or 'constant'.
         distill_layers: Indices of the tapped layers in `model.model`, or None to choose them from the model.
+        options: τ of CWD and of the box distributions, α and λ of MGD.
+        distill_close_mosaic: Whether to go on distilling in the last epochs, which train without mosaic.
+        distill_check: Whether to measure teacher and student on the validation data before the first epoch.
         sparsity: Strength of the penalty: how far it alone would move γ over the run, in units of the median |γ|.
     """
 
     teacher: str | None = None
     losses: tuple[str, ...] = ()
     sparse: bool = False
-    distill_weight: float | None = None
+    distill_weight: float = 1.0
     distill_schedule: str = "run"
     distill_layers: tuple[int, ...] | None = None
+    options: LossOptions = LossOptions()
+    distill_close_mosaic: bool = True
+    distill_check: bool = True
     sparsity: float = 1.0
 
     @classmethod
@@ -70,16 +83,19 @@ class SlimSettings:
             teacher=teacher,
             losses=losses,
             sparse=SPARSE in names,
-            distill_weight=_number("distill_weight", values["distill_weight"], optional=True),
+            distill_weight=_number("distill_weight", values["distill_weight"]),
             distill_schedule=_choice("distill_schedule", values["distill_schedule"], SCHEDULES),
             distill_layers=_layers(values["distill_layers"]),
+            options=_options(values),
+            distill_close_mosaic=_flag("distill_close_mosaic", values["distill_close_mosaic"]),
+            distill_check=_flag("distill_check", values["distill_check"]),
             sparsity=_number("sparsity", values["sparsity"]),
         )
 
 
 def loss_choices() -> list[str]:
-    """Return every name that `loss_type` takes; feature losses and 'sparse' may also be joined with '+'."""
-    return ["None", SPARSE, *FEATURE_LOSSES]
+    """Return every name that `loss_type` takes; all but 'None' may also be joined with '+'."""
+    return ["None", SPARSE, *DISTILL_LOSSES]
 
 
 def _parse_loss_type(value: Any) -> tuple[str, ...]:
@@ -100,7 +116,7 @@ def _parse_loss_type(value: Any) -> tuple[str, ...]:
 
 
 def _check_teacher(teacher: str | None, losses: tuple[str, ...], args: dict[str, Any]) -> None:
-    choices = ", ".join(FEATURE_LOSSES)
+    choices = ", ".join(DISTILL_LOSSES)
     if teacher and not losses:
         raise ValueError(
             f"Distillation={teacher!r} needs a distillation loss, got loss_type={args.get('loss_type')!r}. "
@@ -117,9 +133,22 @@ def _check_teacher(teacher: str | None, losses: tuple[str, ...], args: dict[str,
         )
 
 
-def _number(name: str, value: Any, optional: bool = False) -> float | None:
-    if value is None and optional:
-        return None
+def _options(values: dict[str, Any]) -> LossOptions:
+    tau, mask = _number("distill_tau", values["distill_tau"]), _number("distill_mask", values["distill_mask"])
+    if tau == 0:
+        raise ValueError("distill_tau must be a number > 0, got 0")
+    if mask >= 1:
+        raise ValueError(f"distill_mask must be the share of locations that MGD drops, in [0, 1), got {mask}")
+    return LossOptions(tau, _number("distill_alpha", values["distill_alpha"]), mask)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be a number ≥ 0, got {value!r}")
     return float(value)

@@ -1,0 +1,158 @@
+"""Distillation within one training run: teacher, hooks, losses, adapters and their optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils.torch_utils import unwrap_model
+
+from . import teacher as teachers
+from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
+from .losses import FEATURE_LOSSES
+from .response import LogitLoss, check_heads, raw_predictions
+from .settings import LOGIT, SlimSettings
+
+PREFIX = colorstr("slim: ")
+ADAPTER_LR = 1e-3
+LOGIT_WEIGHT = 1.0
+
+
+class Distiller:
+    """Teacher, hooks, adapters and their optimizer for one training run.
+
+    The teacher is frozen, in evaluation mode, fused, on the trainer's device, and outside optimizer, EMA, DDP and
+    checkpoints. The adapters have an optimizer of their own: a parameter group added to the trainer's would break its
+    scheduler.
+    """
+
+    def __init__(self, trainer, settings: SlimSettings):
+        self.trainer, self.settings = trainer, settings
+        student = unwrap_model(trainer.model)
+        teacher = teachers.load(settings.teacher, student)
+        self.features = [n for n in settings.losses if n in FEATURE_LOSSES]
+        self.logit = LOGIT in settings.losses
+        self.pairs = match_layers(student, teacher, settings.distill_layers) if self.features else []
+        self.losses = _build_losses(settings, self.features, self.pairs, student, teacher).to(trainer.device)
+        channels_last = next(student.parameters()).is_contiguous(memory_format=torch.channels_last)
+        self.teacher = teachers.freeze(teacher, trainer.device, channels_last, keep_head=self.logit)
+        self.student_taps = FeatureTaps(student, self._layers(student, [s for s, _ in self.pairs]))
+        self.teacher_taps = FeatureTaps(self.teacher, self._layers(teacher, [t for _, t in self.pairs]), True)
+        if RANK != -1:
+            _broadcast(self.losses)
+        parameters = list(self.losses.parameters())
+        self.optimizer = torch.optim.AdamW(parameters, lr=ADAPTER_LR, weight_decay=0.0) if parameters else None
+        self._sums = torch.zeros(2, device=trainer.device)  # this epoch's distillation and detection loss
+
+    def _layers(self, model: nn.Module, taps: list[Tap]) -> list[int]:
+        return [t.index for t in taps] + [len(model.model) - 1] * self.logit
+
+    @property
+    def on(self) -> bool:
+        """Whether this epoch distils: the user may leave out the last epochs, which train without mosaic."""
+        t = self.trainer
+        return self.settings.distill_close_mosaic or t.epoch < t.epochs - t.args.close_mosaic
+
+    def start_epoch(self) -> None:
+        """Set the hooks and start this epoch's figures; safe to call again."""
+        self._sums.zero_()
+        if self.optimizer:
+            self.optimizer.zero_grad()  # what a batch that ran out of memory left behind
+        if self.on:
+            self.student_taps.attach()
+
+    def end_batches(self) -> None:
+        """Remove the hooks; safe to call again."""
+        self.student_taps.detach()
+
+    def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
+        """Return the weighted loss of this batch, times the batch size as the detection loss has it.
+
+        `loss_items` gets it as `distill_loss`, per image like the other items.
+        """
+        trainer, images = self.trainer, batch["img"]
+        per_image = self._per_image(images, epoch_progress) if self.on else torch.zeros((), device=images.device)
+        self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / len(images)])
+        trainer.loss_items = {**trainer.loss_items, "distill_loss": per_image.detach()}
+        return per_image * len(images)
+
+    def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
+        student, teacher = self.student_taps.pop(), self.teacher_taps.run(images)
+        total = torch.zeros((), device=images.device)
+        for name in self.features:
+            n = len(self.pairs)
+            total = total + FEATURE_LOSSES[name].weight * self.losses[name](student[:n], teacher[:n])
+        if self.logit:
+            raw = raw_predictions(student[-1]), raw_predictions(teacher[-1])
+            total = total + LOGIT_WEIGHT * self.losses[LOGIT](*raw)
+        trainer = self.trainer
+        run_progress = (trainer.epoch + epoch_progress) / max(trainer.epochs, 1)
+        weight = schedule_weight(self.settings.distill_schedule, run_progress, epoch_progress)
+        return self.settings.distill_weight * weight * total
+
+    @property
+    def ratio(self) -> float:
+        """The epoch's mean distillation loss as a share of its mean detection loss."""
+        distillation, detection = self._sums.tolist()
+        return distillation / detection if detection else 0.0
+
+    def step_adapters(self) -> None:
+        """Average the adapters' gradients over ranks, then step them at the trainer's place in its schedule."""
+        if self.optimizer is None or not self.on:
+            return
+        trainer = self.trainer
+        trainer.scaler.unscale_(self.optimizer)
+        _average_gradients(self.losses)
+        norm = torch.nn.utils.clip_grad_norm_(self.losses.parameters(), max_norm=10.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = ADAPTER_LR * trainer.lf(trainer.epoch)
+        if norm.isfinite():  # else the trainer recovers its model from last.pt, and the adapters stay as they were
+            trainer.scaler.step(self.optimizer)
+        self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: adapters, generators and their optimizer."""
+        return {
+            "losses": self.losses.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the adapters where they have the same shapes; another teacher may need other adapters."""
+        try:
+            self.losses.load_state_dict(state["losses"])
+        except RuntimeError:
+            LOGGER.warning(f"{PREFIX}the saved adapters do not fit this teacher, they start afresh")
+            return
+        if self.optimizer and state["optimizer"]:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _build_losses(
+    settings: SlimSettings, names: list[str], pairs: list[tuple[Tap, Tap]], student: nn.Module, teacher: nn.Module
+) -> nn.ModuleDict:
+    channels_s, channels_t = [s.channels for s, _ in pairs], [t.channels for _, t in pairs]
+    strides = [t.stride for _, t in pairs]
+    losses = {n: FeatureLoss(channels_s, channels_t, n, strides, settings.options) for n in names}
+    if LOGIT in settings.losses:
+        losses[LOGIT] = LogitLoss(settings.options.tau, check_heads(student, teacher))
+    return nn.ModuleDict(losses)
+
+
+@torch.no_grad()
+def _broadcast(module: nn.Module) -> None:
+    for tensor in module.state_dict().values():
+        dist.broadcast(tensor, src=0)
+
+
+def _average_gradients(module: nn.Module) -> None:
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    for p in module.parameters():
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        dist.all_reduce(p.grad)
+        p.grad /= dist.get_world_size()

@@ -1,0 +1,88 @@
+"""The teacher of a training run: how it is handed over, loaded, frozen, and kept for a resumed run."""
+
+from __future__ import annotations
+
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from ultralytics.utils import RANK, YAML
+from ultralytics.utils.torch_utils import unwrap_model
+
+PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a module
+
+
+def save_temporary(module: nn.Module) -> str:
+    """Write a module to a temporary checkpoint (not in the run's folder, which the DDP launcher deletes)."""
+    with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".pt", delete=False) as file:
+        torch.save({"model": deepcopy(unwrap_model(module)).cpu(), "train_args": {}}, file)
+    return file.name
+
+
+def is_temporary(path: str | None) -> bool:
+    """Return whether the path was made by `save_temporary`."""
+    return bool(path) and Path(path).name.startswith(PREFIX)
+
+
+def require_file(path: str) -> None:
+    """Raise FileNotFoundError unless the teacher's checkpoint exists."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"teacher '{path}' does not exist. Distillation= takes the path of a checkpoint (.pt), a YOLO object or a "
+            "module."
+        )
+
+
+def keep_temporary(trainer) -> None:
+    """Move a temporary teacher into the run's folder, where a resumed run finds it, and say so in args.yaml."""
+    source = getattr(trainer.args, "Distillation", None)
+    if not is_temporary(source):
+        return
+    kept = trainer.wdir / "teacher.pt"
+    if RANK in {-1, 0}:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".tmp")
+        partial.write_bytes(Path(source).read_bytes())
+        partial.replace(kept)
+        Path(source).unlink()
+    if RANK != -1:
+        dist.barrier()
+    trainer.args.Distillation = str(kept)
+    if RANK in {-1, 0}:
+        YAML.save(trainer.save_dir / "args.yaml", vars(trainer.args))
+
+
+def load(path: str, student: nn.Module) -> nn.Module:
+    """Return the teacher in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If teacher and student read images of different numbers of channels.
+    """
+    from ultralytics.nn.tasks import load_checkpoint  # imports slim
+
+    require_file(path)
+    teacher, _ = load_checkpoint(path)
+    channels = [m.yaml.get("channels", 3) for m in (student, teacher)]
+    if channels[0] != channels[1]:
+        raise ValueError(f"the student takes images of {channels[0]} channels, the teacher '{path}' of {channels[1]}")
+    return teacher
+
+
+def freeze(teacher: nn.Module, device: torch.device, channels_last: bool, keep_head: bool) -> nn.Module:
+    """Return the teacher on the device, fused, without gradients.
+
+    Args:
+        keep_head: Leave a head with two branches whole: fusing drops the one that is trained densely.
+    """
+    teacher = teacher.to(device).eval()
+    two_branches = getattr(teacher.model[-1], "one2one_cv2", None) is not None
+    if hasattr(teacher, "fuse") and not (keep_head and two_branches):
+        teacher = teacher.fuse(verbose=False)
+    if channels_last:
+        teacher = teacher.to(memory_format=torch.channels_last)
+    return teacher.requires_grad_(False)
