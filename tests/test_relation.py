@@ -1,0 +1,334 @@
+"""Parents of nodes, their score, their picture and their labels: tables with answers worked out by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relation import Plabels, find_parent_nodes, metric, read_plabels, read_plabels_dir, visualize_nodes
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
+
+# ------------------------------------------------------------------------------------------------------- containment
+
+CONTAINMENT = {
+    "nothing": ([], []),
+    "one node": ([ROOM], [-1]),
+    "nested, the smallest container wins": ([ROOM, DESK, LAMP], [-1, 0, 1]),
+    "order does not matter": ([LAMP, ROOM, DESK], [2, -1, 1]),
+    "side by side": ([[0, 0, 10, 10], [20, 0, 40, 20]], [-1, -1]),
+    "exactly 80 % covered": ([[0, 0, 50, 50], [42, 0, 52, 10]], [-1, 0]),
+    "79 % covered": ([[0, 0, 50, 50], [42.1, 0, 52.1, 10]], [-1, -1]),
+    "1.2 times as large": ([[0, 0, 12, 10], [0, 0, 10, 10]], [-1, 0]),
+    "1.19 times as large": ([[0, 0, 11.9, 10], [0, 0, 10, 10]], [-1, -1]),
+    "equal areas: the larger cover": ([[0, 0, 20, 20], [1, 0, 21, 20], [11, 0, 21, 10]], [-1, -1, 1]),
+    "equal areas and covers: the lower index": ([ROOM, ROOM, LAMP], [-1, -1, 0]),
+    "no area, no parent": ([ROOM, [5, 5, 5, 9]], [-1, -1]),
+    "fractions of a pixel": ([[0, 0, 1, 1], [0.2, 0.2, 0.4, 0.4]], [-1, 0]),
+}
+
+
+@pytest.mark.parametrize(("nodes", "parents"), CONTAINMENT.values(), ids=CONTAINMENT)
+def test_containment(nodes, parents):
+    assert find_parent_nodes(nodes) == parents
+    found = find_parent_nodes(np.array(nodes, dtype=np.float32).reshape(-1, 4))
+    assert found == parents and all(type(p) is int for p in found)
+
+
+def test_containment_ignores_scale_and_place():
+    random = np.random.default_rng(0)
+    low = random.uniform(0, 80, (40, 2))
+    boxes = np.hstack([low, low + random.uniform(1, 60, (40, 2))])
+    assert find_parent_nodes(boxes) == find_parent_nodes(boxes / 640 + 3)
+
+
+BAD_BOXES = {
+    "NaN": [0, 0, float("nan"), 1],
+    "infinite": [0, 0, float("inf"), 1],
+    "x2 < x1": [5, 0, 4, 1],
+    "y2 < y1": [0, 5, 1, 4],
+    "three numbers": [0, 0, 1],
+    "five numbers": [0, 0, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("box", BAD_BOXES.values(), ids=BAD_BOXES)
+@pytest.mark.parametrize("mode", ["containment", "layout"])
+def test_bad_boxes_are_named(box, mode):
+    with pytest.raises(ValueError, match="box 2 must be 4 finite numbers"):
+        find_parent_nodes([ROOM, DESK, box], mode)
+
+
+def test_unknown_mode_lists_the_choices():
+    with pytest.raises(ValueError, match="containment, layout, got 'tree'"):
+        find_parent_nodes([ROOM], mode="tree")
+
+
+# ------------------------------------------------------------------------------------------------------------ layout
+
+
+def nodes_at(*middles: tuple[float, float], wide: float = 30, high: float = 14) -> list[list[float]]:
+    return [[x - wide / 2, y - high / 2, x + wide / 2, y + high / 2] for x, y in middles]
+
+
+CHART = nodes_at((100, 10), (50, 60), (150, 60), (25, 110), (75, 110), (150, 110))
+CHART_PARENTS = [-1, 0, 0, 1, 1, 2]
+MIND_MAP = nodes_at((200, 100), (320, 60), (320, 140), (440, 40), (440, 80), (80, 70), (80, 130))
+LAYOUT = {
+    "nothing": ([], []),
+    "one node": ([ROOM], [-1]),
+    "a chain downwards": (nodes_at((50, 10), (50, 60), (50, 110)), [-1, 0, 1]),
+    "organisation chart": (CHART, CHART_PARENTS),
+    "leaves have no children": (
+        nodes_at((100, 10), (40, 60), (100, 60), (160, 60), (145, 99), (175, 99)),
+        [-1, 0, 0, 0, 3, 3],
+    ),
+    "two narrow families, not a wide one": (
+        nodes_at((100, 10), (0, 60), (100, 60), (200, 60), (0, 99), (200, 99)),
+        [-1, 0, 0, 0, 1, 3],
+    ),
+    "rows are aligned, columns are not": (  # read as ragged columns, it would be a tidy tree from the right
+        nodes_at((284, 120), (93, 217), (186, 223), (325, 228), (271, 329), (366, 336), (465, 232), wide=80, high=52),
+        [-1, 0, 0, 0, 3, 3, 0],
+    ),
+    "mind map to both sides": (MIND_MAP, [-1, 0, 0, 1, 1, 0, 0]),
+    "two columns on one side": (nodes_at((10, 50), (80, 20), (80, 80)), [-1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("nodes", "parents"), LAYOUT.values(), ids=LAYOUT)
+def test_layout(nodes, parents):
+    assert find_parent_nodes(nodes, mode="layout") == parents
+
+
+def test_layout_reads_all_four_directions():
+    down = np.array(CHART)
+    up = np.column_stack([down[:, 0], -down[:, 3], down[:, 2], -down[:, 1]])
+    right, left = down[:, [1, 0, 3, 2]] * [3, 1, 3, 1], up[:, [1, 0, 3, 2]] * [3, 1, 3, 1]
+    for boxes in (down, up, right, left):
+        assert find_parent_nodes(boxes, mode="layout") == CHART_PARENTS
+
+
+def test_layout_ignores_the_order_of_nodes():
+    order = np.random.default_rng(1).permutation(len(CHART))
+    found = find_parent_nodes(np.array(CHART)[order], mode="layout")
+    back = {new: int(old) for new, old in enumerate(order)}
+    assert {back[i]: back.get(p, -1) for i, p in enumerate(found)} == dict(enumerate(CHART_PARENTS))
+
+
+# ------------------------------------------------------------------------------------------------------------ metric
+
+TRUE = ([ROOM, DESK, LAMP], [-1, 0, 1])
+METRIC = {
+    "perfect": ([TRUE], [TRUE], (1, 1, 1)),
+    "no images": ([], [], (0, 0, 0)),
+    "roots alone are no edges": ([([ROOM], [-1])], [([ROOM], [-1])], (0, 0, 0)),
+    "nothing found": ([([], [])], [TRUE], (0, 0, 0)),
+    "nothing there": ([TRUE], [([], [])], (0, 0, 0)),
+    "one of two edges wrong": ([([ROOM, DESK, LAMP], [-1, 0, 0])], [TRUE], (0.5, 0.5, 0.5)),
+    "turned around": ([([ROOM, DESK], [1, -1])], [([ROOM, DESK], [-1, 0])], (0, 0, 0)),
+    "other order of nodes": ([([LAMP, DESK, ROOM], [1, 2, -1])], [TRUE], (1, 1, 1)),
+    "missed parent": ([([ROOM, LAMP], [-1, 0])], [TRUE], (0, 0, 0)),
+    "one spurious node": ([([*TRUE[0], [70, 70, 90, 90]], [-1, 0, 1, 0])], [TRUE], (2 / 3, 1, 0.8)),
+    "a duplicate has no match": ([([*TRUE[0], LAMP], [-1, 0, 1, 1])], [TRUE], (2 / 3, 1, 0.8)),
+    "micro: 3 of 3 and 0 of 1 edges": (
+        [([ROOM, DESK, LAMP, [70, 70, 90, 90]], [-1, 0, 1, 0]), ([ROOM, DESK], [-1, -1])],
+        [([ROOM, DESK, LAMP, [70, 70, 90, 90]], [-1, 0, 1, 0]), ([ROOM, DESK], [-1, 0])],
+        (1, 3 / 4, 6 / 7),
+    ),
+}
+
+
+@pytest.mark.parametrize(("pred", "true", "scores"), METRIC.values(), ids=METRIC)
+def test_metric(pred, true, scores):
+    assert metric(iter(pred), iter(true)) == pytest.approx(scores)
+
+
+def test_metric_matches_by_iou():
+    moved = ([ROOM, [10, 10, 60, 35]], [-1, 0])  # half of DESK: IoU exactly 0.5
+    true = ([ROOM, DESK], [-1, 0])
+    assert metric([moved], [true]) == (1, 1, 1)
+    assert metric([moved], [true], iou=0.51) == (0, 0, 0)
+
+
+def test_metric_matches_for_the_largest_sum():
+    """Greedy matching would give the first true box to the best pair and leave the other pair under 0.5."""
+    true = ([[0, 0, 10, 100], [0, 0, 16, 100], ROOM], [2, 2, -1])
+    pred = ([[0, 0, 12, 100], [0, 0, 8, 100], ROOM], [2, 2, -1])  # IoU .83 and .75; .80 and .50
+    assert metric([pred], [true]) == (1, 1, 1)
+
+
+def test_metric_rejects_what_does_not_fit():
+    with pytest.raises(ValueError, match="true ends after 1"):
+        metric([TRUE, TRUE], [TRUE])
+    with pytest.raises(ValueError, match="image 0: parents must hold one index a node, got 1 for 2"):
+        metric([([ROOM, DESK], [-1])], [TRUE])
+    with pytest.raises(ValueError, match="image 0: node 0's parent must be another node's index or -1, got 7"):
+        metric([([ROOM, DESK], [7, -1])], [TRUE])
+    with pytest.raises(ValueError, match="image 1: box 0"):
+        metric([TRUE, ([[1, 1, 0, 0]], [-1])], [TRUE, TRUE])
+    with pytest.raises(ValueError, match="iou must be in"):
+        metric([], [], iou=0)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_containment_on_real_diagrams(shared, split):
+    data = shared / "data" / "diagram"
+    labelled = [found for _, found in read_plabels_dir(data / "images" / split, data / "plabels" / split)]
+    true = [(found.boxes, found.parents) for found in labelled]
+    pred = [(boxes, find_parent_nodes(boxes)) for boxes, _ in true]
+    assert metric(pred, true)[2] == pytest.approx(0.985, abs=0.002)
+
+
+# ----------------------------------------------------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (120, 160, 1), (120, 160, 3), (120, 160, 4)])
+def test_drawing_returns_a_new_bgr_image(shape):
+    image = np.full(shape, 200, np.uint8)
+    before = image.copy()
+    drawn = visualize_nodes(image, [ROOM, DESK], [-1, 0], labels=["room", "desk é"])
+    assert drawn.shape == (120, 160, 3) and drawn.dtype == np.uint8 and drawn.flags.c_contiguous
+    assert (image == before).all() and not np.shares_memory(image, drawn)
+    assert (drawn != 200).any()
+
+
+def test_drawing_nothing_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)
+    assert (visualize_nodes(image, [], []) == image).all()
+
+
+def test_roots_differ_and_have_no_arrow():
+    blank = np.zeros((120, 160, 3), np.uint8)
+    roots, child = visualize_nodes(blank, [ROOM, DESK], [-1, -1]), visualize_nodes(blank, [ROOM, DESK], [-1, 0])
+    outlines = [[tuple(map(int, drawn[y, x])) for y, x in ((0, 80), (10, 40))] for drawn in (roots, child)]
+    assert outlines[0][0] == outlines[0][1] == outlines[1][0] != outlines[1][1]
+    between = np.s_[14:56, 4:7]  # from the desk's left side to the room's
+    assert not roots[between].any() and child[between].any()
+
+
+def test_drawing_rejects_what_does_not_fit():
+    image = np.zeros((20, 20, 3), np.uint8)
+    with pytest.raises(ValueError, match="uint8.*float64"):
+        visualize_nodes(image.astype(float), [], [])
+    with pytest.raises(ValueError, match=r"\(20, 20, 2\)"):
+        visualize_nodes(image[..., :2], [], [])
+    with pytest.raises(ValueError, match="one index a node"):
+        visualize_nodes(image, [ROOM], [])
+    with pytest.raises(ValueError, match="one text a node, got 2 for 1"):
+        visualize_nodes(image, [ROOM], [-1], labels=["a", "b"])
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+GOOD = "2 0.5 0.5 1 1 0 0 0 0 -1\n0 0.25 0.5 0.5 0.2 0.5 0.5 1 1 0\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "a.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_read_plabels(tmp_path):
+    found = read_plabels(write(tmp_path, GOOD))
+    assert isinstance(found, Plabels) and found.classes == [2, 0] and found.parents == [-1, 0]
+    np.testing.assert_allclose(found.boxes, [[0, 0, 1, 1], [0, 0.4, 0.5, 0.6]])
+    np.testing.assert_allclose(read_plabels(tmp_path / "a.txt", (200, 100)).boxes, [[0, 0, 200, 100], [0, 40, 100, 60]])
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_file_is_legal(tmp_path, text):
+    found = read_plabels(write(tmp_path, text), (64, 64))
+    assert found.classes == [] and found.parents == [] and found.boxes.shape == (0, 4)
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    assert read_plabels(write(tmp_path, "\ufeff\n" + GOOD.replace("\n", "\r\n\n"))).parents == [-1, 0]
+
+
+ROW = "0 0.5 0.5 0.1 0.1"
+BAD_FILES = {
+    "5 columns": (f"{ROW}\n", "a.txt:1: expected 10 columns.*got 5; is this from labels/ rather than plabels/?"),
+    "9 columns": (f"{GOOD}{ROW} 0 0 0 0\n", "a.txt:3: expected 10 columns.*got 9$"),
+    "not a number": (f"{ROW} 0 0 0 zero -1", "a.txt:1: expected 10 numbers, got '0 0.5"),
+    "NaN": ("0 nan 0.5 0.1 0.1 0 0 0 0 -1", r"a.txt:1: x must be in \[0, 1\].*got nan"),
+    "pixels": ("0 0.5 0.5 120 0.1 0 0 0 0 -1", r"a.txt:1: w must be in \[0, 1\].*not pixels.*got 120"),
+    "negative": (f"{ROW} 0 -0.1 0 0 -1", r"a.txt:1: py must be in \[0, 1\]"),
+    "class": ("0.5 0.5 0.5 0.1 0.1 0 0 0 0 -1", "a.txt:1: the class must be a whole number from 0, got 0.5"),
+    "p a fraction": (f"{ROW} 0 0 0 0 0.5", "a.txt:1: the parent p must be a row number from 0, or -1"),
+    "p under -1": (f"{ROW} 0 0 0 0 -2", "a.txt:1: the parent p must be"),
+    "p infinite": (f"{ROW} 0 0 0 0 inf", "a.txt:1: the parent p must be"),
+    "p out of range": (f"{GOOD}\n{ROW} 0.5 0.5 1 1 3", "a.txt:4: the parent p = 3 is out of range.*rows 0 to 2"),
+    "root with a box": (f"{ROW} 0.5 0.5 1 1 -1", "a.txt:1: the parent box .* disagrees with p = -1: a root's is"),
+    "another box": (f"{GOOD}{ROW} 0.5 0.5 1 0.9 0", "a.txt:3: the parent box .* disagrees with p = 0: row 0 is"),
+    "own parent": (f"{ROW} 0.5 0.5 0.1 0.1 0", "a.txt:1: the parents form a cycle: rows 0 -> 0"),
+    "cycle": (
+        f"{ROW} 0.5 0.5 0.1 0.1 1\n{ROW} 0.5 0.5 0.1 0.1 2\n{ROW} 0.5 0.5 0.1 0.1 1\n",
+        "a.txt:2: the parents form a cycle: rows 1 -> 2 -> 1",
+    ),
+    "not text": ("\x00\x01", "a.txt:1: expected 10 columns"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_files_name_file_and_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        read_plabels(write(tmp_path, text))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.txt: no such plabels file"):
+        read_plabels(tmp_path / "none.txt")
+
+
+# ----------------------------------------------------------------------------------------------------------- folders
+
+
+def make_folder(root: Path, images: list[str], labels: list[str]) -> tuple[Path, Path]:
+    for folder, names in ((root / "images", images), (root / "plabels", labels)):
+        folder.mkdir()
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(GOOD if name.endswith(".txt") else "")
+    return root / "images", root / "plabels"
+
+
+def test_folder_pairs_every_kind_of_image(tmp_path):
+    names = ["a.png", "b.webp", "c.jpg", "d.JPEG", "e.v2.png", "sub/a.png"]
+    labels = ["a.txt", "b.txt", "c.txt", "d.txt", "e.v2.txt", "sub/a.txt", "spare.txt"]
+    folders = make_folder(tmp_path, [*names, "notes.md", ".hidden.png"], labels)
+    found = read_plabels_dir(*folders)
+    assert [str(path.relative_to(folders[0])) for path, _ in found] == names
+    assert all(labelled.parents == [-1, 0] for _, labelled in found)
+
+
+def test_folder_names_missing_labels(tmp_path):
+    folders = make_folder(tmp_path, ["a.png", "b.webp", "c.png"], ["b.txt"])
+    with pytest.raises(FileNotFoundError, match="2 of 3 images have no labels.*a.txt, .*c.txt"):
+        read_plabels_dir(*folders)
+
+
+def test_folder_names_images_that_share_labels(tmp_path):
+    folders = make_folder(tmp_path, ["a.png", "a.webp"], ["a.txt"])
+    with pytest.raises(ValueError, match="a.png and .*a.webp share the labels .*a.txt"):
+        read_plabels_dir(*folders)
+
+
+def test_folder_without_images_or_labels(tmp_path):
+    images, plabels = make_folder(tmp_path, [], [])
+    with pytest.raises(FileNotFoundError, match="no images; expected files that end in .*.webp"):
+        read_plabels_dir(images, plabels)
+    with pytest.raises(FileNotFoundError, match="none: no such folder"):
+        read_plabels_dir(images, tmp_path / "none")
+
+
+def test_relation_needs_neither_torch_nor_ultralytics():
+    code = "import sys, relation; assert not {'torch', 'ultralytics', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
