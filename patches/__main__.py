@@ -1,35 +1,64 @@
-"""`python -m patches`: the command line of this tool."""
+"""Make the fork from upstream's pinned release, or patch your own Ultralytics.
+
+DIR is a git checkout, an unpacked source release, or a site-packages: any folder with ultralytics/ in it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+from patches.apply import apply, check
 from patches.errors import PatchError
+from patches.export import diff
 from patches.materialise import materialise
 from patches.refresh import refresh
+from patches.revert import revert, status
+
+ON_A_CHECKOUT = (
+    ("apply", apply, "patch the Ultralytics in DIR, all or nothing"),
+    ("check", check, "tell whether `apply` would work; change nothing"),
+    ("status", status, "tell whether DIR is patched, with what, and what changed since"),
+    ("revert", revert, "take the patch back, byte for byte"),
+    ("diff", diff, "print what `apply` would do as one patch, for `git apply` by hand"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; every error that the user can put right is one message and exit code 1."""
     options = parser().parse_args(arguments)
     try:
-        print(options.run(options))
+        show(options.run(options))
     except PatchError as error:
         print(f"patches: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def show(result: str | bytes) -> None:
+    """Print a sentence; write a patch as the bytes it is made of."""
+    if isinstance(result, bytes):
+        sys.stdout.buffer.write(result)
+    else:
+        print(result)
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    top = argparse.ArgumentParser(prog="python -m patches", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m patches", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     make = commands.add_parser("materialise", help="make ultralytics/ from the pinned wheel and the patch")
     make.add_argument("--force", action="store_true", help="drop local edits in ultralytics/ (slim/ is never touched)")
     make.set_defaults(run=lambda options: materialise(force=options.force))
     again = commands.add_parser("refresh", help="write the patch anew from the edits in ultralytics/")
     again.set_defaults(run=lambda options: refresh())
+    for name, function, text in ON_A_CHECKOUT:
+        command = commands.add_parser(name, help=text)
+        command.add_argument("place", metavar="DIR", type=Path)
+        command.set_defaults(run=lambda options, function=function: function(options.place))
     return top
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from patches.errors import DoesNotFit
 from patches.fetch import fetch_wheel, sha256, unpack
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
-from patches.seams import SEAMS, Seam, verify_seams
+from patches.seams import Seam, seams_for, verify_seams
 from patches.tree import (
     Hashes,
     find_edits,
@@ -39,7 +39,7 @@ def materialise(root: Path = ROOT, force: bool = False, merge: bool = False, fol
     with staging_folder(package) as staging:
         new = unpack(fetch_wheel(pin), staging)
         pristine = hash_tree(new)
-        build(new, pin, read_patch(patch), () if merge else SEAMS)
+        build(new, pin, read_patch(patch), () if merge else seams_for(pin.version))
         after = hash_tree(new)
         kept = set() if force else keep_or_refuse(package, present, last["files"] or pristine, after, pristine, merge)
         move_into_place(new, package, present, after, kept)
@@ -71,9 +71,9 @@ def build(package: Path, pin: Pin, patch: list[FilePatch], seams: tuple[Seam, ..
 
 
 def apply_patch(package: Path, patch: list[FilePatch]) -> None:
-    """Apply every hunk to the tree that holds `package`, which must be a scratch copy."""
+    """Apply every hunk to `package`, which must be a scratch copy."""
     for file in patch:
-        path = package.parent / file.path
+        path = package / file.inner
         if not path.is_file():
             raise DoesNotFit(f"{file.path}: the patch changes this file, and the tree has none of that name.")
         path.write_bytes(apply_to_bytes(path.read_bytes(), file))
@@ -91,7 +91,7 @@ def stamp(package: Path, pin: Pin) -> None:
 def check_syntax(package: Path, patch: list[FilePatch]) -> None:
     """Compile every patched Python file, in memory."""
     for file in patch:
-        path = package.parent / file.path
+        path = package / file.inner
         if path.suffix == ".py":
             try:
                 compile(path.read_bytes(), str(path), "exec")

@@ -54,11 +54,45 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[0].split("."))
 
 
+class Range(NamedTuple):
+    """The releases from `first` to `last`, and the patch for all of them."""
+
+    patch: str
+    first: str
+    last: str
+
+    def holds(self, version: str) -> bool:
+        return version_key(self.first) <= version_key(version) <= version_key(self.last)
+
+
+def load_series(folder: Path = HERE) -> list[Range]:
+    """The table of ranges, oldest first."""
+    path = folder / "series.json"
+    try:
+        return [Range(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise PatchError(f"{path}: expected a list of patch, first, last; {error}. Restore it from git.") from error
+
+
 def patch_for(version: str, folder: Path = HERE) -> Path:
-    """The patch file whose range of releases holds `version`."""
-    series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
+    """The patch file whose range of releases holds `version`; an error where there is none."""
+    patch, warning = choose_patch(version, folder)
+    if warning:
+        raise PatchError(f"{warning} Widen the range in {folder / 'series.json'} once it has been tried.")
+    return patch
+
+
+def choose_patch(version: str, folder: Path = HERE) -> tuple[Path, str]:
+    """The patch for `version` and a warning; a release newer than the table gets the newest patch and a warning."""
+    series = load_series(folder)
     for entry in series:
-        if version_key(entry["first"]) <= version_key(version) <= version_key(entry["last"]):
-            return folder / entry["patch"]
-    ranges = ", ".join(f"{entry['first']} to {entry['last']}" for entry in series)
-    raise PatchError(f"no patch for Ultralytics {version}; {folder / 'series.json'} covers {ranges}.")
+        if entry.holds(version):
+            return folder / entry.patch, ""
+    newest = series[-1]
+    if version_key(version) > version_key(newest.last):
+        return folder / newest.patch, f"Ultralytics {version} is newer than {newest.last}, the last release tried."
+    key, ranges = version_key(version), ", ".join(f"{entry.first} to {entry.last}" for entry in series)
+    older = [entry.last for entry in series if version_key(entry.last) < key][-1:]
+    newer = [entry.first for entry in series if version_key(entry.first) > key][:1]
+    nearest = " or ".join(older + newer)
+    raise PatchError(f"no patch for Ultralytics {version}: there are patches for {ranges}. The nearest is {nearest}.")

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patches.errors import DoesNotFit
+from patches.pin import version_key
 
 
 @dataclass(frozen=True)
 class Seam:
     """`code` stands in function `scope` of `file`, after `after` if given; or, with `gone`, stands there no more.
 
-    In a file that is not Python, a line begins with `code`.
+    In a file that is not Python, a line begins with `code`. `since` and `until` name the first and the last release
+    that the seam is for, where that is not all.
     """
 
     file: str
@@ -25,6 +27,8 @@ class Seam:
     code: str
     after: str = ""
     gone: bool = False
+    since: str = ""
+    until: str = ""
 
 
 TRAINER = "engine/trainer.py"
@@ -58,6 +62,16 @@ SEAMS: tuple[Seam, ...] = (
     Seam("cfg/default.yaml", "", "Distillation:"),
     Seam("cfg/default.yaml", "", "loss_type:"),
 )
+
+
+def seams_for(version: str) -> tuple[Seam, ...]:
+    """The seams that a patched `version` must have."""
+    key = version_key(version)
+    return tuple(
+        seam
+        for seam in SEAMS
+        if (not seam.since or version_key(seam.since) <= key) and (not seam.until or key <= version_key(seam.until))
+    )
 
 
 def verify_seams(package: Path, seams: tuple[Seam, ...]) -> None:

@@ -22,6 +22,7 @@ class Hunk:
 
     number: int
     start: int
+    new_start: int
     lines: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
@@ -39,6 +40,11 @@ class FilePatch:
 
     path: str
     hunks: list[Hunk] = field(default_factory=list)
+
+    @property
+    def inner(self) -> str:
+        """The path inside the package: `engine/trainer.py`."""
+        return self.path.removeprefix("ultralytics/")
 
 
 def read_patch(path: Path) -> list[FilePatch]:
@@ -80,7 +86,7 @@ def read_hunk(lines: list[bytes], at: int, file: FilePatch, source: Path) -> int
     if not match:
         raise PatchError(f"{source}:{at + 1}: expected a hunk header such as '@@ -1,3 +1,4 @@'.")
     old_left, new_left = (int(match[group] or 1) for group in (2, 4))
-    hunk = Hunk(len(file.hunks) + 1, int(match[1]))
+    hunk = Hunk(len(file.hunks) + 1, int(match[1]), int(match[3]))
     while old_left or new_left:
         at += 1
         line = lines[at] if at < len(lines) else b"?"
@@ -108,6 +114,16 @@ def apply_to_bytes(content: bytes, file: FilePatch) -> bytes:
         result += rewrite(lines[at : at + len(hunk.old)], hunk)
         done = at + len(hunk.old)
     return b"".join(result + lines[done:])
+
+
+def reversed_patch(file: FilePatch) -> FilePatch:
+    """The patch that takes `file` back."""
+    swapped = {b"+": b"-", b"-": b"+", b" ": b" "}
+    hunks = [
+        Hunk(hunk.number, hunk.new_start, hunk.start, [(swapped[mark], text) for mark, text in hunk.lines])
+        for hunk in file.hunks
+    ]
+    return FilePatch(file.path, hunks)
 
 
 def locate(texts: list[bytes], hunk: Hunk, path: str, first: int, expected: int) -> int:

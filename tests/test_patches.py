@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -12,36 +11,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fake_upstream import PATCH, UPSTREAM, Project
 
-from patches import materialise as materialise_module
-from patches import refresh as refresh_module
 from patches.__main__ import main
 from patches.errors import DoesNotFit, LocalEdits, PatchError
 from patches.fetch import WHEEL_VARIABLE, cache_folder, fetch_wheel, pip_environment, unpack
 from patches.materialise import materialise
 from patches.pin import Pin, load_pin, patch_for, version_key
-from patches.refresh import refresh
 from patches.seams import SEAMS, Seam, verify_seams
 from patches.tree import hash_tree
 from patches.unified import FilePatch, apply_to_bytes, parse_patch, read_patch
-
-UPSTREAM = {
-    "__init__.py": b'__version__ = "1.2.3"\n',
-    "engine/__init__.py": b"",
-    "engine/trainer.py": b"class Trainer:\n    def train(self):\n        loss = 1\n        return loss\n",
-    "cfg/default.yaml": b"epochs: 100\nbatch: 16\n",
-}
-PATCH = b"""Why each seam is there.
-
---- a/ultralytics/engine/trainer.py
-+++ b/ultralytics/engine/trainer.py
-@@ -3,2 +3,3 @@
-         loss = 1
-+        loss += slim.loss(self)
-         return loss
-"""
-SEAM = Seam("engine/trainer.py", "Trainer.train", "loss += slim.loss(self)", after="loss = 1")
-
 
 def patched(text: bytes, patch: bytes) -> bytes:
     """Apply a patch body for one file."""
@@ -131,47 +110,6 @@ def test_random_edits_round_trip_through_difflib():
         diff = b"".join(difflib.diff_bytes(difflib.unified_diff, old, new, b"a/x", b"b/ultralytics/x", n=1))
         for file in parse_patch(diff, Path("test.patch")):
             assert apply_to_bytes(b"".join(old), file) == b"".join(new)
-
-
-# The made-up upstream ----------------------------------------------------------------------------------------------
-
-
-class Project:
-    """A root folder with `ultralytics/slim`, a `patches` folder, and an upstream wheel."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.folder, self.package = root, root / "patches", root / "ultralytics"
-        self.wheel, self.monkeypatch = root / "upstream.whl", monkeypatch
-        self.folder.mkdir()
-        (self.package / "slim").mkdir(parents=True)
-        (self.package / "slim" / "__init__.py").write_text("ours = True\n")
-        self.write_patch(PATCH)
-        self.release(UPSTREAM)
-        for module in (materialise_module, refresh_module):
-            monkeypatch.setattr(module, "SEAMS", (SEAM,))
-
-    def write_patch(self, content: bytes) -> None:
-        (self.folder / "x.patch").write_bytes(content)
-
-    def release(self, files: dict[str, bytes], version: str = "1.2.3", slim: str = "0.1.0") -> None:
-        """Build a wheel, pin it, name it in the environment."""
-        with zipfile.ZipFile(self.wheel, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(f"ultralytics/{name}", content)
-        digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
-        (self.folder / "pin.json").write_text(json.dumps({"version": version, "sha256": digest, "slim": slim}))
-        (self.folder / "series.json").write_text(json.dumps([{"patch": "x.patch", "first": "1.0", "last": "1.9"}]))
-        self.monkeypatch.setenv(WHEEL_VARIABLE, str(self.wheel))
-
-    def materialise(self, **options) -> str:
-        return materialise(self.root, folder=self.folder, **options)
-
-    def refresh(self) -> str:
-        return refresh(self.root, folder=self.folder)
-
-    def snapshot(self) -> dict[str, bytes]:
-        files = (path for path in self.package.rglob("*") if path.is_file())
-        return {path.relative_to(self.package).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -275,7 +213,7 @@ def test_a_patch_that_does_not_fit_changes_nothing(project: Project, patch: byte
     before = project.snapshot()
     project.write_patch(patch)
     if b"+     loss" in patch:
-        project.monkeypatch.setattr(materialise_module, "SEAMS", ())
+        project.expect_seams()
     with pytest.raises(DoesNotFit, match=message):
         project.materialise()
     assert project.snapshot() == before
@@ -411,7 +349,14 @@ def test_seams_are_read_from_the_parsed_source(tmp_path: Path, source: str, mess
 def test_a_version_without_a_patch_names_what_is_covered(tmp_path: Path):
     (tmp_path / "series.json").write_text('[{"patch": "a.patch", "first": "8.0.196", "last": "8.3.100"}]')
     assert patch_for("8.1.0", tmp_path) == tmp_path / "a.patch"
-    with pytest.raises(PatchError, match=r"no patch for Ultralytics 8\.9\.9; .* covers 8\.0\.196 to 8\.3\.100"):
+    with pytest.raises(PatchError, match=r"no patch for Ultralytics 8\.0\.1: .* 8\.0\.196 to 8\.3\.100"):
+        patch_for("8.0.1", tmp_path)
+    (tmp_path / "series.json").write_text(
+        '[{"patch": "a", "first": "8.0", "last": "8.1"}, {"patch": "b", "first": "8.3", "last": "8.3.100"}]'
+    )
+    with pytest.raises(PatchError, match=r"The nearest is 8\.1 or 8\.3\."):
+        patch_for("8.2.7", tmp_path)
+    with pytest.raises(PatchError, match=r"8\.9\.9 is newer than 8\.3\.100.*series\.json"):
         patch_for("8.9.9", tmp_path)
 
 

@@ -1,0 +1,78 @@
+"""Somebody's own Ultralytics: where the package is, which release, which patch, and whether it can be edited."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from patches.errors import LocalEdits, PatchError
+from patches.pin import HERE, choose_patch
+
+VERSION = re.compile(rb'^__version__ = ["\']([^"\']+)["\']', re.MULTILINE)
+
+
+class Checkout(NamedTuple):
+    """A package folder, the release found in it, and the patch for that; `warning` is empty or for the user."""
+
+    package: Path
+    version: str
+    patch: Path
+    warning: str
+
+
+def find_checkout(place: Path, folder: Path = HERE) -> Checkout:
+    """Look for an Ultralytics package at or right below `place`: a git checkout, an unpacked sdist, a site-packages."""
+    package = find_package(Path(os.path.abspath(place)))
+    version = find_version(package)
+    return Checkout(package, version, *choose_patch(version, folder))
+
+
+def find_package(place: Path) -> Path:
+    """`place` itself, or `place/ultralytics`; refuses a symbolic link, behind which lies what others use."""
+    for package in (place, place / "ultralytics"):
+        if (package / "__init__.py").is_file() and (package / "engine" / "trainer.py").is_file():
+            break
+    else:
+        raise PatchError(f"{place}: no Ultralytics here; give the folder that holds ultralytics/engine/trainer.py.")
+    if package.is_symlink():
+        real = package.resolve()
+        raise PatchError(f"{package} is a symbolic link: all that uses {real} would change. Give that path if you mean it.")
+    return package
+
+
+def find_version(package: Path) -> str:
+    """The `__version__` of a package, read without importing it."""
+    found = VERSION.findall((package / "__init__.py").read_bytes())
+    if len(found) != 1:
+        raise PatchError(f'{package / "__init__.py"}: expected one line __version__ = "...", found {len(found)}.')
+    return found[0].decode()
+
+
+def refuse_unwritable(paths: Iterable[Path]) -> None:
+    """Raise unless every file can be replaced: the file and its folder must be writable."""
+    for path in paths:
+        for place in (path, path.parent):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise PatchError(f"{place} is read-only for you; change its permissions, or work on a copy.")
+        if path.is_symlink():
+            raise PatchError(f"{path} is a symbolic link to {path.resolve()}; replace it with a copy first.")
+
+
+def refuse_uncommitted(package: Path, paths: Iterable[Path]) -> None:
+    """Raise if git tracks one of `paths` and it has uncommitted changes, which would be mixed up with the patch's.
+
+    Without git, or outside a repository, there is nothing to ask; whether the hunks fit is checked anyway.
+    """
+    names = [path.relative_to(package).as_posix() for path in paths]
+    if not names or not shutil.which("git"):
+        return
+    command = ["git", "-C", str(package), "status", "--porcelain", "--untracked-files=no", "--", *names]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0 and done.stdout.strip():
+        listed = "\n".join(f"  {line}" for line in done.stdout.splitlines())
+        raise LocalEdits(f"uncommitted changes in files that the patch edits:\n{listed}\nCommit or stash them first.")

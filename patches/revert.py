@@ -1,0 +1,80 @@
+"""`status` and `revert`: what `apply` did to somebody's own Ultralytics, and back again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from patches.apply import check
+from patches.checkout import find_package, find_version, refuse_unwritable
+from patches.edit import Contents, swap
+from patches.errors import LocalEdits, PatchError
+from patches.pin import HERE
+from patches.state import STATE, State, digest, inner, read_state
+from patches.unified import apply_to_bytes, parse_patch, reversed_patch
+
+
+def status(place: Path, folder: Path = HERE) -> str:
+    """Patched or not, with what, and what changed since; where not patched, whether it would fit."""
+    package = find_package(Path(os.path.abspath(place)))
+    state = read_state(package)
+    if state is None:
+        return f"{package}: Ultralytics {find_version(package)}, not patched.\n{check(place, folder)}"
+    lines = [f"{package}: Ultralytics {state.version}, patched with {state.name}."]
+    lines += [f"  changed since: {path}" for path in changed_since(package, state)]
+    return "\n".join(lines)
+
+
+def changed_since(package: Path, state: State) -> list[str]:
+    """Files of the patch, or in `slim/`, that are not as `apply` left them."""
+    wanted = {**{path: after for path, (_, after) in state.edited.items()}, **state.added}
+    present = [inner(package, path) for path in sorted((package / "slim").rglob("*")) if is_source(path)]
+    stray = [path for path in present if path not in wanted]
+    return [path for path, after in wanted.items() if hash_or_none(package / path) != after] + stray
+
+
+def is_source(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
+def hash_or_none(path: Path) -> str | None:
+    return digest(path.read_bytes()) if path.is_file() else None
+
+
+def revert(place: Path) -> str:
+    """Take patch and `slim/` back, byte for byte; edits made since elsewhere in the patched files stay."""
+    package = find_package(Path(os.path.abspath(place)))
+    state = read_state(package)
+    if state is None:
+        raise PatchError(f"{package} was not patched by this tool ({STATE} is not there), so nothing was changed.")
+    changed = changed_since(package, state)
+    refuse_changed_slim(package, changed)
+    before, after = take_back(package, state)
+    for path in [*state.added, STATE]:
+        if (package / path).is_file():
+            before[package / path], after[package / path] = (package / path).read_bytes(), None
+    refuse_unwritable(after)
+    swap(before, after)
+    kept = [path for path in changed if path in state.edited]
+    note = f"; your own later edits in {', '.join(kept)} were kept" if kept else ", byte for byte"
+    return f"{state.name} taken back from {package}{note}."
+
+
+def refuse_changed_slim(package: Path, changed: list[str]) -> None:
+    """Raise if `slim/` holds somebody's work, which taking it back would delete."""
+    work = [path for path in changed if path.startswith("slim/") and (package / path).is_file()]
+    if work:
+        listed = "\n".join(f"  {package / path}" for path in work)
+        raise LocalEdits(f"changed or added since the patch was applied:\n{listed}\nMove them away first.")
+
+
+def take_back(package: Path, state: State) -> tuple[Contents, Contents]:
+    """The patched files as they are, and without the patch."""
+    before, after = {}, {}
+    for file in parse_patch(state.patch.encode(), package / STATE):
+        path = package / file.inner
+        if not path.is_file():
+            raise PatchError(f"{path}: patched, and gone since; put it back first.")
+        before[path] = path.read_bytes()
+        after[path] = apply_to_bytes(before[path], reversed_patch(file))
+    return before, after
