@@ -15,7 +15,6 @@ from .losses import FEATURE_LOSSES, LossOptions
 SCHEDULES = ("run", "epoch", "constant")
 SPARSE = "sparse"
 LOGIT = "logit"  # the loss on raw predictions, see response.py
-DISTILL_LOSSES = (*FEATURE_LOSSES, LOGIT)
 
 # name -> default, as in cfg/default.yaml
 TRAIN_ARGS: dict[str, Any] = {
@@ -93,9 +92,14 @@ class SlimSettings:
         )
 
 
+def distill_losses() -> list[str]:
+    """Return the names of all distillation losses, those that a user has registered among them."""
+    return [*FEATURE_LOSSES, LOGIT]
+
+
 def loss_choices() -> list[str]:
     """Return every name that `loss_type` takes; all but 'None' may also be joined with '+'."""
-    return ["None", SPARSE, *DISTILL_LOSSES]
+    return ["None", SPARSE, *distill_losses()]
 
 
 def _parse_loss_type(value: Any) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ def _parse_loss_type(value: Any) -> tuple[str, ...]:
 
 
 def _check_teacher(teacher: str | None, losses: tuple[str, ...], args: dict[str, Any]) -> None:
-    choices = ", ".join(DISTILL_LOSSES)
+    choices = ", ".join(distill_losses())
     if teacher and not losses:
         raise ValueError(
             f"Distillation={teacher!r} needs a distillation loss, got loss_type={args.get('loss_type')!r}. "
