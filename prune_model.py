@@ -82,13 +82,12 @@ class PruneModel:
     def _fit(self, save_dir: str | Path, training: dict) -> Trained:
         """Train from the present weights, keep the best of the run as `save_dir` and go on from it."""
         settings = {**TRAINING, **training}
-        settings["data"] = inputs.find_data(settings["data"], HERE)
-        inputs.check_data(settings["data"])
+        settings["data"] = inputs.prepare_data(settings["data"], HERE, self.model.task)
         model = YOLO(self.weights)
         metrics = model.train(**settings)
         trainer = model.trainer
         self._load(inputs.copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
-        trained = Trained(Path(save_dir), trainer.save_dir, getattr(metrics, "results_dict", {}))
+        trained = Trained(Path(save_dir), trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
         LOGGER.info(f"saved {trained}")
         return trained
 
@@ -101,9 +100,7 @@ class PruneModel:
         """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
         named = weights if isinstance(weights, dict) else report.name_paths(weights)
         named = {name: inputs.find_weights(path, HERE) for name, path in named.items()}
-        data = inputs.find_data(data, HERE)
-        inputs.check_data(data)
-        table = report.compare(named, data, imgsz, device, **val)
+        table = report.compare(named, inputs.prepare_data(data, HERE), imgsz, device, **val)
         LOGGER.info(f"\n{table}")
         return table
 
@@ -133,6 +130,8 @@ class PruneModel:
             labels = truth[result.path].in_pixels((width, height))
             pred.append(_nodes_of(result, mode))
             true.append((labels.boxes, labels.parents))
+        if len(true) != len(truth):
+            raise RuntimeError(f"Ultralytics read {len(true)} of the {len(truth)} images in {data_path}/images/val")
         scores = RelationScores(*metric(pred, true))
         LOGGER.info(f"{self.weights} on {len(true)} images: {scores}")
         return scores
@@ -153,7 +152,7 @@ def _save_picture(picture, path: Path) -> Path:
 DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "factor": 0.5, "imgsz": 320, "epochs": 4}
 WHOLE = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
-OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format", "sha256"}
+OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format"}
 
 
 def compress(project: str = "runs/slim", name: str | None = None, resume: bool = False, **given) -> report.Table:
@@ -176,11 +175,12 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
         exported = PruneModel(distilled).export(format=settings["format"], **_only(settings, "export"))
         picture = _picture(data, distilled, run.folder)
-        scores = _relations(data, {"original": original, "distilled": distilled})
+        relations = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = PruneModel.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
-    run.finish()
-    LOGGER.info("\n".join(["", *scores, "", *_saved(run, exported, picture)]))
+    saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
+    run.finish({"table": table.to_dicts(), "relations": relations})
+    LOGGER.info(f"\n{_relations_text(relations)}\n\n" + "\n".join(f"{what:<9} {path}" for what, path in saved.items()))
     return table
 
 
@@ -196,10 +196,8 @@ def _start(project: str, name: str, given: dict) -> pipeline.Run:
         distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
         inputs.check_training({**_training(settings, stage), **distilling})
     settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
-    settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
-    settings["sha256"] = pipeline.fingerprint(settings["weights"])
-    inputs.check_data(settings["data"])
-    return pipeline.Run.start(project, name, settings)
+    settings["data"] = str(Path(inputs.prepare_data(settings["data"], HERE)).resolve())
+    return pipeline.Run.start(project, name, settings, settings["weights"])
 
 
 def _training(settings: dict, stage: str) -> dict:
@@ -227,23 +225,21 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     return PruneModel(student).distill(teacher, settings["loss_type"], out, **_stage(run, "distill"))
 
 
-def _relations(data: str, weights: dict[str, Path | str]) -> list[str]:
-    """Return a line of relation scores for each checkpoint, or a note where the data has no relations."""
-    root = inputs.relations_folder(inputs.check_det_dataset(data))
-    if root is None:
-        return [f"{data} has no plabels/val beside its images/val: no relation scores"]
-    return [f"{name:<9} {PruneModel(path).evaluate(root)}" for name, path in weights.items()]
+def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, RelationScores]:
+    """Return the relation scores of each checkpoint; empty where the data has no relations."""
+    root = inputs.relations_folder(inputs.check_data(data))
+    return {name: PruneModel(path).evaluate(root) for name, path in weights.items()} if root else {}
+
+
+def _relations_text(relations: dict[str, RelationScores]) -> str:
+    lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
+    return "\n".join(lines) or "no plabels/val beside the data's images/val, so no relation scores"
 
 
 def _picture(data: str, weights: Path, folder: Path) -> Prediction:
     """Return the prediction for one typical image of the validation split."""
-    image = inputs.typical_image(inputs.check_det_dataset(data)["val"])
+    image = inputs.typical_image(inputs.check_data(data)["val"])
     return PruneModel(weights).predict(str(image), folder)[0]
-
-
-def _saved(run: pipeline.Run, exported: str, picture: Prediction) -> list[str]:
-    files = {**{stage: run.folder / record["file"] for stage, record in run.stages.items()}, "export": exported}
-    return [f"{what:<10} {path}" for what, path in {**files, "picture": picture.saved, "record": run.record}.items()]
 
 
 # --------------------------------------------------------------------------------------------------- the command line
@@ -253,7 +249,7 @@ usage: python prune_model.py [STAGE] [key=value ...]
 
 Without arguments: the whole pipeline on the shipped diagrams, about ten minutes.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
-  python prune_model.py resume=True            go on with the last unfinished run
+  python prune_model.py resume=True     goes on with the last unfinished run
 
 STAGE, by default run            its own keys besides weights=
   run       all of these           data factor epochs loss_type format name resume
@@ -266,9 +262,9 @@ STAGE, by default run            its own keys besides weights=
   evaluate  relation scores        data_path mode
   export    to onnx and others     format
 
-factor=0.3 removes 30 % of the channels. loss_type: cwd or mgd. Every training,
-validation and export argument of Ultralytics works too: imgsz=640 device=0 lr0=.
-run takes STAGE.key=value for one stage alone: sparse.epochs=20 distill.lr0=0.001
+factor=0.3 removes 30 % of the channels; loss_type is cwd, mgd or another loss.
+Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
+run also takes STAGE.key=value for one stage alone, such as sparse.epochs=20.
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
 """
 # What `run` itself sets for its stages.
@@ -296,7 +292,7 @@ def main(args: list[str]) -> int:
 
 def _do(args: list[str]) -> None:
     stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
-    stages["run"] |= OUR_KEYS - {"sha256"}
+    stages["run"] |= OUR_KEYS
     stages["prune"] = _parameters(PruneModel.prune) | _parameters(prune_model) - {"yolo"} | {"weights"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})

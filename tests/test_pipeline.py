@@ -70,10 +70,20 @@ def test_settings_are_not_mixed(tmp_path):
     assert Run.resume(tmp_path, "run", {"device": 0, "epochs": 3}).settings == {"epochs": 3, "device": 0}
 
 
+def test_the_original_weights_are_the_same_file(tmp_path):
+    weights = tmp_path / "best.pt"
+    weights.write_text("1")
+    Run.start(tmp_path, "run", {}, weights)
+    Run.resume(tmp_path, "run", {})
+    weights.write_text("2")
+    with pytest.raises(ValueError, match="best.pt has changed"):
+        Run.resume(tmp_path, "run", {})
+
+
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
     Run.start(tmp_path, "run", {"n": 1})
     Run.start(tmp_path, "run", {"n": 2})
-    Run.start(tmp_path, "run", {"n": 3}).finish()
+    Run.start(tmp_path, "run", {"n": 3}).finish({"table": []})
     assert Run.resume(tmp_path, None, {}).settings == {"n": 2}
 
 

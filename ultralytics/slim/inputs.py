@@ -20,6 +20,7 @@ from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from .settings import TRAIN_ARGS, SlimSettings
 
+BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
 HEIF = {".heic", ".heif"}
 # Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
 plain_open = getattr(patches, "_image_open", Image.open)
@@ -53,6 +54,15 @@ def find_data(data: str | Path, beside: Path) -> str:
             f"data={data}: no such file in {Path.cwd()} or {beside}; give a data YAML with train:, val: and names:"
         )
     return str(found)
+
+
+def prepare_data(data: str | Path, beside: Path, task: str = "detect") -> str:
+    """Find a data YAML and check what it describes; return its path."""
+    if task not in BOX_TASKS:
+        return str(data)  # folders and formats of their own, Ultralytics' to judge
+    found = find_data(data, beside)
+    check_data(found)
+    return found
 
 
 def check_factor(factor: object) -> None:

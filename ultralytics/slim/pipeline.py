@@ -36,19 +36,19 @@ class Run:
         settings: what the run was started with; stays the same when it is gone on with.
     """
 
-    def __init__(self, folder: Path, settings: dict, stages: dict | None = None):
-        self.folder, self.settings, self.stages = Path(folder), settings, stages or {}
+    def __init__(self, folder: Path, settings: dict, stages: dict | None = None, origin: dict | None = None):
+        self.folder, self.settings, self.stages, self.origin = Path(folder), settings, stages or {}, origin or {}
         self._reusing = True  # until a stage has to run: what follows it must run too
         self._continued = ""  # the stage that an earlier attempt may have left half-way
 
     @classmethod
-    def start(cls, project: str | Path, name: str, settings: dict) -> Run:
-        """Make the next numbered folder, as Ultralytics does."""
+    def start(cls, project: str | Path, name: str, settings: dict, weights: str | Path | None = None) -> Run:
+        """Make the next numbered folder, as Ultralytics does; `weights` is the file that the first stage starts from."""
         folder = increment_path(Path(project) / name)
         if hint := cls._unfinished(folder.parent, settings):
             LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: resume=True name={hint.name}")
         folder.mkdir(parents=True)
-        run = cls(folder.resolve(), settings)
+        run = cls(folder.resolve(), settings, origin={str(weights): fingerprint(weights)} if weights else {})
         run.save()
         return run
 
@@ -58,7 +58,7 @@ class Run:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: a given setting differs from the recorded one: results of both would be mixed.
+            ValueError: a given setting or the original weights differ from those recorded: results would be mixed.
         """
         folder = Path(project) / name if name else cls._unfinished(Path(project))
         if folder is None or not (folder / "run.json").is_file():
@@ -70,8 +70,10 @@ class Run:
         if differing:
             listed = ", ".join(f"{k}={settings.get(k)} (now {given[k]})" for k in differing)
             raise ValueError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
+        if changed := [file for file, sha256 in record["origin"].items() if fingerprint(file) != sha256]:
+            raise ValueError(f"{changed[0]} has changed since {folder} was started; leave out resume for a new run")
         kept = {k: v for k, v in given.items() if k in FREE_ON_RESUME}
-        return cls(folder.resolve(), {**settings, **kept}, record["stages"])
+        return cls(folder.resolve(), {**settings, **kept}, record["stages"], record["origin"])
 
     @staticmethod
     def _unfinished(project: Path, settings: dict | None = None) -> Path | None:
@@ -112,6 +114,7 @@ class Run:
         seconds = round(time.monotonic() - started, 1)
         self.stages[name] = {"file": file, "sha256": fingerprint(path), "seconds": seconds}
         self.save()
+        LOGGER.info(f"{name}: {seconds:.0f} s")
         return path
 
     def _is_done(self, name: str, path: Path) -> bool:
@@ -134,12 +137,17 @@ class Run:
         done = name == self._continued and best.is_file() and training_state(last) == "finished"
         return best if done else None
 
-    def finish(self) -> None:
-        """Record that every stage is done."""
-        self.save(finished=True)
+    def files(self) -> dict[str, Path]:
+        """Return the file of each finished stage."""
+        return {name: self.folder / record["file"] for name, record in self.stages.items()}
 
-    def save(self, finished: bool = False) -> None:
-        record = {"settings": self.settings, "stages": self.stages, "finished": finished}
+    def finish(self, results: dict) -> None:
+        """Record that every stage is done, and what was measured."""
+        self.save(finished=True, results=results)
+
+    def save(self, finished: bool = False, results: dict | None = None) -> None:
+        record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}
+        record["results"] = results or {}
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
         write_whole(self.record, lambda partial: partial.write_text(text, encoding="utf-8"))
 

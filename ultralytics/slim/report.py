@@ -6,7 +6,7 @@ import io
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -75,6 +75,10 @@ class Table(list):
         head = "".join(f"<th>{escape(h)}</th>" for h in self.header)
         body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>" for cells in self.cells())
         return f"<table><caption>{self.caption}</caption><tr>{head}</tr>{body}</table>"
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return the rows as dictionaries of plain values."""
+        return [asdict(row) for row in self]
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, numbers aligned to the right."""

@@ -1,0 +1,347 @@
+"""The wrapper: each method, the whole pipeline on a tiny set, its command line, and bad input."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+import prune_model
+from prune_model import PruneModel
+from ultralytics import YOLO
+from ultralytics.engine.results import Results
+from ultralytics.engine.trainer import BaseTrainer
+
+ROOT = Path(prune_model.__file__).parent
+SHORT = {"imgsz": 64, "batch": 4, "epochs": 1, "device": "cpu", "plots": False}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    """An untrained yolov8n, as a checkpoint."""
+    path = tmp_path_factory.mktemp("weights") / "start.pt"
+    YOLO("yolov8n.yaml").save(path)
+    return str(path)
+
+
+@pytest.fixture
+def relations(tiny_data, tmp_path) -> Path:
+    """A copy of the tiny data set whose boxes all lie in one root that fills the image."""
+    folder = tmp_path / "data"
+    shutil.copytree(tiny_data.parent, folder)
+    for labels in (folder / "labels").rglob("*.txt"):
+        rows = [line.split() for line in labels.read_text().splitlines()]
+        out = folder / "plabels" / labels.parent.name / labels.name
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lines = ["0 0.5 0.5 1 1 0 0 0 0 -1"] + [f"{' '.join(row)} 0.5 0.5 1 1 0" for row in rows]
+        out.write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def run_there(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def params(path) -> int:
+    return sum(p.numel() for p in YOLO(str(path)).model.parameters())
+
+
+def answers(model: PruneModel, boxes) -> None:
+    """Let the model find these boxes, xyxy in pixels, in every image."""
+
+    def predict(source, **kwargs):
+        for path in source if isinstance(source, list) else [source]:
+            data = torch.tensor([[*box, 0.9, 0] for box in boxes]).reshape(-1, 6)
+            yield Results(cv2.imread(str(path)), path=str(path), names={0: "box"}, boxes=data)
+
+    model.model.predict = predict
+
+
+# ---------------------------------------------------------------------------------------------------------- each method
+
+
+def test_defaults_are_those_of_the_specification(weights, tiny_data, run_there, monkeypatch):
+    asked = {}
+
+    def train(self, **settings):
+        asked.update(settings)
+        raise InterruptedError
+
+    monkeypatch.setattr(YOLO, "train", train)
+    model = PruneModel(weights)
+
+    def settings_of(method, *args, **kwargs) -> dict:
+        asked.clear()
+        with contextlib.suppress(InterruptedError):
+            method(*args, data=str(tiny_data), **kwargs)
+        return dict(asked)
+
+    common = {"data": str(tiny_data), "imgsz": 640, "batch": 20, "workers": 4, "amp": False, "device": None}
+    assert settings_of(model.train) == {**common, "epochs": 50}
+    assert settings_of(model.sparse_train) == {**common, "epochs": 50, "loss_type": "sparse"}
+    distilling = settings_of(model.distill, weights)
+    assert {**common, "epochs": 100, "lr0": 0.001, "loss_type": "mgd", "Distillation": weights}.items() <= distilling.items()
+    assert distilling["optimizer"] != "auto", "with optimizer=auto Ultralytics ignores lr0"
+    assert settings_of(model.train, epochs=3, amp=True)["epochs"] == 3
+    own = settings_of(model.distill, weights, optimizer="SGD", lr0=0.01)
+    assert own["optimizer"] == "SGD" and own["lr0"] == 0.01 and "warmup_bias_lr" not in own
+
+
+def test_training_keeps_the_best_weights(weights, tiny_data, run_there):
+    model = PruneModel(weights)
+    trained = model.train("kept/retrain.pt", data=str(tiny_data), project=str(run_there), name="fit", **SHORT)
+    best = run_there / "fit/weights/best.pt"
+    assert Path("kept/retrain.pt").read_bytes() == best.read_bytes()
+    assert model.weights == "kept/retrain.pt" and model.model.names == {0: "box", 1: "disc"}
+    assert trained.folder == run_there / "fit" and "mAP50-95" in repr(trained)
+
+
+def test_prune_leaves_the_smaller_model_in_hand(weights, run_there):
+    model = PruneModel(weights)
+    result = model.prune(0.5, "weights/prune.pt")
+    assert model.weights == "weights/prune.pt"
+    assert params("weights/prune.pt") == result.params[1] < 0.5 * result.params[0]
+    assert "->" in str(result)
+
+
+def test_export_returns_the_file(weights, run_there):
+    shutil.copy(weights, "here.pt")
+    assert Path(PruneModel("here.pt").export(format="torchscript", imgsz=64)).is_file()
+
+
+def test_compare_takes_lists_and_names(weights, tiny_data):
+    table = PruneModel.compare({"first": weights}, data=str(tiny_data), imgsz=64, device="cpu")
+    assert [row.name for row in table] == ["first"]
+    assert PruneModel.compare([weights], str(tiny_data), 64, "cpu")[0].name == "start"
+
+
+def test_evaluate_scores_relations(weights, relations):
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128]])
+    assert model.evaluate(relations) == (0, 0, 0), "no relation is predicted"
+    image = relations / "images/val/val0.png"
+    for other in image.parent.glob("val[123].png"):
+        other.unlink()
+    rows = [list(map(float, row.split()[1:5])) for row in (relations / "labels/val/val0.txt").read_text().splitlines()]
+    boxes = [[128 * (x - w / 2), 128 * (y - h / 2), 128 * (x + w / 2), 128 * (y + h / 2)] for x, y, w, h in rows]
+    answers(model, [[0, 0, 128, 128], *boxes])
+    assert model.evaluate(relations) == (1, 1, 1)
+    answers(model, [[0, 0, 128, 128], boxes[0]])
+    scores = model.evaluate(relations)
+    assert scores.precision == 1 and scores.recall == 0.5 and "F1 0.6667" in str(scores)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".JPEG", ".bmp"])
+def test_evaluate_reads_any_kind_of_image(weights, relations, suffix):
+    for image in list((relations / "images/val").iterdir()):
+        cv2.imwrite(str(image.with_suffix(suffix)), cv2.imread(str(image)))
+        if suffix != ".png":
+            image.unlink()
+    model, seen = PruneModel(weights), []
+    real = model.model.predict
+    model.model.predict = lambda source, **kwargs: (seen.append(r.path) or r for r in real(source, **kwargs))
+    model.evaluate(relations, imgsz=64)
+    assert [Path(path).suffix for path in seen] == [suffix] * 4
+
+
+def test_predict_draws_and_says_where(weights, relations, run_there):
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128], [10, 10, 40, 40]])
+    image = relations / "images/val/val0.png"
+    found = model.predict(str(image))
+    assert found[0].parents == [-1, 0] and found[0].saved.is_file()
+    assert found[0].saved.parent == Path("runs/slim/predict") and str(found[0].saved) in repr(found)
+    drawn = cv2.imread(str(found[0].saved))
+    assert drawn.shape == (128, 128, 3) and (drawn != cv2.imread(str(image))).any()
+    assert model.predict(str(image))[0].saved.parent == Path("runs/slim/predict-2")
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(weights, relations, run_there):
+    image = relations / "images/val/val0.png"
+    cv2.imwrite(str(image.with_suffix(".webp")), cv2.imread(str(image)))
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128]])
+    found = model.predict([str(image), str(image.with_suffix(".webp"))], save_dir="drawn")
+    assert [p.saved.name for p in found] == ["val0.jpg", "val0-2.jpg"]
+
+
+# --------------------------------------------------------------------------------------------------------- the pipeline
+
+
+@pytest.fixture(scope="module")
+def whole(weights, tiny_data, tmp_path_factory) -> tuple[Path, list]:
+    """The folder and the comparison of one whole run, cut off in the retraining and then gone on with."""
+    project = tmp_path_factory.mktemp("project")
+    settings = {**SHORT, "epochs": 4, "format": "torchscript", "factor": 0.5, "loss_type": "cwd"}
+    save, cut = BaseTrainer.save_model, []
+
+    def cut_once(trainer):
+        done = save(trainer)
+        if trainer.args.name == "retrain" and not cut:
+            cut.append((project / "run/weights/sparse.pt").stat().st_mtime_ns)
+            raise KeyboardInterrupt
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseTrainer, "save_model", cut_once)
+        with pytest.raises(KeyboardInterrupt):
+            prune_model.compress(str(project), weights=weights, data=str(tiny_data), **settings)
+        assert list(json.loads((project / "run/run.json").read_text())["stages"]) == ["sparse", "prune"]
+        table = prune_model.compress(str(project), resume=True)
+    assert cut == [(project / "run/weights/sparse.pt").stat().st_mtime_ns], "finished stages are not done again"
+    return project / "run", table
+
+
+def test_pipeline_finishes_after_an_interruption(whole):
+    folder, table = whole
+    record = json.loads((folder / "run.json").read_text())
+    assert record["finished"] and list(record["stages"]) == ["sparse", "prune", "retrain", "distill"]
+    assert [row.name for row in table] == ["original", "sparse", "pruned", "retrained", "distilled"]
+    assert (folder / "weights/distill.torchscript").is_file() and list(folder.glob("*.jpg"))
+
+
+def test_pipeline_goes_on_within_a_training(whole):
+    rows = (whole[0] / "retrain/results.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"], "one epoch before the interruption, one after"
+
+
+def test_pipeline_trains_by_the_plan(whole):
+    text = {stage: (whole[0] / stage / "args.yaml").read_text() for stage in ("sparse", "retrain", "distill")}
+    assert "loss_type: sparse" in text["sparse"] and "epochs: 2" in text["sparse"]
+    assert "loss_type: cwd" in text["distill"] and "epochs: 4" in text["distill"]
+    assert "Distillation:" in text["distill"] and "start.pt" in text["distill"].partition("Distillation:")[2]
+
+
+def test_pruned_widths_last_to_the_end(whole):
+    table = {row.name: row for row in whole[1]}
+    assert table["pruned"].params < 0.6 * table["sparse"].params
+    assert table["pruned"].params == table["retrained"].params == table["distilled"].params
+
+
+def test_resume_refuses_other_settings(whole):
+    with pytest.raises(ValueError, match=r"factor=0.5 \(now 0.3\)"):
+        prune_model.compress(str(whole[0].parent), "run", resume=True, factor=0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weights": "a.pt"}, "both weights= "),
+        ({"data": "a.yaml"}, "both weights= "),
+        ({"factor": 1.0}, "factor"),
+        ({"epochs": 0}, "epochs"),
+        ({"loss_type": "cdw"}, "loss_type"),
+        ({"loss_type": "sparse"}, "loss"),
+        ({"loss_type": None}, "loss"),
+        ({"format": "onx"}, "format"),
+        ({"distill.lr0": 7}, "lr0"),
+        ({"imgsz": 64, "lr0": "high"}, "lr0"),
+    ],
+)
+def test_bad_settings_stop_before_the_first_stage(weights, tiny_data, tmp_path, given, message):
+    known = {} if given.keys() & {"weights", "data"} else {"weights": weights, "data": str(tiny_data)}
+    with pytest.raises((ValueError, TypeError), match=message):
+        prune_model.compress(str(tmp_path / "runs"), **known, **given)
+    assert not (tmp_path / "runs").exists()
+
+
+# ----------------------------------------------------------------------------------------------------- the command line
+
+
+def command(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "prune_model.py"), *words], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_help_fits_a_screen(capsys):
+    assert prune_model.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert all(f"  {stage} " in "\n".join(lines) for stage in prune_model.METHODS)
+
+
+def test_a_stage_runs_from_the_command_line(weights, tmp_path):
+    done = command("prune", f"weights={weights}", "factor=0.4", "save_dir=small.pt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert params(tmp_path / "small.pt") < params(weights)
+
+
+def test_bad_input_from_the_command_line(tmp_path):
+    done = command("prune", "weights=nope.pt", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.strip().startswith("prune_model.py: weights=nope.pt: no such file")
+    assert not list(tmp_path.iterdir())
+
+
+def spoil_yaml(folder: Path) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(path.read_text().replace("val: images/val\n", ""))
+    return "'val:' key missing"
+
+
+def spoil_labels(folder: Path) -> str:
+    shutil.rmtree(folder / "labels")
+    return "none of the 8 images has a label file"
+
+
+def spoil_image(folder: Path) -> str:
+    (folder / "images/train/train1.png").write_bytes(b"no image")
+    return "cannot read 1 image: "
+
+
+@pytest.mark.parametrize("spoil", [spoil_yaml, spoil_labels, spoil_image])
+@pytest.mark.parametrize("stage", ["run", "train", "compare"])
+def test_bad_data_is_one_message(weights, relations, run_there, capsys, spoil, stage):
+    path = relations / "tiny.yaml"
+    path.write_text(f"path: {relations}\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
+    expected = spoil(relations)
+    before = set(run_there.rglob("*"))
+    assert prune_model.main([stage, f"data={path}", f"weights={weights}", "imgsz=64"]) == 1
+    says = capsys.readouterr().err.strip()
+    assert expected in says and len(says.splitlines()) == 1
+    assert set(run_there.rglob("*")) <= before, "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("train loss_type=cdw", 1, "'cdw' is not one of"),
+        ("train Distillation={weights}", 1, "needs a distillation loss"),
+        ("distill t_weight=nope.pt", 1, "t_weight=nope.pt: no such file"),
+        ("distill", 2, "distill needs t_weight="),
+        ("prune factor=1", 1, "factor"),
+        ("prune factor=-0.1", 1, "factor"),
+        ("prune factr=0.1", 2, "did you mean 'factor'"),
+        ("train epochs=many", 1, "epochs"),
+        ("predict source=nope.png", 1, "nope.png: no such file"),
+        ("evaluate data_path=nope", 1, "nope"),
+    ],
+)
+def test_bad_words_are_one_message(weights, tiny_data, run_there, capsys, words, status, message):
+    data = [f"data={tiny_data}", "imgsz=64"] if words.split()[0] in ("train", "distill") else []
+    words = words.format(weights=weights).split()
+    assert prune_model.main([words[0], f"weights={weights}", *data, *words[1:]]) == status
+    assert message in capsys.readouterr().err
+    assert not list(run_there.rglob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "plabels/val/val1.txt").write_text("0 0.5 0.5 1 1\n"), "val1.txt:1: expected 10 columns"),
+        (lambda f: (f / "plabels/val/val1.txt").unlink(), "val1.txt"),
+        (lambda f: (f / "images/val/val1.png").write_bytes(b"no image"), "cannot read 1 image: "),
+    ],
+)
+def test_bad_relations_are_one_message(weights, relations, run_there, capsys, spoil, message):
+    spoil(relations)
+    assert prune_model.main(["evaluate", f"weights={weights}", f"data_path={relations}"]) == 1
+    assert message in capsys.readouterr().err
