@@ -78,7 +78,9 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
         loss_type=loss_type,
         on_train_start=remember,
         on_train_batch_end=check,
+        on_train_epoch_end=lambda t: seen.setdefault("after", []).append(hooks_in(t.model)),
     )
+    assert seen["after"] == [0, 0]  # gone after each epoch's batches
     d = trainer.slim.distiller
     assert all(x > 0 for x in seen["loss"]) and set(seen["hooks"]) == {6 + ("logit" in loss_type)}  # set in every batch
     assert hooks_in(trainer.model) == hooks_in(d.teacher) == 0  # and gone afterwards
