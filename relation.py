@@ -1,7 +1,7 @@
 """Parent-node geometry of a diagram: find each node's parent, score it, draw it and read its labels.
 
-Nodes are boxes ``xyxy`` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index of
-each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is cached or printed.
+Nodes are boxes `xyxy` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index
+of each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is printed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
 
 
 def _levels(boxes: np.ndarray, axis: int) -> list[list[int]]:
-    """Split boxes into columns (axis 0) or rows (axis 1): runs of intervals that touch when cut to their middle 70 %."""
+    """Split boxes into columns (axis 0) or rows (axis 1): runs of intervals whose middle 70 % touch."""
     low, high = boxes[:, axis], boxes[:, axis + 2]
     low, high = low + 0.15 * (high - low), high - 0.15 * (high - low)
     levels, end = [], -np.inf

@@ -64,25 +64,46 @@ def draw_dataset(folder: str | Path, train: int = 320, val: int = 80, seed: int 
 
     Raises:
         FileExistsError: the folder exists; it is left as it is.
+        ValueError: no drawings in a split.
+        OSError: the folder's place cannot be written.
     """
+    if train < 1 or val < 1:
+        raise ValueError(f"train and val must be at least 1 drawing each, got train={train} and val={val}")
     folder = Path(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder} exists and may be incomplete: move it away to draw the data set again")
+        raise FileExistsError(f"{folder} exists and is never overwritten: move it away to draw the data set again")
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    jobs = [(split, i) for split, count in zip(SPLITS, (train, val)) for i in range(count)]
     try:
-        for split in SPLITS:
-            for name in ("images", "labels", "plabels"):
-                (part / name / split).mkdir(parents=True, exist_ok=True)
-        jobs = [(split, i) for split, count in zip(SPLITS, (train, val)) for i in range(count)]
+        _make_folders(part)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # threads: safe in a script without a main guard
             done = pool.map(partial(_write, part, seed), jobs)
             for _ in TQDM(done, total=len(jobs), desc=f"Drawing diagrams to {folder}"):
                 pass
-        part.rename(folder)
+        _move(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     LOGGER.info(f"Drew {train} + {val} diagrams with seed {seed} to {folder}")
     return folder
+
+
+def _make_folders(part: Path) -> None:
+    try:
+        for split in SPLITS:
+            for name in ("images", "labels", "plabels"):
+                (part / name / split).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = f"{part.parent} cannot be written ({error.strerror})"
+        raise type(error)(f"{where}: copy the data set's YAML to a folder that can, and use that copy") from None
+
+
+def _move(part: Path, folder: Path) -> None:
+    """Rename the finished folder, unless another process has drawn the same data set meanwhile."""
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _write(folder: Path, seed: int, job: tuple[str, int]) -> None:

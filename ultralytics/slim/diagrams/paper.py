@@ -53,7 +53,7 @@ def develop(rng: np.random.Generator, style: Style, canvas: np.ndarray, matrix: 
     desk_seen = style.medium == "photo" and rng.random() < 0.6
     edge = cv2.BORDER_CONSTANT if desk_seen else cv2.BORDER_REPLICATE
     desk = tuple(int(c) for c in rng.integers(15, 170) * rng.uniform(0.7, 1.0, 3))
-    image = cv2.warpPerspective(canvas, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=desk)
+    image = cv2.warpPerspective(canvas, matrix, (width, height), borderMode=edge, borderValue=desk)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, {"screen": 0.4, "photo": 1.1}.get(style.medium, 0.7)))
     if style.medium in CLEAN:
         return image
@@ -71,13 +71,14 @@ def stain(rng: np.random.Generator, style: Style, canvas: np.ndarray) -> None:
         for y in (0.3, 0.7):
             cv2.circle(canvas, (int(0.02 * width), int(y * height)), 9, (60, 60, 60), -1, cv2.LINE_AA)
     if style.medium == "photo" and rng.random() < 0.2:
-        ring = np.zeros((height, width), np.float32)
-        cv2.circle(ring, tuple(int(v) for v in rng.uniform(0, [width, height])), int(rng.uniform(60, 110)), 1.0, 7, cv2.LINE_AA)
+        ring, middle = np.zeros((height, width), np.float32), rng.uniform(0, [width, height]).astype(int).tolist()
+        cv2.circle(ring, middle, int(rng.uniform(60, 110)), 1.0, 7, cv2.LINE_AA)
         ring = cv2.GaussianBlur(ring, (0, 0), 2)[..., None] * rng.uniform(0.1, 0.3)
         canvas[:] = (canvas * (1 - ring * [0.9, 0.6, 0.4])).astype(np.uint8)
     if style.medium in ("scan", "photo") and rng.random() < 0.3:
         x = int(rng.uniform(0.2, 0.8) * width)
-        canvas[:, x : x + 40] = (canvas[:, x : x + 40] * np.linspace(0.9, 1, 40)[:, None][: canvas.shape[1] - x]).astype(np.uint8)
+        fold = canvas[:, x : x + 40]
+        fold[:] = (fold * np.linspace(0.9, 1, 40)[: fold.shape[1], None]).astype(np.uint8)
 
 
 def _light(rng: np.random.Generator, height: int, width: int, strength: float) -> np.ndarray:

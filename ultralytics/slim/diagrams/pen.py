@@ -30,13 +30,14 @@ class Pen:
         place = np.linspace(0, knots - 1, len(points))
         return points + np.column_stack([np.interp(place, np.arange(knots), push[:, i]) for i in (0, 1)])
 
-    def line(self, points: np.ndarray, color: Color | None = None, width: float | None = None, dashed: bool = False) -> None:
-        """Draw a polyline as it is; pen pressure varies its width a little where the hand draws."""
+    def line(self, points: np.ndarray, color: Color | None = None, width: float = 0, dashed: bool = False) -> None:
+        """Draw a polyline as it is, by default in the style's ink and stroke; a hand's pressure varies."""
         color, width = color or self.style.ink, width or self.style.stroke
         if self.style.hand:
             width *= self.rng.uniform(0.85, 1.15)
         pieces = _dashes(points, 5.0, 3.5) if dashed else [points]
-        cv2.polylines(self.canvas, [_fixed(p) for p in pieces], False, color, max(1, round(width * ZOOM)), cv2.LINE_AA, _SHIFT)
+        pieces = [_fixed(piece) for piece in pieces]
+        cv2.polylines(self.canvas, pieces, False, color, max(1, round(width * ZOOM)), cv2.LINE_AA, _SHIFT)
 
     def fill(self, points: np.ndarray, color: Color) -> None:
         """Fill a closed polyline; a hand hatches it instead."""

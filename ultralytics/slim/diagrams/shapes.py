@@ -9,7 +9,7 @@ Polylines = list[np.ndarray]  # each (K, 2) float, xy; closed lines repeat their
 
 def outline(shape: str, box: tuple[float, float, float, float]) -> Polylines:
     """Return the polylines of a shape that fills a box xyxy; raises KeyError for an unknown shape."""
-    unit = _UNIT[shape](((box[2] - box[0]) / max(1e-6, box[3] - box[1])))
+    unit = SHAPES[shape](((box[2] - box[0]) / max(1e-6, box[3] - box[1])))
     origin, size = np.array(box[:2]), np.array([box[2] - box[0], box[3] - box[1]])
     return [origin + size * np.asarray(line) for line in unit]
 
@@ -87,7 +87,7 @@ def _underline(aspect: float) -> list:
     return [*_rect(aspect), [(0, 1), (1, 1)]]
 
 
-_UNIT = {
+SHAPES = {
     "rect": _rect,
     "pool": _rect,
     "dashed": _rect,

@@ -10,9 +10,11 @@ Color = tuple[int, int, int]  # BGR
 
 INKS: tuple[Color, ...] = ((40, 35, 35), (120, 60, 25), (75, 75, 80), (35, 30, 120), (60, 85, 30))
 PASTELS: tuple[Color, ...] = (
-    (250, 232, 214), (214, 240, 252), (222, 245, 220), (232, 222, 250), (250, 245, 205), (225, 225, 225), (205, 228, 250)
+    (250, 232, 214), (214, 240, 252), (222, 245, 220), (232, 222, 250),
+    (250, 245, 205), (225, 225, 225), (205, 228, 250),
 )  # fmt: skip
-MEDIA = {"screen": 0.16, "print": 0.1, "tablet": 0.16, "scan": 0.24, "photo": 0.26, "board": 0.08}  # and their shares
+# How a drawing came to be, and the share of each.
+MEDIA = {"screen": 0.16, "print": 0.1, "tablet": 0.16, "scan": 0.24, "photo": 0.26, "board": 0.08}
 CLEAN = ("screen", "print", "tablet")  # without the noise of a camera or scanner
 
 
@@ -48,7 +50,7 @@ def random_style(rng: np.random.Generator, classes: tuple[str, ...]) -> Style:
         ink=ink,
         accent=_pick(rng, INKS) if rng.random() < 0.3 else ink,
         paper=_paper(rng, medium),
-        pattern=str(rng.choice(["none", "grid", "ruled"], p=[0.5, 0.35, 0.15])) if medium in ("scan", "photo") else "none",
+        pattern=_pattern(rng) if medium in ("scan", "photo") else "none",
         hand=hand,
         wobble=rng.uniform(0.6, 1.7) if hand else 0.0,
         stroke=rng.uniform(0.8, 2.0) if medium != "board" else rng.uniform(1.5, 2.6),
@@ -64,6 +66,10 @@ def _paper(rng: np.random.Generator, medium: str) -> Color:
         return _pick(rng, ((255, 255, 255), (255, 255, 255), (250, 248, 245), (236, 244, 248)))
     grey = rng.integers(205, 252)
     return tuple(int(np.clip(grey + d, 0, 255)) for d in np.array([-6, 0, 3]) + rng.integers(-4, 5, 3))
+
+
+def _pattern(rng: np.random.Generator) -> str:
+    return str(rng.choice(["none", "grid", "ruled"], p=[0.5, 0.35, 0.15]))
 
 
 def _fills(rng: np.random.Generator, classes: tuple[str, ...]) -> dict[str, Color]:

@@ -54,7 +54,8 @@ def mind_map(rng: np.random.Generator, width: int, height: int) -> Scene:
     for side, reach in ((1, width - box[2] - gap), (-1, box[0] - gap)):
         branch = _grow(rng, int(rng.integers(3, max(4, height // 44))), 3)
         part = Scene(height, int(reach))
-        _place_tree(part, rng, branch, (0, 0, height, int(reach)), "topic", shape, route, words.idea, 0.2, skip_root=True)
+        area = (0, 0, height, int(reach))
+        _place_tree(part, rng, branch, area, "topic", shape, route, words.idea, slack=0.2, skip_root=True)
         part.transpose()
         _join_side(scene, rng, part, root, side, box[2] + gap if side > 0 else box[0] - gap, route)
     return scene

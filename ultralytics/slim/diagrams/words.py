@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-VERBS = "check send write approve print file pay ship load test review merge sort pack call draft plan reject scan".split()
+VERBS = (
+    "check send write approve print file pay ship load test review merge sort pack call draft plan reject scan"
+).split()
 NOUNS = (
     "order claim report stock bill form note route ticket model photo offer letter parcel budget invoice request "
     "sample contract account refund schedule backup sensor"
 ).split()
 ROLES = "sales store bank office clerk customer supplier support finance legal logistics garage lab owner team".split()
-PARTS = "client server cache queue gateway store index worker proxy auth search mail log api database scheduler ui".split()
+PARTS = (
+    "client server cache queue gateway store index worker proxy auth search mail log api database scheduler ui"
+).split()
 IDEAS = "goals risk time cost team tools market food travel music health school garden energy water paint light".split()
-NAMES = "Ada Ben Chloe Dan Eva Finn Gita Hugo Ines Jon Kim Lena Max Nora Omar Pia Rui Sara Tom Uma Vik Wei Yara Zoe".split()
+NAMES = (
+    "Ada Ben Chloe Dan Eva Finn Gita Hugo Ines Jon Kim Lena Max Nora Omar Pia Rui Sara Tom Uma Vik Wei Yara Zoe"
+).split()
 POSTS = "head chief lead staff audit sales plant board intern".split()
 
 
