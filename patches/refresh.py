@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
 from pathlib import Path
 
+from patches.contexts import minimal_diff
 from patches.errors import PatchError
 from patches.fetch import fetch_wheel, unpack
 from patches.materialise import apply_patch, materialise, recipe_of
@@ -14,8 +14,6 @@ from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
 from patches.seams import seams_for, verify_seams
 from patches.tree import hash_tree, read_manifest
 from patches.unified import parse_patch
-
-CONTEXT_LINES = 1
 
 
 def refresh(root: Path = ROOT, folder: Path = HERE) -> str:
@@ -29,7 +27,7 @@ def refresh(root: Path = ROOT, folder: Path = HERE) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         pristine = unpack(fetch_wheel(pin), Path(scratch))
         names = changed_files(pristine, package, pin)
-        body = b"".join(file_diff(pristine, package, name, pin) for name in names)
+        body = b"".join(diff_of(pristine, package, name, pin) for name in names)
         apply_patch(pristine, parse_patch(body, patch))
         verify_seams(pristine, seams_for(pin.version))
     write_patch(patch, read_header(patch) + body)
@@ -58,11 +56,9 @@ def source_lines(package: Path, name: str, pin: Pin) -> list[bytes]:
     return content.splitlines(keepends=True)
 
 
-def file_diff(pristine: Path, package: Path, name: str, pin: Pin) -> bytes:
-    """Unified diff of one file, with little context: upstream's text is quoted no more than needed."""
-    old, new = (source_lines(folder, name, pin) for folder in (pristine, package))
-    labels = f"a/ultralytics/{name}".encode(), f"b/ultralytics/{name}".encode()
-    return b"".join(difflib.diff_bytes(difflib.unified_diff, old, new, *labels, n=CONTEXT_LINES, lineterm=b"\n"))
+def diff_of(pristine: Path, package: Path, name: str, pin: Pin) -> bytes:
+    """Our edits to one file."""
+    return minimal_diff(name, source_lines(pristine, name, pin), source_lines(package, name, pin))
 
 
 def read_header(patch: Path) -> bytes:

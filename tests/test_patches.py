@@ -14,13 +14,14 @@ import pytest
 from fake_upstream import PATCH, UPSTREAM, Project
 
 from patches.__main__ import main
+from patches.contexts import minimal_diff
 from patches.errors import DoesNotFit, LocalEdits, PatchError
 from patches.fetch import WHEEL_VARIABLE, cache_folder, fetch_wheel, pip_environment, unpack
 from patches.materialise import materialise
 from patches.pin import Pin, load_pin, patch_for, version_key
 from patches.seams import SEAMS, Seam, verify_seams
 from patches.tree import hash_tree
-from patches.unified import FilePatch, apply_to_bytes, parse_patch, read_patch
+from patches.unified import FilePatch, apply_to_bytes, parse_patch, read_patch, reversed_patch
 
 def patched(text: bytes, patch: bytes) -> bytes:
     """Apply a patch body for one file."""
@@ -97,19 +98,44 @@ def test_a_path_outside_the_package_is_refused(name: str):
         parse_patch(f"--- a/x\n+++ {name}\n".encode(), Path("test.patch"))
 
 
-def test_random_edits_round_trip_through_difflib():
-    """What refresh writes, the applier reads: 200 random edits of files with many equal lines."""
-    import difflib
+def lines(text: str) -> list[bytes]:
+    return [line.encode() + b"\n" for line in text.split()]
 
+
+@pytest.mark.parametrize(
+    ("old", "new", "hunks"),
+    [
+        ("a b c", "a X b c", "@@ -2,1 +2,2 @@ +X _b"),  # the line after is enough
+        ("a b x b", "a b x X b", "@@ -3,2 +3,3 @@ _x +X _b"),  # b occurs twice, so the line before is needed
+        ("a b c", "a c", "@@ -2,2 +2,1 @@ -b _c"),
+        ("a b", "a b X", "@@ -2,1 +2,2 @@ _b +X"),  # nothing after: the end of the file
+        ("a b c", "a X b Y c", "@@ -2,2 +2,4 @@ +X _b +Y _c"),  # spans that meet share a hunk
+        ("a b c d", "X a b c Y d", "@@ -1,1 +1,2 @@ +X _a @@ -4,1 +5,2 @@ +Y _d"),
+    ],
+)
+def test_context_is_as_little_as_makes_the_place_certain(old: str, new: str, hunks: str):
+    diff = minimal_diff("x.py", lines(old), lines(new)).decode()
+    assert diff.split("\n", 2)[2].replace("\n ", "\n_").split() == hunks.split()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_random_edits_round_trip_and_git_agrees(tmp_path: Path):
+    """What refresh writes, the applier and git read alike: random edits of files with many equal lines."""
     rng = random.Random(0)
-    for _ in range(200):
+    (tmp_path / "ultralytics").mkdir()
+    for trial in range(200):
         old = [rng.choice([b"a", b"b", b"", b"  c"]) + b"\n" for _ in range(rng.randrange(1, 30))]
         new = [line for line in old if rng.random() > 0.1]
         for _ in range(rng.randrange(4)):
             new.insert(rng.randrange(len(new) + 1), b"new\n")
-        diff = b"".join(difflib.diff_bytes(difflib.unified_diff, old, new, b"a/x", b"b/ultralytics/x", n=1))
-        for file in parse_patch(diff, Path("test.patch")):
-            assert apply_to_bytes(b"".join(old), file) == b"".join(new)
+        diff = minimal_diff("x.py", old, new)
+        (file,) = parse_patch(diff, Path("test.patch"))
+        assert apply_to_bytes(b"".join(old), file) == b"".join(new)
+        assert apply_to_bytes(b"".join(new), reversed_patch(file)) == b"".join(old)
+        if trial < 20 and old != new:
+            (tmp_path / "ultralytics" / "x.py").write_bytes(b"".join(old))
+            subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=diff, check=True)
+            assert (tmp_path / "ultralytics" / "x.py").read_bytes() == b"".join(new)
 
 
 @pytest.fixture
@@ -266,10 +292,14 @@ def edit_trainer(project: Project, old: bytes, new: bytes) -> None:
     path.write_bytes(path.read_bytes().replace(old, new))
 
 
-def test_refresh_of_an_unedited_tree_writes_the_same_patch(project: Project):
+def test_refresh_of_an_unedited_tree_writes_the_same_patch_with_less_context(project: Project):
     project.materialise()
-    project.refresh()
-    assert (project.folder / "x.patch").read_bytes() == PATCH
+    before = project.snapshot()
+    for _ in range(2):
+        project.refresh()
+        wanted = PATCH.replace(b"@@ -3,2 +3,3 @@\n         loss = 1\n", b"@@ -4,1 +4,2 @@\n")
+        assert (project.folder / "x.patch").read_bytes() == wanted
+    assert {**project.snapshot(), ".manifest.json": b""} == {**before, ".manifest.json": b""}
 
 
 def test_refresh_takes_edits_and_keeps_the_commentary(project: Project):
