@@ -17,17 +17,16 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-if __name__ == "__main__":  # Ultralytics otherwise computes on one core; must stand before torch is imported
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+if __name__ == "__main__":  # before torch is imported; Ultralytics would set it to 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))
 
 import cv2
 
 from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from ultralytics import YOLO
-from ultralytics.slim import cli, inputs, pipeline, report
+from ultralytics.slim import cli, inputs, pipeline, plan, report
 from ultralytics.slim.prune import PruneResult, prune_model
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
 from ultralytics.utils import LOGGER
@@ -149,10 +148,7 @@ def _save_picture(picture, path: Path) -> Path:
 
 # ------------------------------------------------------------------------------------------------- the whole pipeline
 
-DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "factor": 0.5, "imgsz": 320, "epochs": 4}
-WHOLE = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
-PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
-OUR_KEYS = {"weights", "data", "factor", "loss_type", "epochs", "format"}
+DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "imgsz": 320, "epochs": 8}
 
 
 def compress(project: str = "runs/slim", name: str | None = None, resume: bool = False, **given) -> report.Table:
@@ -169,11 +165,11 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
     settings = run.settings
     original, data, factor = settings["weights"], settings["data"], settings["factor"]
     with run, pipeline.quiet(not settings.get("verbose")):
-        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_stage(run, "sparse")))
-        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **_only(settings, "prune")))
-        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_stage(run, "retrain")))
+        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
+        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **plan.only(settings, "prune")))
+        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
-        exported = PruneModel(distilled).export(format=settings["format"], **_only(settings, "export"))
+        exported = PruneModel(distilled).export(format=settings["format"], **plan.only(settings, "export"))
         picture = _picture(data, distilled, run.folder)
         relations = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
@@ -186,34 +182,14 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
 
 def _start(project: str, name: str, given: dict) -> pipeline.Run:
     """Check what is given and make the folder of the run."""
-    if bool(given.get("weights")) != bool(given.get("data")):
-        raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
-    demo = {} if given.get("weights") else DEMO
-    settings = {**TRAINING, **WHOLE, "format": "onnx" if find_spec("onnx") else "torchscript", **demo, **given}
-    inputs.check_factor(settings["factor"])
-    inputs.check_format(settings["format"])
-    for stage in PACE:
-        distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
-        inputs.check_training({**_training(settings, stage), **distilling})
+    settings = plan.complete(given, DEMO, TRAINING)
     settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
     settings["data"] = str(Path(inputs.prepare_data(settings["data"], HERE)).resolve())
     return pipeline.Run.start(project, name, settings, settings["weights"])
 
 
-def _training(settings: dict, stage: str) -> dict:
-    """Return the training arguments of one stage."""
-    shared = {k: v for k, v in settings.items() if k not in OUR_KEYS and "." not in k}
-    epochs = inputs.share_of_epochs(settings["epochs"], PACE[stage])
-    return {"epochs": epochs, "data": settings["data"], **shared, **_only(settings, stage)}
-
-
-def _stage(run: pipeline.Run, stage: str) -> dict:
-    return {**_training(run.settings, stage), **run.training(stage)}
-
-
-def _only(settings: dict, stage: str) -> dict:
-    """Return the arguments that were given for one stage alone, as STAGE.key=value."""
-    return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{stage}.")}
+def _training(run: pipeline.Run, stage: str) -> dict:
+    return {**plan.training_of(run.settings, stage), **run.training(stage)}
 
 
 def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: Path) -> Trained:
@@ -222,7 +198,7 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     accuracies = [report.accuracy(t, settings["data"], settings["imgsz"], settings["device"]) for t in teachers]
     teacher = teachers[accuracies.index(max(accuracies))]
     LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
-    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_stage(run, "distill"))
+    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_training(run, "distill"))
 
 
 def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, RelationScores]:
@@ -247,12 +223,12 @@ def _picture(data: str, weights: Path, folder: Path) -> Prediction:
 HELP = """\
 usage: python prune_model.py [STAGE] [key=value ...]
 
-Without arguments: the whole pipeline on the shipped diagrams, about ten minutes.
+Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
   python prune_model.py resume=True     goes on with the last unfinished run
 
 STAGE, by default run            its own keys besides weights=
-  run       all of these           data factor epochs loss_type format name resume
+  run       all of these           data factor epochs loss_type format name
   sparse    train towards sparse   data epochs save_dir
   prune     remove channels        factor save_dir
   train     retrain                data epochs save_dir
@@ -287,14 +263,15 @@ def main(args: list[str]) -> int:
     if any(word in ("help", "-h", "--help") for word in args):
         print(HELP)
         return 0
+    cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
     return cli.run("prune_model.py", lambda: _do(args))
 
 
 def _do(args: list[str]) -> None:
     stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
-    stages["run"] |= OUR_KEYS
+    stages["run"] |= plan.RUN_KEYS
     stages["prune"] = _parameters(PruneModel.prune) | _parameters(prune_model) - {"yolo"} | {"weights"}
-    parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*PACE, "export")}
+    parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})
     cli.require(stage, keys, METHODS[stage])
     if stage == "run":

@@ -134,19 +134,6 @@ def test_source_is_checked(data, tmp_path):
             inputs.check_source(bad)
 
 
-@pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
-def test_factor_is_a_share(factor):
-    with pytest.raises(ValueError, match="factor"):
-        inputs.check_factor(factor)
-
-
-def test_training_arguments_are_checked():
-    inputs.check_training({"epochs": 3, "loss_type": "sparse"})
-    for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
-        with pytest.raises((TypeError, ValueError, SyntaxError)):
-            inputs.check_training(bad)
-
-
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new/a.txt"
 

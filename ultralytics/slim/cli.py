@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 from ultralytics.cfg import DEFAULT_CFG_DICT, merge_equals_args, parse_key_value_pair
+from ultralytics.utils import torch_utils
 
 # Wrong input; anything else is a fault of the program and keeps its traceback.
 USER_ERRORS = (OSError, ValueError, TypeError, SyntaxError, RuntimeError, AssertionError, ImportError)
@@ -81,6 +82,11 @@ def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
 def _hint(word: str, known: Iterable[str]) -> str:
     close = [INSTEAD[word]] if word in INSTEAD else get_close_matches(word, list(known), n=2)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def use_cores(count: int) -> None:
+    """Compute on this many cores: on a CPU Ultralytics leaves one idle, which is half of a machine with two."""
+    torch_utils.NUM_THREADS = count
 
 
 def run(program: str, work: Callable[[], object]) -> int:

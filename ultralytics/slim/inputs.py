@@ -12,13 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
-from ultralytics.engine.exporter import export_formats
 from ultralytics.utils import LOGGER, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
-
-from .settings import TRAIN_ARGS, SlimSettings
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
 HEIF = {".heic", ".heif"}
@@ -63,32 +59,6 @@ def prepare_data(data: str | Path, beside: Path, task: str = "detect") -> str:
     found = find_data(data, beside)
     check_data(found)
     return found
-
-
-def check_factor(factor: object) -> None:
-    """Raise ValueError unless this is a share of channels to remove."""
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-        raise ValueError(f"factor={factor}: expected the share of channels to remove, 0 <= factor < 1, such as 0.5")
-
-
-def check_format(name: str) -> None:
-    """Raise ValueError unless Ultralytics can export to this format."""
-    known = [f for f in export_formats()["Argument"] if f != "-"]
-    if name not in known:
-        raise ValueError(f"format={name}: expected one of {', '.join(known)}")
-
-
-def check_training(settings: dict) -> None:
-    """Raise where Ultralytics or this fork would refuse a training argument, before hours of other stages."""
-    get_cfg(overrides={k: v for k, v in settings.items() if k not in TRAIN_ARGS})
-    SlimSettings.from_args(settings)
-
-
-def share_of_epochs(epochs: object, share: float) -> int:
-    """Return at least one epoch."""
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs={epochs}: expected a whole number from 1")
-    return max(1, round(share * epochs))
 
 
 @lru_cache  # once a process: a large data set takes a minute; what failed is looked at again

@@ -110,7 +110,13 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
     task = getattr(next(iter(models.values())), "task", "detect")
-    return Table(rows, imgsz, device.type, TASK2METRIC[task].partition("/")[2].partition("(")[0])
+    return Table(rows, imgsz, _name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
 
 
 def name_paths(paths: Iterable[str | Path]) -> dict[str, str]:

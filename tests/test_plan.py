@@ -1,0 +1,46 @@
+"""Settings of a whole run are completed, checked early and divided among its stages."""
+
+import pytest
+
+from ultralytics.slim import plan
+
+DEMO = {"weights": "demo.pt", "data": "demo.yaml", "imgsz": 320, "epochs": 8}
+TRAINING = {"imgsz": 640, "amp": False}
+MINE = {"weights": "a.pt", "data": "a.yaml"}
+
+
+def test_the_demo_stands_in_where_nothing_is_given():
+    settings = plan.complete({"factor": 0.3}, DEMO, TRAINING)
+    assert settings["weights"] == "demo.pt" and settings["imgsz"] == 320 and settings["factor"] == 0.3
+    assert plan.complete(MINE, DEMO, TRAINING)["imgsz"] == 640
+
+
+@pytest.mark.parametrize("given", [{"weights": "a.pt"}, {"data": "a.yaml"}])
+def test_half_of_the_user_s_own_is_not_mixed_with_the_demo(given):
+    with pytest.raises(ValueError, match="both weights= "):
+        plan.complete(given, DEMO, TRAINING)
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(100, (50, 50, 100)), (3, (2, 2, 3)), (1, (1, 1, 1))])
+def test_epochs_are_divided(epochs, shares):
+    assert tuple(plan.epochs_of(epochs, stage) for stage in ("sparse", "retrain", "distill")) == shares
+
+
+def test_arguments_reach_their_stage_alone():
+    settings = plan.complete({**MINE, "lr0": 0.002, "sparse.lr0": 0.1, "sparse.epochs": 7}, DEMO, TRAINING)
+    sparse, distill = plan.training_of(settings, "sparse"), plan.training_of(settings, "distill")
+    assert (sparse["lr0"], sparse["epochs"]) == (0.1, 7) and (distill["lr0"], distill["epochs"]) == (0.002, 100)
+    assert not sparse.keys() & {"weights", "factor", "format", "loss_type"} and sparse["data"] == "a.yaml"
+
+
+@pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
+def test_factor_is_a_share(factor):
+    with pytest.raises(ValueError, match="factor"):
+        plan.check_factor(factor)
+
+
+def test_training_arguments_are_checked():
+    plan.check_training({"epochs": 3, "loss_type": "sparse"})
+    for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
+        with pytest.raises((TypeError, ValueError, SyntaxError)):
+            plan.check_training(bad)

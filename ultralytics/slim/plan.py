@@ -1,0 +1,69 @@
+"""The settings of a whole run: checked before its first stage, and divided among its stages."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ultralytics.cfg import get_cfg
+from ultralytics.engine.exporter import export_formats
+
+from .settings import TRAIN_ARGS, SlimSettings
+
+PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
+RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format"))  # the others are for the trainings
+DEFAULTS = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
+
+
+def complete(given: dict, demo: dict, training: dict) -> dict:
+    """Return what is given, completed with defaults: those of the demo where neither data nor weights are given.
+
+    Raises:
+        ValueError, TypeError: a setting that a later stage would refuse, perhaps after hours.
+    """
+    if bool(given.get("weights")) != bool(given.get("data")):
+        raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
+    file_format = "onnx" if find_spec("onnx") else "torchscript"
+    settings = {**training, **DEFAULTS, "format": file_format, **({} if given.get("data") else demo), **given}
+    check_factor(settings["factor"])
+    check_format(settings["format"])
+    for stage in PACE:
+        distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
+        check_training({**training_of(settings, stage), **distilling})
+    return settings
+
+
+def training_of(settings: dict, stage: str) -> dict:
+    """Return the training arguments of one stage."""
+    shared = {key: value for key, value in settings.items() if key not in RUN_KEYS and "." not in key}
+    return {"data": settings["data"], "epochs": epochs_of(settings["epochs"], stage), **shared, **only(settings, stage)}
+
+
+def epochs_of(epochs: object, stage: str) -> int:
+    """Return the stage's share of the epochs, at least one."""
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs={epochs}: expected a whole number from 1")
+    return max(1, round(PACE[stage] * epochs))
+
+
+def only(settings: dict, stage: str) -> dict:
+    """Return the arguments that were given for one stage alone, as STAGE.key=value."""
+    return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{stage}.")}
+
+
+def check_factor(factor: object) -> None:
+    """Raise ValueError unless this is a share of channels to remove."""
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
+        raise ValueError(f"factor={factor}: expected the share of channels to remove, 0 <= factor < 1, such as 0.5")
+
+
+def check_format(name: str) -> None:
+    """Raise ValueError unless Ultralytics can export to this format."""
+    known = [f for f in export_formats()["Argument"] if f != "-"]
+    if name not in known:
+        raise ValueError(f"format={name}: expected one of {', '.join(known)}")
+
+
+def check_training(settings: dict) -> None:
+    """Raise where Ultralytics or this fork would refuse a training argument."""
+    get_cfg(overrides={key: value for key, value in settings.items() if key not in TRAIN_ARGS})
+    SlimSettings.from_args(settings)
