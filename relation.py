@@ -64,20 +64,20 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
     """
     if len(boxes) == 0:
         return []
-    half_drawing = float((boxes[:, 2:].max(0) - boxes[:, :2].min(0)).sum()) / 2
-    best_cost, best = np.inf, [-1] * len(boxes)
+    root_cost = float((boxes[:, 2:].max(0) - boxes[:, :2].min(0)).sum()) / 2
+    best_cost, best = np.inf, {}
     for axis in (1, 0):  # rows first: ties read as an organisation chart
         levels = _levels(boxes, axis)
         across = (boxes[:, 1 - axis] + boxes[:, 3 - axis]) / 2
         ragged = sum(_raggedness(boxes[level][:, [axis, axis + 2]]) for level in levels)
-        outwards = [_grow(levels[k:], across) for k in range(len(levels))]
-        inwards = [_grow(levels[k::-1], across) for k in range(len(levels))]
-        for level, (cost_a, edges_a), (cost_b, edges_b) in zip(levels, outwards, inwards):
-            cost = cost_a + cost_b + ragged + half_drawing * (len(level) - 1)
+        outwards = [_families(a, b, across) for a, b in zip(levels, levels[1:])]
+        inwards = [_families(b, a, across) for a, b in zip(levels, levels[1:])]
+        for k, level in enumerate(levels):
+            steps = inwards[:k] + outwards[k:]
+            cost = sum(cost for cost, _ in steps) + ragged + root_cost * (len(level) - 1)
             if cost < best_cost - 1e-9:
-                edges = {**edges_a, **edges_b}
-                best_cost, best = cost, [edges.get(i, -1) for i in range(len(boxes))]
-    return best
+                best_cost, best = cost, {child: parent for _, edges in steps for child, parent in edges.items()}
+    return [best.get(i, -1) for i in range(len(boxes))]
 
 
 def _levels(boxes: np.ndarray, axis: int) -> list[list[int]]:
@@ -99,15 +99,11 @@ def _raggedness(spans: np.ndarray) -> float:
     return float(np.abs(lines - np.median(lines, axis=0)).sum(0).min())
 
 
-def _grow(levels: list[list[int]], across: np.ndarray) -> tuple[float, dict[int, int]]:
-    """Give each level's nodes parents in the level before it; return (total cost, {child: parent})."""
-    total, edges = 0.0, {}
-    for parents, children in zip(levels, levels[1:]):
-        parents, children = (sorted(level, key=lambda i: across[i]) for level in (parents, children))
-        cost, chosen = _assign_level(across[parents], across[children])
-        total += cost
-        edges.update({child: parents[p] for child, p in zip(children, chosen)})
-    return total, edges
+def _families(parents: list[int], children: list[int], across: np.ndarray) -> tuple[float, dict[int, int]]:
+    """Give the nodes of one level parents in the level before it; return (cost, {child: parent})."""
+    parents, children = (sorted(level, key=lambda i: across[i]) for level in (parents, children))
+    cost, chosen = _assign_level(across[parents], across[children])
+    return cost, {child: parents[p] for child, p in zip(children, chosen)}
 
 
 def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, list[int]]:
