@@ -41,7 +41,7 @@ def find_package(place: Path) -> Path:
         raise PatchError(f"{place}: no Ultralytics here; give the folder that holds ultralytics/engine/trainer.py.")
     if package.is_symlink():
         real = package.resolve()
-        raise PatchError(f"{package} is a symbolic link: all that uses {real} would change. Give that path if you mean it.")
+        raise PatchError(f"{package} is a symbolic link: all that uses {real} would change. Give that if you mean it.")
     return package
 
 

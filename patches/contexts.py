@@ -1,7 +1,7 @@
 """Write unified diffs that quote as little of the edited file as makes each place certain.
 
-Usually that is the one line after an edit. Less quoted text is less that can differ in another release, so that one patch
-serves more of them; and what is quoted occurs once in the file, so that the patch cannot land elsewhere.
+Usually that is the one line after an edit. Less quoted text is less that can differ in another release, so that one
+patch serves more of them; and it occurs once in the file, so that the patch cannot land, or be taken back, elsewhere.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ def minimal_diff(name: str, old: Lines, new: Lines) -> bytes:
     """The diff of one file; `old` and `new` are its lines with their endings."""
     opcodes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     changes = [(i, j, k, l) for tag, i, j, k, l in opcodes if tag != "equal"]
-    hunks = b"".join(hunk(old, new, *group) for group in widen(old, changes))
+    hunks = b"".join(hunk(old, new, *group) for group in widen(old, new, changes))
     return f"--- a/ultralytics/{name}\n+++ b/ultralytics/{name}\n".encode() + hunks
 
 
-def widen(old: Lines, changes: list[Change]) -> list[tuple[int, int, list[Change]]]:
+def widen(old: Lines, new: Lines, changes: list[Change]) -> list[tuple[int, int, list[Change]]]:
     """Give each change the span of old lines that shows where it is; changes whose spans meet share a hunk."""
     groups: list[tuple[int, int, list[Change]]] = []
     for change in changes:
-        first, last = certain_span(old, change[0], change[1])
+        first, last = certain_span(old, new, change)
         if groups and first <= groups[-1][1]:
             first, _, together = groups.pop()
             groups.append((first, last, [*together, change]))
@@ -33,16 +33,18 @@ def widen(old: Lines, changes: list[Change]) -> list[tuple[int, int, list[Change
     return groups
 
 
-def certain_span(old: Lines, start: int, end: int) -> tuple[int, int]:
-    """The smallest span around `old[start:end]` that occurs once and goes on after the change, as git wants it.
+def certain_span(old: Lines, new: Lines, change: Change) -> tuple[int, int]:
+    """The smallest span of old lines around `change` that occurs once, before and after, and goes on behind the change.
 
-    At the end of the file it must begin before the change instead: a hunk without context has no place when taken back.
+    Git wants that; at the end of the file the span begins before the change instead, so that there is context at all.
     """
+    start, end, new_start, new_end = change
     for size in range(1, len(old) + 2):
         for before in range(size // 2 + 1):
             first, last = max(start - before, 0), min(end + size - before, len(old))
+            changed = new[new_start - (start - first) : new_end + (last - end)]
             shown = last > end or (last == len(old) and first < start)
-            if shown and occurrences(old, old[first:last]) == 1:
+            if shown and occurrences(old, old[first:last]) == occurrences(new, changed) == 1:
                 return first, last
     return 0, len(old)
 

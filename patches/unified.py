@@ -138,7 +138,7 @@ def locate(texts: list[bytes], hunk: Hunk, path: str, first: int, expected: int)
         return places[0]
     if not places:
         raise DoesNotFit(f"{path}: hunk {hunk.number} (line {hunk.start}) does not fit: {explain(texts, old, first)}")
-    found = ", ".join(str(at + 1) for at in places)
+    found = ", ".join(str(at + 1) for at in places[:5]) + (", ..." if len(places) > 5 else "")
     raise DoesNotFit(f"{path}: hunk {hunk.number} (line {hunk.start}) fits at lines {found}; it needs more context.")
 
 

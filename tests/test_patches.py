@@ -108,6 +108,7 @@ def lines(text: str) -> list[bytes]:
         ("a b c", "a X b c", "@@ -2,1 +2,2 @@ +X _b"),  # the line after is enough
         ("a b x b", "a b x X b", "@@ -3,2 +3,3 @@ _x +X _b"),  # b occurs twice, so the line before is needed
         ("a b c", "a c", "@@ -2,2 +2,1 @@ -b _c"),
+        ("c a b c", "c a c", "@@ -2,3 +2,2 @@ _a -b _c"),  # c alone could not be taken back with certainty
         ("a b", "a b X", "@@ -2,1 +2,2 @@ _b +X"),  # nothing after: the end of the file
         ("a b c", "a X b Y c", "@@ -2,2 +2,4 @@ +X _b +Y _c"),  # spans that meet share a hunk
         ("a b c d", "X a b c Y d", "@@ -1,1 +1,2 @@ +X _a @@ -4,1 +5,2 @@ +Y _d"),
@@ -231,7 +232,7 @@ def test_our_own_version_is_bumped_in_one_place(project: Project):
         (PATCH.replace(b"loss = 1", b"loss = 2"), "engine/trainer.py: hunk 1"),
         (PATCH.replace(b"trainer.py", b"gone.py"), "engine/gone.py: the patch changes this file"),
         (PATCH.replace(b"slim.loss(self)", b"other(self)"), "'loss .. slim.loss.self.' is missing in Trainer.train"),
-        (PATCH.replace(b"+        loss += slim.loss(self)", b"+     loss += slim.loss(self)"), "unindent|does not compile"),
+        (PATCH.replace(b"+        loss += ", b"+     loss += "), "unindent|does not compile"),
     ],
 )
 def test_a_patch_that_does_not_fit_changes_nothing(project: Project, patch: bytes, message: str):
