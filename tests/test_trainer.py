@@ -186,13 +186,19 @@ def test_a_module_teacher_is_a_file_in_the_arguments(tiny_data, tmp_path, teache
 
 
 def test_huge_sparsity_brings_every_gamma_to_zero(tiny_data, tmp_path):
-    _, trainer = train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e4)
+    _, trainer = train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e4, plots=True)
+    assert (trainer.save_dir / "gamma.png").stat().st_size > 1000
     from ultralytics.slim.sparsity import gammas
 
     assert sum(torch.count_nonzero(g).item() for g in gammas(trainer.model)) == 0
     header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
     last = dict(zip(header.split(","), map(float, rows[-1].split(","))))
     assert last["gamma/near_zero"] == 1.0 and last["gamma/median"] == 0.0
+
+
+def test_a_penalty_that_moves_nothing_is_a_warning(tiny_data, tmp_path, log):
+    train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e-6, epochs=3, lr0=1e-6)
+    assert log.text.count("hardly move") == 1
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])

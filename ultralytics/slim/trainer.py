@@ -26,6 +26,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from . import preflight
 from . import teacher as teachers
 from .distiller import PREFIX, Distiller
+from .gamma_history import GammaHistory
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity import SparsityPenalty, decay, gamma_stats
 
@@ -88,6 +89,9 @@ class Slim:
     def __init__(self, trainer, distiller: Distiller | None, penalty: SparsityPenalty | None):
         self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
         self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
+        self.history = GammaHistory(_student(trainer)) if penalty else None
+        if self.history and trainer.args.plots and RANK in {-1, 0}:
+            trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
         if self.active:
             trainer.add_callback("on_model_save", lambda _: self.save())
             trainer.add_callback("on_train_end", lambda _: self._file.unlink(missing_ok=True))
@@ -133,7 +137,8 @@ class Slim:
         if self.penalty:
             row.update(gamma_stats(_student(self.trainer)))
             row["gamma/moved"] = self.moved
-            _log_sparsity(row)
+            self.history.add(_student(self.trainer))
+            _log_sparsity(self.trainer, self.history, row)
 
     @property
     def _file(self) -> Path:
@@ -208,9 +213,13 @@ def _judge_from_the_last_third(trainer) -> None:
         trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
 
 
-def _log_sparsity(row: dict[str, float]) -> None:
-    if RANK in {-1, 0}:
-        LOGGER.info(
-            f"{PREFIX}median γ {row['gamma/median']:.3f}, {row['gamma/near_zero']:.1%} of the γ under 0.01, "
-            f"penalty moved each by {row['gamma/moved']:.4f} in this epoch"
-        )
+def _log_sparsity(trainer, history: GammaHistory, row: dict[str, float]) -> None:
+    if RANK not in {-1, 0}:
+        return
+    LOGGER.info(
+        f"{PREFIX}median γ {row['gamma/median']:.3f}, {row['gamma/near_zero']:.1%} of the γ under 0.01, "
+        f"penalty moved each by {row['gamma/moved']:.4f} in this epoch"
+    )
+    progress = (trainer.epoch + 1) / trainer.epochs
+    if advice := history.advice(progress, row, trainer.fitness, trainer.best_fitness):
+        LOGGER.warning(f"{PREFIX}{advice}")

@@ -1,0 +1,79 @@
+"""What the γ of a sparse run do over its epochs: a warning where it leads nowhere, and a picture at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .sparsity import NEAR_ZERO, gammas
+
+BINS = 60
+PATIENCE = 1 / 3  # share of the run after which γ that have not moved are worth a warning
+FLAT_MEDIAN, FLAT_SHARE = 0.95, 0.01  # "not moved": median still above this of the start, fewer than this near zero
+COLLAPSE = 0.5  # a fitness under this share of the best so far
+
+
+class GammaHistory:
+    """Histograms of |γ| over the epochs of one run, all channels of the model together."""
+
+    def __init__(self, model: nn.Module):
+        values = self._values(model)
+        self.edges = np.linspace(0, max(float(np.quantile(values, 0.995)), 2 * NEAR_ZERO), BINS + 1)
+        self.start_median = float(np.median(values))
+        self.rows = [self._histogram(values)]
+        self._warned: set[str] = set()
+
+    def add(self, model: nn.Module) -> None:
+        """Take in the γ after one more epoch."""
+        self.rows.append(self._histogram(self._values(model)))
+
+    def advice(self, run_progress: float, stats: dict[str, float], fitness: float | None, best: float | None) -> str:
+        """Return a warning that has not been given before, or ''.
+
+        Args:
+            run_progress: Share of the run that is done.
+            stats: As `sparsity.gamma_stats` returns them.
+            fitness: Of the last validated epoch, and `best` the best so far; None before the first.
+        """
+        median = stats["gamma/median"] / max(self.start_median, 1e-12)
+        if run_progress >= PATIENCE and median > FLAT_MEDIAN and stats["gamma/near_zero"] < FLAT_SHARE:
+            return self._once(
+                "flat",
+                f"the γ hardly move: their median is {median:.0%} of that at the start and {stats['gamma/near_zero']:.1%} "
+                f"are under {NEAR_ZERO}. Pruning by γ would cut nearly at random: raise sparsity=, or train longer",
+            )
+        if fitness is not None and best and fitness < COLLAPSE * best:
+            return self._once(
+                "collapse",
+                f"the fitness fell to {fitness:.4f} from {best:.4f}: the penalty is too strong for this length. Lower "
+                "sparsity=, or train longer",
+            )
+        return ""
+
+    def plot(self, path: Path) -> None:
+        """Save the histograms as an image, an epoch a column, darker for more channels."""
+        import matplotlib.pyplot as plt  # slow to import
+
+        counts = np.log1p(np.array(self.rows)).T
+        figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+        axes.imshow(
+            counts, origin="lower", aspect="auto", cmap="Blues", extent=[-0.5, len(self.rows) - 0.5, 0, self.edges[-1]]
+        )
+        axes.set(xlabel="epoch", ylabel="|γ|", title="Scales of the BatchNorm channels, darker for more (log)")
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
+
+    def _once(self, kind: str, message: str) -> str:
+        new = kind not in self._warned
+        self._warned.add(kind)
+        return message if new else ""
+
+    def _histogram(self, values: np.ndarray) -> np.ndarray:
+        return np.histogram(np.minimum(values, self.edges[-1]), self.edges)[0]
+
+    @staticmethod
+    def _values(model: nn.Module) -> np.ndarray:
+        return torch.cat([g.detach().abs().flatten().float().cpu() for g in gammas(model)]).numpy()
