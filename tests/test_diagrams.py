@@ -197,6 +197,8 @@ def test_transposed_scenes_keep_parents_and_stand_upright():
     scene.transpose()
     assert [n.parent for n in scene.nodes] == parents and (scene.height, scene.width) == size
     assert all(n.title != "left" for n in scene.nodes)
+    leaves = [n.box for n in scene.nodes if n.kind not in ("container", "lane")]
+    assert all(x2 - x1 >= y2 - y1 - 1e-6 for x1, y1, x2, y2 in leaves)
 
 
 def test_trees_have_one_root():

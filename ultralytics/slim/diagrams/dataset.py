@@ -1,4 +1,8 @@
-"""Draw the embedded default data set: images, labels and plabels, the same bytes for the same seed."""
+"""Draw the embedded default data set: images, labels and plabels.
+
+The same seed gives the same bytes under the same versions of OpenCV, Pillow and NumPy; other versions may round a pixel
+otherwise, the labels stay the same.
+"""
 
 from __future__ import annotations
 
