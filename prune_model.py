@@ -110,10 +110,10 @@ class PruneModel:
         found = Predictions()
         for result in self.model.predict(source, stream=True, **{"verbose": False, **kwargs}):
             boxes, parents = _nodes_of(result, mode)
-            classes = [result.names[int(c)] for c in result.boxes.cls]
+            classes = [result.names[int(c)] for c in _found(result).cls]
             picture = visualize_nodes(result.orig_img, boxes, parents, classes)
             saved = _save_picture(picture, increment_path(folder / f"{Path(result.path).stem}.jpg"))
-            scores = result.boxes.conf.tolist()
+            scores = _found(result).conf.tolist()
             found.append(Prediction(result.path, saved, boxes.tolist(), classes, scores, parents))
         LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
         return found
@@ -136,9 +136,17 @@ class PruneModel:
         return scores
 
 
+def _found(result):
+    """Return the boxes of an Ultralytics result, upright or rotated."""
+    boxes = result.obb if result.boxes is None else result.boxes
+    if boxes is None:
+        raise ValueError("this model finds no boxes, so there are no nodes; give weights of a detector")
+    return boxes
+
+
 def _nodes_of(result, mode: str):
     """Return (boxes xyxy in pixels, parents) of an Ultralytics result."""
-    boxes = result.boxes.xyxy.cpu().numpy()
+    boxes = _found(result).xyxy.cpu().numpy()
     return boxes, find_parent_nodes(boxes, mode)
 
 
@@ -162,8 +170,8 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
             Ultralytics, and `STAGE.key` for one stage alone.
     """
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
-    settings = run.settings
-    original, data, factor = settings["weights"], settings["data"], settings["factor"]
+    settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
+    original, factor = settings["weights"], settings["factor"]
     with run, pipeline.quiet(not settings.get("verbose")):
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
         pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **plan.only(settings, "prune")))
@@ -184,7 +192,8 @@ def _start(project: str, name: str, given: dict) -> pipeline.Run:
     """Check what is given and make the folder of the run."""
     settings = plan.complete(given, DEMO, TRAINING)
     settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
-    settings["data"] = str(Path(inputs.prepare_data(settings["data"], HERE)).resolve())
+    settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
+    inputs.prepare_data(settings["data"], HERE)
     return pipeline.Run.start(project, name, settings, settings["weights"])
 
 
@@ -195,7 +204,8 @@ def _training(run: pipeline.Run, stage: str) -> dict:
 def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: Path) -> Trained:
     """Distil from the more accurate of the teachers."""
     settings = run.settings
-    accuracies = [report.accuracy(t, settings["data"], settings["imgsz"], settings["device"]) for t in teachers]
+    data = inputs.prepare_data(settings["data"], HERE)
+    accuracies = [report.accuracy(t, data, settings["imgsz"], settings["device"]) for t in teachers]
     teacher = teachers[accuracies.index(max(accuracies))]
     LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
     return PruneModel(student).distill(teacher, settings["loss_type"], out, **_training(run, "distill"))

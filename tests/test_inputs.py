@@ -164,6 +164,20 @@ def test_typical_image_has_a_middling_number_of_labels(data):
     assert inputs.typical_image(str(data.parent / "images/val")).stem == labels[2].stem
 
 
+@pytest.mark.parametrize("root", [".", "../mine", ""])
+def test_a_path_relative_to_the_yaml(data, tmp_path, monkeypatch, root):
+    """Whatever the working directory (CASES 31)."""
+    data.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = inputs.prepare_data(data, tmp_path)
+    assert Path(inputs.check_data(path)["val"]) == data.parent / "images/val"
+
+
+def test_a_yaml_that_ultralytics_finds_is_handed_on_as_it_is(data, tmp_path):
+    assert inputs.prepare_data(data, tmp_path) == str(data)
+
+
 def test_spaces_and_other_alphabets(data):
     folder = data.parent.with_name("мои схемы 图")
     shutil.copytree(data.parent, folder)

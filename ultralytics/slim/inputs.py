@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
-from ultralytics.utils import LOGGER, checks, patches
+from ultralytics.utils import DATASETS_DIR, LOGGER, YAML, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
@@ -53,12 +55,31 @@ def find_data(data: str | Path, beside: Path) -> str:
 
 
 def prepare_data(data: str | Path, beside: Path, task: str = "detect") -> str:
-    """Find a data YAML and check what it describes; return its path."""
+    """Find a data YAML and check what it describes; return the path of the YAML to hand to Ultralytics."""
     if task not in BOX_TASKS:
         return str(data)  # folders and formats of their own, Ultralytics' to judge
-    found = find_data(data, beside)
+    found = anchor(Path(find_data(data, beside)))
     check_data(found)
     return found
+
+
+def anchor(data: Path) -> str:
+    """Return the YAML, or an absolute copy of one whose `path:` holds only seen from the YAML's own folder.
+
+    Ultralytics looks for a relative `path:` in the working directory and in its own datasets folder.
+    """
+    content = YAML.load(data) if data.suffix in (".yaml", ".yml") else {}
+    root, val = content.get("path"), content.get("val")
+    if not (isinstance(root, str) and isinstance(val, str)) or Path(root).is_absolute():
+        return str(data)
+    if any((folder / root / val).exists() for folder in (Path(), DATASETS_DIR)):
+        return str(data)
+    if not (data.parent / root / val).exists():
+        return str(data)
+    own = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    copy = Path(tempfile.gettempdir(), f"slim-data-{own}", data.name)
+    content["path"] = (data.parent / root).resolve().as_posix()
+    return str(write_whole(copy, lambda partial: YAML.save(partial, content)))
 
 
 @lru_cache  # once a process: a large data set takes a minute; what failed is looked at again
