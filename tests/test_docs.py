@@ -9,6 +9,7 @@ from torch import nn
 
 from ultralytics.slim import losses
 from ultralytics.slim.distill import FeatureLoss
+from ultralytics.slim.distiller import LOGIT_WEIGHT
 from ultralytics.slim.settings import TRAIN_ARGS, SlimSettings, distill_losses
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -33,6 +34,13 @@ def test_the_loss_of_your_own_works_as_written():
     finally:
         losses.FEATURE_LOSSES.clear()
         losses.FEATURE_LOSSES.update(before)
+
+
+def test_documented_weights_are_the_weights():
+    text = (DOCS / "distillation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([\d.]+) \| arXiv", text, re.M)
+    expected = {name: spec.weight for name, spec in losses.FEATURE_LOSSES.items()} | {"logit": LOGIT_WEIGHT}
+    assert {name: float(weight) for name, weight in rows} == expected
 
 
 def test_a_registered_loss_is_a_loss_type():
