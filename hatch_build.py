@@ -1,4 +1,4 @@
-"""Build hook: before a wheel or an editable install is made, make `ultralytics/` from the pinned release and the patch."""
+"""Build hook: before anything is installed, make `ultralytics/` from the pinned release and the patch."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from patches.apply import apply, check
+from patches.carry import carry
 from patches.errors import PatchError
 from patches.export import diff
 from patches.materialise import materialise
@@ -55,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     make.set_defaults(run=lambda options: materialise(force=options.force))
     again = commands.add_parser("refresh", help="write the patch anew from the edits in ultralytics/")
     again.set_defaults(run=lambda options: refresh())
+    carried = commands.add_parser("carry", help="bring the patches for older releases in step with the newest")
+    carried.set_defaults(run=lambda options: carry())
     for name, function, text in ON_A_CHECKOUT:
         command = commands.add_parser(name, help=text)
         command.add_argument("place", metavar="DIR", type=Path)

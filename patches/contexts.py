@@ -15,7 +15,7 @@ Change = tuple[int, int, int, int]  # old[i:j] becomes new[k:l]
 def minimal_diff(name: str, old: Lines, new: Lines) -> bytes:
     """The diff of one file; `old` and `new` are its lines with their endings."""
     opcodes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    changes = [(i, j, k, l) for tag, i, j, k, l in opcodes if tag != "equal"]
+    changes = [tuple(span) for tag, *span in opcodes if tag != "equal"]
     hunks = b"".join(hunk(old, new, *group) for group in widen(old, new, changes))
     return f"--- a/ultralytics/{name}\n+++ b/ultralytics/{name}\n".encode() + hunks
 

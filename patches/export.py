@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
 from patches.apply import SLIM, make_plan
 from patches.pin import HERE
 from patches.state import STATE, inner
+from patches.unified import split_lines
 
 
 def diff(place: Path, folder: Path = HERE, slim: Path = SLIM) -> bytes:
@@ -27,13 +27,9 @@ def file_diff(name: str, old: bytes | None, new: bytes) -> bytes:
     head = f"diff --git a/{name} b/{name}\n" + ("new file mode 100644\n" if old is None else "")
     before = "/dev/null" if old is None else f"a/{name}"
     lines = difflib.diff_bytes(
-        difflib.unified_diff, split(old or b""), split(new), before.encode(), f"b/{name}".encode(), n=3
+        difflib.unified_diff, split_lines(old or b""), split_lines(new), before.encode(), f"b/{name}".encode(), n=3
     )
     return head.encode() + b"".join(terminated(line) for line in lines)
-
-
-def split(content: bytes) -> list[bytes]:
-    return re.findall(rb"[^\n]*\n|[^\n]+", content)
 
 
 def terminated(line: bytes) -> bytes:

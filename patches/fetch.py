@@ -28,6 +28,17 @@ def fetch_wheel(pin: Pin) -> Path:
     return download(pin, cached)
 
 
+def fetch_release(version: str) -> Path:
+    """The wheel of any release, of which no hash is pinned; for work on the patches, never for installing."""
+    cached = cache_folder() / f"ultralytics-{version}-py3-none-any.whl"
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
+            run_pip_download(f"ultralytics=={version}", Path(folder))
+            os.replace(Path(folder) / cached.name, cached)
+    return cached
+
+
 def cache_folder() -> Path:
     """Where wheels are kept between runs: `SLIM_CACHE`, or the platform's folder for caches."""
     if os.environ.get(CACHE_VARIABLE):
@@ -45,20 +56,20 @@ def download(pin: Pin, target: Path) -> Path:
     """Let pip bring the wheel (its index, proxy and certificate settings apply), verify it, move it to `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        run_pip_download(pin.version, Path(folder))
+        run_pip_download(f"ultralytics=={pin.version}", Path(folder))
         wheel = verify(Path(folder) / pin.wheel_name, pin, "The index served another file than the one pinned.")
         os.replace(wheel, target)
     return target
 
 
-def run_pip_download(version: str, folder: Path) -> None:
-    """`pip download` of one release, without its requirements."""
+def run_pip_download(requirement: str, folder: Path) -> None:
+    """`pip download` of one wheel, without its requirements."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), f"ultralytics=={version}"]
+    command += ["--only-binary=:all:", "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, env=pip_environment(), stdin=subprocess.DEVNULL)
     if done.returncode:
         raise PatchError(
-            f"pip could not download ultralytics=={version}:\n{done.stderr.strip()}\n"
+            f"pip could not download {requirement}:\n{done.stderr.strip()}\n"
             f"Go online, or set {WHEEL_VARIABLE} to a copy of the wheel."
         )
 

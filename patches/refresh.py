@@ -13,7 +13,7 @@ from patches.materialise import apply_patch, materialise, recipe_of
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
 from patches.seams import seams_for, verify_seams
 from patches.tree import hash_tree, read_manifest
-from patches.unified import parse_patch
+from patches.unified import parse_patch, split_lines
 
 
 def refresh(root: Path = ROOT, folder: Path = HERE) -> str:
@@ -53,7 +53,7 @@ def source_lines(package: Path, name: str, pin: Pin) -> list[bytes]:
     content = (package / name).read_bytes()
     if name == "__init__.py":
         content = content.replace(f'"{pin.fork_version}"'.encode(), f'"{pin.version}"'.encode())
-    return content.splitlines(keepends=True)
+    return split_lines(content)
 
 
 def diff_of(pristine: Path, package: Path, name: str, pin: Pin) -> bytes:

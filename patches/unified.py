@@ -103,7 +103,7 @@ def read_hunk(lines: list[bytes], at: int, file: FilePatch, source: Path) -> int
 
 def apply_to_bytes(content: bytes, file: FilePatch) -> bytes:
     """Return `content` with all hunks of `file` applied; raises `DoesNotFit` at the first that does not fit."""
-    lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
+    lines = split_lines(content)
     texts = [line.removesuffix(b"\n").removesuffix(b"\r") for line in lines]
     result: list[bytes] = []
     done, shift = 0, 0
@@ -114,6 +114,11 @@ def apply_to_bytes(content: bytes, file: FilePatch) -> bytes:
         result += rewrite(lines[at : at + len(hunk.old)], hunk)
         done = at + len(hunk.old)
     return b"".join(result + lines[done:])
+
+
+def split_lines(content: bytes) -> list[bytes]:
+    """The lines of a file with their endings, which are \\n or \\r\\n; a lone \\r ends no line."""
+    return re.findall(rb"[^\n]*\n|[^\n]+", content)
 
 
 def reversed_patch(file: FilePatch) -> FilePatch:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from patches.fetch import fetch_wheel
-from patches.pin import ROOT, load_pin, patch_for
+from patches.pin import ROOT, load_pin, load_series, patch_for
 from patches.unified import read_patch
 
 IN_GIT = (ROOT / ".git").exists() and shutil.which("git")
@@ -102,7 +102,7 @@ def test_the_wheel_carries_licence_notice_changes_and_commands(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         folder = f"ultralytics-{load_pin().fork_version}.dist-info"
         licences = {name.split("licenses/")[1] for name in archive.namelist() if "/licenses/" in name}
-        assert licences == {"LICENSE", "NOTICE", f"patches/{patch_for(load_pin().version).name}"}
+        assert licences == {"LICENSE", "NOTICE", *(f"patches/{entry.patch}" for entry in load_series())}
         commands = configparser.ConfigParser()
         commands.read_string(archive.read(f"{folder}/entry_points.txt").decode())
     entry = "ultralytics.cfg:entrypoint"

@@ -1,4 +1,4 @@
-"""The patch tool, on a made-up upstream of three files; the real pin once, marked `network`."""
+"""The patch tool, on a made-up upstream of four files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from patches.__main__ import main
 from patches.contexts import minimal_diff
 from patches.errors import DoesNotFit, LocalEdits, PatchError
 from patches.fetch import WHEEL_VARIABLE, cache_folder, fetch_wheel, pip_environment, unpack
-from patches.materialise import materialise
 from patches.pin import Pin, load_pin, patch_for, version_key
-from patches.seams import SEAMS, Seam, verify_seams
-from patches.tree import hash_tree
-from patches.unified import FilePatch, apply_to_bytes, parse_patch, read_patch, reversed_patch
+from patches.seams import Seam, verify_seams
+from patches.unified import FilePatch, apply_to_bytes, parse_patch, reversed_patch
+
 
 def patched(text: bytes, patch: bytes) -> bytes:
     """Apply a patch body for one file."""
@@ -435,53 +434,3 @@ def test_the_command_line_prints_one_message_and_fails(monkeypatch: pytest.Monke
     monkeypatch.setattr("patches.__main__.materialise", fail)
     assert main(["materialise"]) == 1
     assert capsys.readouterr() == ("", "patches: one file holds changes\n")
-
-
-# The real pin ------------------------------------------------------------------------------------------------------
-
-
-def test_the_patch_quotes_little_and_says_why():
-    """At most one line of upstream around each edit; a commentary on top; no address of a package index."""
-    patch = patch_for(load_pin().version)
-    for file in read_patch(patch):
-        for hunk in file.hunks:
-            assert len(hunk.old) <= 4, f"{file.path}: hunk {hunk.number} quotes {len(hunk.old)} lines"
-    text = patch.read_text(encoding="utf-8")
-    assert len(text.split("--- a/")[0].splitlines()) >= 5
-    assert "://" not in text
-
-
-@pytest.mark.network
-def test_the_pinned_release_materialises(tmp_path: Path, stock_ultralytics: Path):
-    """Only what the patch names, and the version, differs from the pristine wheel."""
-    assert "materialised" in materialise(tmp_path)
-    ours, stock = hash_tree(tmp_path / "ultralytics"), hash_tree(stock_ultralytics / "ultralytics")
-    assert set(ours) == set(stock)
-    names = {file.path.removeprefix("ultralytics/") for file in read_patch(patch_for(load_pin().version))}
-    assert {name for name in ours if ours[name] != stock[name]} == names | {"__init__.py"}
-    assert "nothing to do" in materialise(tmp_path)
-
-
-@pytest.mark.network
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_git_apply_makes_the_same_tree(tmp_path: Path, stock_ultralytics: Path):
-    """The patch is for people too: `git apply` by hand gives what the tool gives."""
-    materialise(tmp_path / "tool")
-    shutil.copytree(stock_ultralytics / "ultralytics", tmp_path / "hand" / "ultralytics")
-    patch = patch_for(load_pin().version)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path / "hand", check=True)
-    subprocess.run(["git", "apply", str(patch)], cwd=tmp_path / "hand", check=True)
-    tool, hand = (hash_tree(tmp_path / name / "ultralytics") for name in ("tool", "hand"))
-    assert {name for name in tool if tool[name] != hand[name]} == {"__init__.py"}  # the version stamp
-    verify_seams(tmp_path / "hand" / "ultralytics", SEAMS)
-
-
-def test_every_call_into_slim_is_a_listed_seam():
-    """A seam that is in the patch but not in the table would go unchecked on other releases."""
-    listed = " ".join(seam.code for seam in SEAMS)
-    for file in read_patch(patch_for(load_pin().version)):
-        added = [text.decode() for hunk in file.hunks for mark, text in hunk.lines if mark == b"+"]
-        for line in added:
-            code = line.split("  #")[0].strip()
-            if file.path.endswith(".py") and "(" in code:
-                assert code.removeprefix("if ").removesuffix(":") in listed, f"{file.path}: {code} is not in seams.py"
