@@ -184,7 +184,8 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
         table = PruneModel.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
     saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
     run.finish({"table": table.to_dicts(), "relations": relations})
-    LOGGER.info(f"\n{_relations_text(relations)}\n\n" + "\n".join(f"{what:<9} {path}" for what, path in saved.items()))
+    files = "\n".join(f"{what:<9} {path}" for what, path in saved.items())
+    LOGGER.info(f"\n{table.verdict}\n\n{_relations_text(relations)}\n\n{files}")
     return table
 
 
@@ -208,7 +209,8 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     accuracies = [report.accuracy(t, data, settings["imgsz"], settings["device"]) for t in teachers]
     teacher = teachers[accuracies.index(max(accuracies))]
     LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
-    return PruneModel(student).distill(teacher, settings["loss_type"], out, **_training(run, "distill"))
+    training = {"distill_check": False, **_training(run, "distill")}  # the teacher has just been measured
+    return PruneModel(student).distill(teacher, settings["loss_type"], out, **training)
 
 
 def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, RelationScores]:

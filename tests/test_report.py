@@ -41,6 +41,13 @@ def test_table_reads_in_a_notebook_and_in_markdown():
     assert markdown.splitlines()[1].count("--") == 7 and "| small | 72 | 900,000 |" in markdown
 
 
+def test_verdict_in_words():
+    assert table().verdict == (
+        "small against large <1>: 30% of the parameters, 28% of the GFLOPs, 31% of the size, 2.21 times as fast, "
+        "mAP50-95 -0.0361"
+    )
+
+
 def test_table_is_a_list_of_rows():
     assert [row.name for row in table()] == ["large <1>", "small"] and table()[1].params == 900_000
 

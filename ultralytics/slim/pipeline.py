@@ -93,8 +93,8 @@ class Run:
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is not None:
-            done = ", ".join(self.stages) or "no stage"
-            LOGGER.info(f"\nfinished: {done}; go on from there with resume=True name={self.folder.name}")
+            done = ", ".join(self.stages) or "no stage yet"
+            LOGGER.info(f"\nfinished: {done}; to go on from there: resume=True name={self.folder.name}")
 
     def stage(self, name: str, work: Callable[[Path], object]) -> Path:
         """Let `work` make the stage's file, unless it did so earlier and the file is unchanged; return its path."""

@@ -58,7 +58,7 @@ class Table(list):
     def cells(self) -> list[tuple[str, ...]]:
         """Return the rows as text, in the order of `header`."""
         return [
-            (r.name, str(r.layers), f"{r.params:,}", f"{r.gflops:.2f}", f"{r.latency_ms:.1f}", f"{r.size_mb:.2f}",
+            (r.name, str(r.layers), f"{r.params:,}", f"{r.gflops:.3g}", f"{r.latency_ms:.1f}", f"{r.size_mb:.2f}",
              f"{r.map50_95:.4f}")
             for r in self
         ]  # fmt: skip
@@ -75,6 +75,17 @@ class Table(list):
         head = "".join(f"<th>{escape(h)}</th>" for h in self.header)
         body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>" for cells in self.cells())
         return f"<table><caption>{self.caption}</caption><tr>{head}</tr>{body}</table>"
+
+    @property
+    def verdict(self) -> str:
+        """The last row against the first, in words."""
+        first, last = self[0], self[-1]
+        change = last.map50_95 - first.map50_95
+        return (
+            f"{last.name} against {first.name}: {last.params / first.params:.0%} of the parameters, "
+            f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the size, "
+            f"{first.latency_ms / last.latency_ms:.2f} times as fast, {self.metric} {change:+.4f}"
+        )
 
     def to_dicts(self) -> list[dict[str, object]]:
         """Return the rows as dictionaries of plain values."""
@@ -116,7 +127,8 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
 def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' * (threads > 1)}" if device.type == "cpu" else device.type
 
 
 def name_paths(paths: Iterable[str | Path]) -> dict[str, str]:
