@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from patches.apply import apply, check
+from patches.bump import bump
 from patches.carry import carry
 from patches.errors import PatchError
 from patches.export import diff
@@ -58,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     again.set_defaults(run=lambda options: refresh())
     carried = commands.add_parser("carry", help="bring the patches for older releases in step with the newest")
     carried.set_defaults(run=lambda options: carry())
+    newer = commands.add_parser("bump", help="pin a newer upstream release if the newest patch fits it")
+    newer.add_argument("version", nargs="?", help="the release; the newest if left out")
+    newer.add_argument("--dry-run", action="store_true", help="tell what would happen; change nothing")
+    newer.set_defaults(run=lambda options: bump(options.version, options.dry_run))
     for name, function, text in ON_A_CHECKOUT:
         command = commands.add_parser(name, help=text)
         command.add_argument("place", metavar="DIR", type=Path)

@@ -27,9 +27,7 @@ def work_out(package: Path, patch: list[FilePatch]) -> tuple[Contents, Contents]
         before[path] = path.read_bytes()
         after[path] = apply_to_bytes(before[path], file)
         if apply_to_bytes(after[path], reversed_patch(file)) != before[path]:
-            raise DoesNotFit(
-                f"{file.path}: line endings are mixed around an edit, which could not be taken back exactly."
-            )
+            raise DoesNotFit(f"{file.path}: mixed line endings around an edit, which could not be taken back.")
     return before, after
 
 
