@@ -18,7 +18,7 @@ from patches.unified import FilePatch, apply_to_bytes, read_patch
 
 
 def bump(version: str | None = None, dry_run: bool = False, folder: Path = HERE) -> str:
-    """Pin `version`, or the newest release; `dry_run` only tells. Raises, with nothing changed, if the patch misfits."""
+    """Pin `version`, or the newest release; `dry_run` only tells. Raises, nothing changed, if the patch misfits."""
     pin, newest = load_pin(folder), load_series(folder)[-1]
     wheel = fetch_release(version) if version else fetch_newest()
     found = wheel.name.split("-")[1]
@@ -113,7 +113,8 @@ def requirement_changes(pin: Pin, wheel: Path) -> list[str]:
 
 
 def requirements(wheel: Path) -> set[str]:
-    """The Requires-Dist lines of a wheel."""
+    """What a wheel requires without extras."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return set(message_from_bytes(archive.read(name)).get_all("Requires-Dist") or [])
+        lines = message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
+    return {line for line in lines if "extra ==" not in line}
