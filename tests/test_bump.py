@@ -43,7 +43,8 @@ def test_a_release_that_fits_is_pinned_and_the_range_widened(project: Project):
     said = bump("2.0.0", folder=project.folder)
     assert load_pin(project.folder) == ("2.0.0", digest, "0.1.0")
     assert load_series(project.folder)[-1].last == "2.0.0"
-    assert "x.patch fits" in said and "- old-thing" in said and "+ new-thing" in said and "numpy" not in said and "far" not in said
+    assert "x.patch fits" in said and "- old-thing" in said and "+ new-thing" in said
+    assert "numpy" not in said and "far" not in said
 
 
 def test_a_dry_run_changes_nothing(project: Project):
