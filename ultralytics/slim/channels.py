@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .labels import LabelBook
-from .trace import Trace
+from .trace import OUTPUT, Trace
 
 
 @dataclass
@@ -37,6 +37,7 @@ class ChannelGraph:
         layers (dict[str, np.ndarray]): Labels that each channel-making layer puts out.
         attributes (list): (module name, attribute, label arrays) of sizes written out in modules.
         groups (dict[str, np.ndarray]): Input labels of channelwise convolutions, by module name.
+        positions (dict[str, int]): Output positions of each layer's weight, by tensor name, on `input_size`.
     """
 
     book: LabelBook
@@ -44,6 +45,7 @@ class ChannelGraph:
     layers: dict[str, np.ndarray]
     attributes: list[tuple[str, str, tuple[np.ndarray, ...]]]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
 
     def total(self) -> int:
         """Return the number of channels that the model's layers put out."""
@@ -81,7 +83,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     x = torch.zeros(input_size(net))
     with torch.no_grad(), trace:
         output = net(x)
-    trace.unknown("model output", without_features(output))
+    trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net)
 
 
@@ -97,4 +99,5 @@ def _named(trace: Trace, net: nn.Module) -> ChannelGraph:
     groups = {n.rpartition(".")[0]: ins for w, ins in trace.depthwise_inputs if ins.any() for n in names[id(w)]}
     layers = {name: labels for name, labels, _ in trace.produced}
     attributes = [(modules[id(m)], attr, labels) for m, attr, labels in trace.attributes]
-    return ChannelGraph(trace.book, slots, layers, attributes, groups)
+    positions = {n: count for key, count in trace.positions.items() for n in names[key][:1]}
+    return ChannelGraph(trace.book, slots, layers, attributes, groups, positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,19 @@ from ultralytics.utils.torch_utils import get_flops
 
 from .channels import ChannelGraph, trace_channels
 from .checkpoint import RECORD, save_checkpoint
+from .images import fit_in_memory, load_images
+from .refit import refit
 from .rewrite import slice_model
 from .scores import pick_score, score_labels, tell_flat_gammas
-from .selection import Pool, choose, make_pools
+from .selection import Pool, Step, make_pools, plan, removed, take_share, unit_costs
+from .sensitivity import sensitivities
+from .surgeon import covariances, surgeon_scores
+from .targets import read_goal, take_target
+from .trace import OUTPUT
 from .verify import check_equal, masked
+
+
+SURGEON = "surgeon"
 
 
 @dataclass
@@ -29,20 +38,22 @@ class PruneResult:
     Attributes:
         path (Path): The checkpoint written.
         model (nn.Module): The pruned model.
-        factor (float): Share of the prunable channels that was asked for.
+        factor (float | None): Share of the prunable channels that was asked for; None where a target was.
         ratio (float): Share of the prunable channels that was removed.
         params (tuple[int, int]): Parameters before and after.
         gflops (tuple[float, float]): GFLOPs before and after, at `imgsz`.
         widths (list): (layer name, channels before, after) of every layer that makes channels.
-        frozen (list[str]): Layers that could not be cut, each with the reason.
+        frozen (list[str]): Layers with channels that could not be cut, each with the reason.
         score (str): The score used.
         error (float): Largest difference to the masked original, relative to the largest output.
         imgsz (int): Image size of the GFLOPs, pixels.
+        frozen_share (float): Share of all channels that could not be cut though they are no predictions.
+        images (int): Unlabelled images that the result was re-fitted on.
     """
 
     path: Path
     model: nn.Module
-    factor: float
+    factor: float | None
     ratio: float
     params: tuple[int, int]
     gflops: tuple[float, float]
@@ -51,66 +62,126 @@ class PruneResult:
     score: str = ""
     error: float = 0.0
     imgsz: int = 640
-    frozen_share: float = field(default=0.0)
+    frozen_share: float = 0.0
+    images: int = 0
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
         (p0, p1), (f0, f1) = self.params, self.gflops
         cut = sum(a != b for _, a, b in self.widths)
+        asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
+        fitted = f", then re-fitted on {self.images} images" if self.images else ""
         return (
-            f"pruned by {self.score}: asked to remove {self.factor:.1%} of the prunable channels, removed {self.ratio:.1%} "
-            f"({cut} of {len(self.widths)} layers narrower)\n"
+            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
             f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
-            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}\n"
+            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}{fitted}\n"
             f"  saved as {self.path}"
         )
 
 
-def prune_model(yolo, save_dir, factor=0.7, *, score="auto", scope="layer", round_to=8, exclude=(), seed=0) -> PruneResult:
-    """Remove a share of the channels of a model and save the result as a stock Ultralytics checkpoint.
+def prune_model(
+    yolo,
+    save_dir,
+    factor=None,
+    *,
+    score="auto",
+    scope="auto",
+    round_to=8,
+    exclude=(),
+    images=None,
+    imgsz=None,
+    flops=None,
+    params=None,
+    size_mb=None,
+    seed=0,
+) -> PruneResult:
+    """Remove channels of a model and save the result as a stock Ultralytics checkpoint.
 
     Args:
         yolo (YOLO): The model; not modified.
         save_dir (str | Path): The .pt file to write; parents are created.
-        factor (float): Share of the prunable channels to remove, 0 <= factor < 1.
-        score (str): How important a channel is: 'auto' or one of `scores.SCORES`.
-        scope (str): 'layer' removes the same share of every layer, 'global' the weakest of all.
+        factor (float, optional): Share of the prunable channels to remove, 0 <= factor < 1; 0.7 if no target is given.
+        score (str): How important a channel is: one of `scores.SCORES`; 'surgeon', what its removal costs the predictions
+            on `images`; or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
+        scope (str): 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
+            saves; 'auto' is 'global' for 'surgeon', whose costs compare between layers, and 'layer' for the others.
         round_to (int): Widths become multiples of this.
         exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
+        images: A few unlabelled images (see `images.load_images`): with them the layers that are left are re-fitted to
+            put out what the original's do.
+        imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's own training size if not given.
+        flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
+        params (float, optional): Target: share of the parameters to keep.
+        size_mb (float, optional): Target: size of the checkpoint in MB (10⁶ bytes).
         seed (int): Seed of the random score.
 
     Returns:
         (PruneResult): What was cut; `str()` of it is a summary.
 
     Raises:
-        ValueError: If an argument is out of range, or nothing could be pruned although `factor` > 0.
+        ValueError: If an argument is out of range, a target is out of reach, or nothing could be pruned.
         TypeError: If `yolo` holds no PyTorch model.
         RuntimeError: If the result is not equal to the masked original; nothing is written then.
     """
-    path, model = _checked(yolo, save_dir, factor, round_to)
+    factor, target = read_goal(factor, flops=flops, params=params, size_mb=size_mb)
+    path, model = _checked(yolo, save_dir, round_to)
+    imgsz = imgsz or _training_size(model)
     graph = trace_channels(model)
-    method = pick_score(model) if score == "auto" else score
-    if method == "gamma" and tell_flat_gammas(model):
-        LOGGER.warning(f"prune: {tell_flat_gammas(model)}")
-    values = score_labels(model, graph, method, seed)
-    pools, book = make_pools(graph, values, exclude)
-    gone = choose(pools, factor, scope, round_to)
-    keep = ~np.isin(book.roots(), gone)
-    if factor > 0 and keep.all():
-        raise ValueError(_nothing(pools, factor, round_to))
+    batch = None if images is None else load_images(images, imgsz, *fit_in_memory(graph, model, imgsz))
+    method, scope = _choices(model, score, scope, batch)
+    pools, book, where = _scored(model, graph, method, seed, exclude, batch, target)
+    costs = unit_costs(graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target))
+    steps = plan(pools, scope, round_to, costs if method == SURGEON else None)
+    taken = take_target(model, graph, pools, book, steps, target, imgsz) if target else take_share(pools, steps, scope, factor)
+    keep = ~np.isin(book.roots(), removed(pools, taken))
+    if keep.all() and not (target or factor == 0):
+        raise ValueError(_nothing(pools, steps, factor, round_to))
     pruned, error = _cut(model, graph, keep)
-    result = _result(path, model, pruned, graph, pools, keep, factor)
-    result.score, result.error = method, error
-    save_checkpoint(pruned, path, _record(result, scope, round_to), getattr(yolo, "ckpt", None) and yolo.ckpt.get("train_args"))
+    if batch is not None and not keep.all():
+        kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
+        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
+    result = _result(path, model, pruned, graph, pools, keep, factor if target is None else None, imgsz)
+    result.score, result.error, result.images = method, error, 0 if batch is None else len(batch)
+    record = _record(result, scope, round_to, target)
+    save_checkpoint(pruned, path, record, (getattr(yolo, "ckpt", None) or {}).get("train_args"))
     LOGGER.info(f"{result}")
     return result
 
 
-def _checked(yolo, save_dir, factor: float, round_to: int) -> tuple[Path, nn.Module]:
+def _choices(model: nn.Module, score: str, scope: str, batch) -> tuple[str, str]:
+    """Return the score and scope that 'auto' stands for, after checking that they can be had."""
+    if score == SURGEON and batch is None:
+        raise ValueError("score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)")
+    if score == "auto":
+        score = SURGEON if batch is not None else pick_score(model)
+    if score == "gamma" and tell_flat_gammas(model):
+        LOGGER.warning(f"prune: {tell_flat_gammas(model)}")
+    return score, ("global" if score == SURGEON else "layer") if scope == "auto" else scope
+
+
+def _scored(model: nn.Module, graph: ChannelGraph, method: str, seed: int, exclude, batch, target):
+    """Return the pools with their scores, the book that ties them, and where the predictions are sensitive."""
+    values = score_labels(model, graph, "l1" if method == SURGEON else method, seed)
+    pools, book = make_pools(graph, values, exclude)
+    if batch is None:
+        return pools, book, {}
+    LOGGER.info(f"prune: measuring on {len(batch)} images of {batch.shape[3]} x {batch.shape[2]} ...")
+    sensitive = sensitivities(model, batch)
+    if method == SURGEON:
+        surgeon_scores(model, graph, pools, book.roots(), sensitive, covariances(model, sensitive, batch))
+    return pools, book, {name: s.where for name, s in sensitive.items()}
+
+
+def _training_size(model: nn.Module) -> int:
+    """Return the image size that a model was trained at, 640 if it does not say."""
+    args = getattr(model, "args", None) or {}
+    size = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
+    return size if isinstance(size, int) else 640
+
+
+def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
     """Return the path and a float32 CPU copy of the model in evaluation mode, or raise for a bad argument."""
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-        raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
     if not isinstance(round_to, int) or round_to < 1:
         raise ValueError(f"round_to should be a positive integer, got {round_to!r}")
     path = Path(save_dir)
@@ -122,6 +193,11 @@ def _checked(yolo, save_dir, factor: float, round_to: int) -> tuple[Path, nn.Mod
     return path, copy.deepcopy(model).float().cpu().eval()
 
 
+def _currency(target) -> str:
+    """Return what a step should save most of: parameters where those or the size are the target, else FLOPs."""
+    return "params" if target and target[0] in {"params", "size_mb"} else "flops"
+
+
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
     """Return the pruned copy of `model` and its largest relative difference to the masked original."""
     pruned = copy.deepcopy(model)
@@ -129,9 +205,8 @@ def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Mo
     return pruned, check_equal(masked(model, graph, keep), pruned)
 
 
-def _result(path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep, factor: float) -> PruneResult:
+def _result(path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep, factor, imgsz: int) -> PruneResult:
     """Gather the figures of a pruning."""
-    imgsz = getattr(model, "args", {}).get("imgsz", 640) if isinstance(getattr(model, "args", None), dict) else 640
     total = sum(len(p.units) * p.size for p in pools)
     gone = sum(int((~keep[labels]).sum()) for labels in graph.layers.values())
     widths = [(name, len(labels), int(keep[labels].sum())) for name, labels in graph.layers.items()]
@@ -139,7 +214,7 @@ def _result(path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep, f
     frozen, fixed = [], 0
     for name, labels in graph.layers.items():
         why = Counter(reasons[r] for r in roots[labels].tolist() if r in reasons)
-        fixed += sum(why.values())
+        fixed += sum(n for reason, n in why.items() if not reason.endswith(OUTPUT))
         if why:
             frozen.append(f"{name}: {sum(why.values())} of {len(labels)} channels ({why.most_common(1)[0][0]})")
     return PruneResult(
@@ -156,14 +231,16 @@ def _result(path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep, f
     )
 
 
-def _record(result: PruneResult, scope: str, round_to: int) -> dict:
+def _record(result: PruneResult, scope: str, round_to: int, target) -> dict:
     """Return the checkpoint's record of what was cut, in plain builtins."""
     return {
         "tool": f"{RECORD} of ultralytics {__version__}",
         "score": result.score,
         "scope": scope,
         "round_to": round_to,
-        "factor": float(result.factor),
+        "factor": result.factor,
+        "target": list(target) if target else None,
+        "images": result.images,
         "ratio": float(result.ratio),
         "params": list(result.params),
         "gflops": [float(g) for g in result.gflops],
@@ -172,12 +249,11 @@ def _record(result: PruneResult, scope: str, round_to: int) -> dict:
     }
 
 
-def _nothing(pools: list[Pool], factor: float, round_to: int) -> str:
+def _nothing(pools: list[Pool], steps: list[Step], factor: float, round_to: int) -> str:
     """Return the message for a pruning that would remove nothing."""
-    if not any(len(p.units) > p.floor() for p in pools):
-        return f"nothing to prune: every layer is fixed or at its floor ({len(pools)} pools of channels)"
-    least = min(1 - (len(p.units) + p.rounded(len(p.units) - round_to, round_to)) / 2 / len(p.units) for p in pools)
+    if not steps:
+        return f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)"
     return (
-        f"factor {factor} removes nothing at widths rounded to multiples of {round_to}: "
-        f"use a factor above {max(least, 0):.3f}, or a smaller round_to"
+        f"factor {factor} removes nothing at widths rounded to multiples of {round_to}: use a larger factor, or a smaller "
+        f"round_to"
     )

@@ -39,11 +39,10 @@ class Pool:
         """Return the fewest units that must be kept."""
         return min(len(self.units), max(FLOOR, int(np.ceil(FLOOR_SHARE * len(self.units)))))
 
-    def rounded(self, keep: float, round_to: int) -> int:
-        """Return the allowed number of units nearest to `keep`: a multiple of `round_to`, or all of them."""
-        n, floor = len(self.units), self.floor()
-        allowed = [k for k in range(round_to, n, round_to) if k >= floor] + [n]
-        return min(allowed, key=lambda k: (abs(k - keep), -k))
+    def widths(self, round_to: int) -> list[int]:
+        """Return the allowed numbers of units, falling: all of them, then multiples of `round_to` down to the floor."""
+        n = len(self.units)
+        return [n, *(k for k in range((n - 1) // round_to * round_to, 0, -round_to) if k >= self.floor())]
 
     def weakest(self, keep: int) -> np.ndarray:
         """Return the units to remove so that `keep` are left (ties by position)."""
@@ -126,28 +125,79 @@ def _pool(graph: ChannelGraph, units: np.ndarray, roots: np.ndarray, scores: np.
     return Pool(layers, units, total / np.maximum(count, 1), channels)
 
 
-def choose(pools: list[Pool], factor: float, scope: str, round_to: int) -> np.ndarray:
-    """Return the units to remove: `factor` of every pool's (scope 'layer') or of all (scope 'global')."""
+@dataclass
+class Step:
+    """One narrowing of one pool: from `before` units to `after`."""
+
+    key: float  # steps are taken in rising order of it
+    pool: int
+    before: int
+    after: int
+
+
+def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None = None) -> list[Step]:
+    """Return every possible narrowing, in the order in which they should be made.
+
+    Args:
+        pools (list[Pool]): The pools.
+        scope (str): 'layer' narrows all pools evenly: a step's key is the share of channels at which the rounded width
+            changes. 'global' takes what hurts least for what it saves: the key is the score lost over the cost saved.
+        round_to (int): Widths are multiples of this.
+        costs (list[float], optional): What one unit of each pool costs, for 'global'; its channels if not given.
+    """
+    if scope not in {"layer", "global"}:
+        raise ValueError(f"scope should be 'auto', 'layer' or 'global', got {scope!r}")
+    steps = []
+    for index, pool in enumerate(pools):
+        widths, n, key = pool.widths(round_to), len(pool.units), 0.0
+        loss = np.concatenate([[0], np.cumsum(np.sort(pool.scores))])
+        price = costs[index] if costs else pool.size
+        for before, after in zip(widths, widths[1:]):
+            if scope == "layer":
+                key = 1 - (before + after) / 2 / n
+            else:  # never cheaper than the pool's step before it
+                key = max(key, (loss[n - after] - loss[n - before]) / max(price * (before - after), 1e-12))
+            steps.append(Step(key, index, before, after))
+    return sorted(steps, key=lambda s: (s.key, s.pool, -s.after))
+
+
+def take_share(pools: list[Pool], steps: list[Step], scope: str, factor: float) -> list[Step]:
+    """Return the first steps that remove `factor` of the channels: of every pool ('layer') or of all together."""
     if scope == "layer":
-        keeps = [(1 - factor) * len(p.units) for p in pools]
-    elif scope == "global":
-        keeps = _global_keeps(pools, factor)
-    else:
-        raise ValueError(f"scope should be 'layer' or 'global', got {scope!r}")
-    gone = [p.weakest(p.rounded(keep, round_to)) for p, keep in zip(pools, keeps)]
-    return np.concatenate([np.zeros(0, int), *gone])
-
-
-def _global_keeps(pools: list[Pool], factor: float) -> list[int]:
-    """Return how many units each pool keeps if the weakest `factor` of all channels go, floors observed."""
-    index = np.concatenate([np.full(len(p.units), i) for i, p in enumerate(pools)])
-    order = np.argsort(np.concatenate([p.scores for p in pools]), kind="stable")
-    keeps, floors = [len(p.units) for p in pools], [p.floor() for p in pools]
-    left = factor * sum(len(p.units) * p.size for p in pools)
-    for i in index[order].tolist():
-        if left <= 0:
+        return [s for s in steps if s.key < factor]
+    goal, taken = factor * sum(len(p.units) * p.size for p in pools), []
+    for step in steps:
+        size = (step.before - step.after) * pools[step.pool].size
+        if goal <= size / 2:
             break
-        if keeps[i] > floors[i]:
-            keeps[i] -= 1
-            left -= pools[i].size
-    return keeps
+        goal -= size
+        taken.append(step)
+    return taken
+
+
+def removed(pools: list[Pool], steps: list[Step]) -> np.ndarray:
+    """Return the units that go when these steps are taken."""
+    keep = {i: len(p.units) for i, p in enumerate(pools)}
+    for step in steps:
+        keep[step.pool] = min(keep[step.pool], step.after)
+    return np.concatenate([np.zeros(0, int), *(pools[i].weakest(k) for i, k in keep.items())])
+
+
+def unit_costs(graph: ChannelGraph, pools: list[Pool], roots: np.ndarray, sizes: dict[str, tuple], what: str) -> list[float]:
+    """Return what one unit of each pool costs in the uncut model: parameters, or multiplications on the traced input.
+
+    Args:
+        graph (ChannelGraph): The channel graph.
+        pools (list[Pool]): The pools.
+        roots (np.ndarray): Representative of each label.
+        sizes (dict): Shape of each tensor, by name.
+        what (str): 'params' or 'flops'.
+    """
+    share = np.zeros(len(roots))
+    for slot in graph.slots:
+        name, shape = slot.names[0], sizes[slot.names[0]]
+        if slot.role == "var" or (what == "flops" and name not in graph.positions):
+            continue
+        each = float(np.prod(shape)) / shape[slot.dim] * (graph.positions[name] if what == "flops" else 1)
+        np.add.at(share, roots[slot.labels], each)
+    return [float(share[p.units].mean()) for p in pools]

@@ -17,6 +17,9 @@ from .labels import LabelBook
 from .ops import RULES, WITHOUT_CHANNELS
 
 
+OUTPUT = "model output"  # the reason for which predictions are frozen
+
+
 class Trace(TorchFunctionMode):
     """Give labels to tensors as they are made, and note every index of every parameter that a label occupies.
 
@@ -27,12 +30,13 @@ class Trace(TorchFunctionMode):
         produced (list): (layer name, labels) of each layer that makes channels.
         attributes (list): (module, attribute, label arrays): sizes that modules carry written out.
         depthwise_inputs (list): (weight, labels) of channelwise convolutions, for their `groups`.
+        positions (dict): How often each weight is applied, by id: output positions of its layer on the traced input.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.book, self.slots, self.produced = LabelBook(), [], []
-        self.attributes, self.depthwise_inputs = [], []
+        self.attributes, self.depthwise_inputs, self.positions = [], [], {}
         self._labels, self._zero, self._alive = {}, {}, []
         self._slot_of = {}
         self._stack = [("", model, None)]
@@ -138,6 +142,7 @@ class Trace(TorchFunctionMode):
     # -- what layers do -----------------------------------------------------------------------------------------------
     def produce(self, n: int, weight: torch.Tensor) -> np.ndarray:
         """Return new labels for a layer's outputs (the same again if the layer is run again)."""
+        self.positions[id(weight)] = self.positions.get(id(weight), 0) + self.result.numel() // n
         for name, labels, tensor in self.produced:
             if tensor is weight:
                 return labels
@@ -153,6 +158,7 @@ class Trace(TorchFunctionMode):
 
     def depthwise(self, ins, weight, groups: int, outs: int, zero: bool) -> np.ndarray:
         """Return the output labels of a channelwise convolution: each input's label, once a filter."""
+        self.positions[id(weight)] = self.positions.get(id(weight), 0) + self.result.numel() // outs
         self.depthwise_inputs.append((weight, ins))
         labels = np.repeat(ins, outs // groups)
         if not ins.any():  # channelwise over channels that cannot be removed

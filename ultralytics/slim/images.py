@@ -1,0 +1,94 @@
+"""Unlabelled images for the repairs: from a folder, a file, a data set's YAML, a list, or a tensor, to one batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.data.augment import LetterBox
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
+from ultralytics.utils.patches import imread
+
+from .channels import ChannelGraph, input_size
+
+MEMORY = 3 * 10**9
+LAYERS_ALIVE = 12  # outputs as large as the largest that are alive at once while two networks run a stage
+SUFFIXES = {f".{s}" for s in IMG_FORMATS}
+
+
+def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
+    """Return (input channels, most images) so that all images' activations of one stage take about `MEMORY` bytes."""
+    _, channels, height, width = input_size(model)
+    shapes = {name: t.shape for name, t in model.state_dict().items()}
+    widest = max(n * shapes[name][0] for name, n in graph.positions.items())  # floats a layer puts out on the traced input
+    each = 4 * widest * imgsz**2 / (height * width) * LAYERS_ALIVE
+    return channels, int(min(64, max(MEMORY // each, 4)))
+
+
+def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch.Tensor:
+    """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
+
+    Args:
+        source (str | Path | list | torch.Tensor): A folder (searched below too), an image file, a data set's YAML (its
+            training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W) in 0..1.
+        imgsz (int): Side in pixels.
+        channels (int): 3, or 1 for grey.
+        limit (int): Most images to use.
+
+    Raises:
+        ValueError: If no image is found, or one cannot be read, or a tensor has another shape.
+    """
+    if isinstance(source, torch.Tensor):
+        if source.dim() != 4 or source.shape[1] != channels or not len(source):
+            raise ValueError(f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}")
+        return _spread(source, limit).float().cpu()
+    items = _spread(_listed(source), limit)
+    return torch.stack([_prepared(item, imgsz, channels) for item in items])
+
+
+def _spread(items, limit: int):
+    """Return at most `limit` items, evenly spread."""
+    if len(items) <= limit:
+        return items
+    index = np.linspace(0, len(items) - 1, limit).astype(int).tolist()
+    return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
+
+
+def _listed(source) -> list:
+    """Return the paths or arrays that `source` stands for."""
+    if isinstance(source, (list, tuple)):
+        items = list(source)
+    elif str(source).endswith((".yaml", ".yml")):
+        train = check_det_dataset(str(source))["train"]
+        items = [p for folder in (train if isinstance(train, list) else [train]) for p in _files(Path(folder))]
+    else:
+        items = _files(Path(source))
+    if not items:
+        raise ValueError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
+    return items
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the images of a folder (and below), of a list file (.txt), or the image file itself, sorted."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if path.suffix == ".txt" and path.is_file():
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [path.parent / line[2:] if line.startswith("./") else Path(line) for line in map(str.strip, lines) if line]
+    return [path] if path.is_file() else []
+
+
+def _prepared(item, imgsz: int, channels: int) -> torch.Tensor:
+    """Return one image as a tensor (C, imgsz, imgsz), RGB, 0..1."""
+    image = item if isinstance(item, np.ndarray) else imread(str(item))
+    if image is None:
+        raise ValueError(f"images: '{item}' cannot be read as an image")
+    image = LetterBox((imgsz, imgsz), auto=False)(image=image)
+    if channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] if image.shape[-1] == 3 else image
+    else:
+        image = image[..., ::-1]
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255

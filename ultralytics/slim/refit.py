@@ -1,0 +1,177 @@
+"""Re-fit a pruned model to its original on a few unlabelled images, layer by layer, by least squares.
+
+A convolution that lost input channels, or whose inputs changed because earlier layers were cut, is given the weights
+on what is left that best reproduce the original layer's output (He, Zhang, Sun, Channel Pruning for Accelerating Very
+Deep Neural Networks, arXiv 1707.06168, section 3.1, equation 3; here with a bias, a ridge towards the sliced weights, and inputs
+taken from the pruned network, so that later layers make up for what earlier ones could not).
+
+Both networks run once, one top-level layer at a time on all images: the original's layer first, its convolutions'
+outputs being sampled at some positions, then the pruned one's, in which every convolution is solved for just before
+it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ultralytics.nn.modules import Detect
+from ultralytics.nn.modules.block import AAttn
+
+from .sensitivity import pick_positions
+
+RIDGE = 3e-2  # of the inputs' mean variance
+SAMPLES_PER_FEATURE = 8  # positions sampled a layer, for each weight of one filter
+MIN_SAMPLES = 8192
+
+
+@dataclass
+class Targets:
+    """Outputs of one original convolution at sampled positions: values (M, C_out), positions as (n, y, x) indices."""
+
+    values: torch.Tensor
+    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@torch.no_grad()
+def refit(original: nn.Module, pruned: nn.Module, kept: dict[str, np.ndarray], where: dict, images: torch.Tensor) -> int:
+    """Re-fit the convolutions of `pruned` in place; return how many were.
+
+    Args:
+        original (nn.Module): The model before pruning, float32, evaluation mode.
+        pruned (nn.Module): The pruned model, float32, evaluation mode.
+        kept (dict): Indices of the output channels that each layer kept, by layer name.
+        where (dict): Sensitivity (N, positions) of the predictions to each layer's output, by layer name: positions
+            are sampled accordingly, and a layer without it is left alone.
+        images (torch.Tensor): (N, C, H, W) in 0..1; they are all run at once.
+    """
+    done, ours, theirs = 0, [], []
+    x, z = images, images
+    random = torch.Generator().manual_seed(0)
+    for layer, source in zip(pruned.model, original.model):
+        x, z = _inputs(layer, x, ours), _inputs(layer, z, theirs)
+        targets: dict[str, Targets] = {}
+        with _hooks(source, lambda name, m: _recorder(targets, name, m, kept, where, layer, random)):
+            z = source(z)
+        with _hooks(layer, lambda name, m: _solver(targets, name, m, layer)):
+            x = layer(x)
+        done += len(targets)
+        ours.append(x if layer.i in pruned.save else None)
+        theirs.append(z if layer.i in pruned.save else None)
+    return done
+
+
+def _inputs(layer: nn.Module, x, saved: list):
+    """Return what a top-level layer reads: the previous output, or earlier ones by index."""
+    if layer.f == -1:
+        return x
+    return saved[layer.f] if isinstance(layer.f, int) else [x if j == -1 else saved[j] for j in layer.f]
+
+
+def is_solvable(m: nn.Module) -> bool:
+    """Return whether a layer is a plain convolution (one group, zero padding)."""
+    return isinstance(m, nn.Conv2d) and m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
+
+
+class _hooks:
+    """Context that hooks every solvable convolution of a layer; `make(name, module)` returns (pre-hook, hook)."""
+
+    def __init__(self, layer: nn.Module, make):
+        self.handles = []
+        for name, m in layer.named_modules():
+            if is_solvable(m):
+                before, after = make(name, m)
+                if before:
+                    self.handles.append(m.register_forward_pre_hook(before))
+                if after:
+                    self.handles.append(m.register_forward_hook(after))
+        self.layer, self.training = layer, layer.training
+        layer.training = isinstance(layer, Detect) or layer.training  # a head in training mode puts out raw predictions
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.layer.training = self.training
+        for handle in self.handles:
+            handle.remove()
+
+
+def _recorder(targets: dict, name: str, m: nn.Conv2d, kept: dict, where: dict, layer: nn.Module, random):
+    """Return hooks that sample the output channels that were kept of an original convolution."""
+    full = f"model.{layer.i}.{name}" if name else f"model.{layer.i}"
+
+    def after(_, __, out):
+        if full not in kept or full not in where or name in targets:
+            return
+        height, width = out.shape[2:]
+        features = m.in_channels * m.kernel_size[0] * m.kernel_size[1]
+        flat = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * features), random)
+        at = (flat // (height * width), flat // width % height, flat % width)
+        targets[name] = Targets(out.permute(0, 2, 3, 1)[at][:, torch.from_numpy(kept[full])], at)
+
+    return None, after
+
+
+def _solver(targets: dict, name: str, m: nn.Conv2d, layer: nn.Module):
+    """Return hooks that solve for a pruned convolution's weights just before it runs."""
+    norm, skip = _norm_behind(layer, name), _is_rescaled(layer, name)
+
+    def before(_, args):
+        if name in targets and not skip:
+            solve(m, norm, patches(args[0], m, targets[name].at), targets[name].values)
+
+    return before, None
+
+
+def _norm_behind(layer: nn.Module, name: str) -> nn.Module | None:
+    """Return the BatchNorm that follows a convolution in Ultralytics' blocks: `bn` beside `conv`."""
+    owner, _, key = name.rpartition(".")
+    parent = layer.get_submodule(owner) if owner else layer
+    norm = getattr(parent, "bn", None) if key == "conv" else None
+    return norm if isinstance(norm, nn.BatchNorm2d) else None
+
+
+def _is_rescaled(layer: nn.Module, name: str) -> bool:
+    """Return whether a fused area attention scaled this convolution's queries, which are no longer the original's."""
+    parent = layer.get_submodule(name.rpartition(".qkv")[0]) if name.endswith(".qkv.conv") else None
+    return isinstance(parent, AAttn) and not hasattr(parent.qkv, "bn")
+
+
+def patches(x: torch.Tensor, m: nn.Conv2d, at) -> torch.Tensor:
+    """Return what `m` reads at output positions `at` of input (N, C, H, W): (M, C * kernel), in the weights' order."""
+    (n, row, col), (kh, kw), (sh, sw), (dh, dw), (ph, pw) = at, m.kernel_size, m.stride, m.dilation, m.padding
+    x = F.pad(x, (pw, pw, ph, ph)).permute(0, 2, 3, 1)
+    taps = [x[n, row * sh + i * dh, col * sw + j * dw] for i in range(kh) for j in range(kw)]
+    return torch.stack(taps, 2).flatten(1)
+
+
+def solve(m: nn.Conv2d, norm: nn.Module | None, x: torch.Tensor, y: torch.Tensor) -> None:
+    """Set the weights of `m` to those that best turn `x` (M, features) into `y` (M, C_out).
+
+    Minimises |xW + b - y|² + λ|W - W₀|² with W₀ the present weights; b goes to the bias, or to the BatchNorm's mean.
+    """
+    old = m.weight.flatten(1).T  # (features, C_out)
+    bias = m.bias if m.bias is not None else torch.zeros(len(m.weight))
+    free = m.bias is not None or norm is not None  # is there a place for a constant?
+    mean_x, mean_y = (x.mean(0), y.mean(0)) if free else (x.new_zeros(x.shape[1]), y.new_zeros(y.shape[1]))
+    x = x - mean_x
+    rest = (y - mean_y) - x @ old if free else y - x @ old
+    gram = x.T @ x
+    ridge = RIDGE * gram.diagonal().mean() + 1e-6
+    gram.diagonal().add_(ridge)
+    factor, fail = torch.linalg.cholesky_ex(gram)
+    if fail:
+        return
+    new = old + torch.cholesky_solve(x.T @ rest, factor)
+    m.weight.copy_(new.T.reshape(m.weight.shape))
+    if free:
+        constant = mean_y - mean_x @ new
+        if m.bias is not None:
+            m.bias.copy_(constant)
+        else:
+            norm.running_mean.sub_(constant - bias)

@@ -1,0 +1,121 @@
+"""How much a model's predictions react to every layer's output: squared gradients on a few unlabelled images.
+
+The predictions are made to matter as a detector is judged: class scores as probabilities, everything else of an anchor
+(box, mask, keypoints, angle) as far as some class is likely there. Their squared gradient with random signs is an
+unbiased estimate of the diagonal of the Gauss-Newton matrix (Martens, arXiv 1412.1193, section 10; Bekas et al. 2007 for the
+random signs): it says where in the image, and in which channels, an error of a layer costs something.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+BOX_WEIGHT = 0.1  # weight of what is not a class probability
+
+
+@dataclass
+class Sensitivity:
+    """What one layer's output does to the predictions.
+
+    Attributes:
+        where (torch.Tensor): (N, positions) mean squared gradient over channels, at each position of each image.
+        channels (torch.Tensor): (C,) squared gradient an image, summed over positions.
+        removal (torch.Tensor): (C,) squared gradient times activation, summed: what zeroing a channel costs.
+    """
+
+    where: torch.Tensor
+    channels: torch.Tensor
+    removal: torch.Tensor
+
+
+def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dict[str, Sensitivity]:
+    """Return the sensitivity of every convolution and linear layer that the predictions depend on, by name.
+
+    Args:
+        model (nn.Module): The model, float32; not modified.
+        images (torch.Tensor): (N, C, H, W) in 0..1.
+        batch (int): Images run at once.
+    """
+    net, outputs, found = copy.deepcopy(model).eval().requires_grad_(True), {}, {}
+    net.model[-1].training = True  # raw predictions
+    for name, m in net.named_modules():
+        if hasattr(m, "inplace"):
+            m.inplace = False  # an activation in place would overwrite the output whose gradient is asked for
+        if isinstance(m, LAYERS):
+            m.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))
+    random = torch.Generator().manual_seed(0)
+    for part in images.split(batch):
+        outputs.clear()
+        with torch.enable_grad():
+            total = judged(net(part), random)
+            names = [n for n in outputs if outputs[n].requires_grad]
+            grads = torch.autograd.grad(total, [outputs[n] for n in names], allow_unused=True)
+        for name, grad in zip(names, grads):
+            if grad is not None:
+                found.setdefault(name, []).append(_gather(grad, outputs[name].detach()))
+    return {n: _joined(parts, len(images)) for n, parts in found.items()}
+
+
+def _gather(grad: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return one batch's figures, channels in dimension 1: of a linear layer they are the last."""
+    grad, out = (t.movedim(-1, 1) if t.dim() == 3 else t for t in (grad, out))
+    grad, out = (t.reshape(*t.shape[:2], -1) for t in (grad, out))
+    square = grad.square()
+    return square.mean(1), square.sum((0, 2)), (grad * out).square().sum((0, 2))
+
+
+def _joined(parts: list, n: int) -> Sensitivity:
+    where, channels, removal = zip(*parts)
+    return Sensitivity(torch.cat(where), sum(channels) / n, sum(removal) / n)
+
+
+def judged(output, random: torch.Generator) -> torch.Tensor:
+    """Return a scalar whose squared gradient is, on average over the signs, that of the predictions as judged."""
+    if isinstance(output, dict) and "scores" in output:
+        return _anchors(output, random)
+    if isinstance(output, dict):
+        return sum(judged(v, random) for k, v in output.items() if k != "feats")
+    if isinstance(output, (tuple, list)):
+        return sum(judged(v, random) for v in output)
+    if output.dim() in (2, 4) and output.shape[1] > 1:  # classes: logits (N, nc) or (N, nc, H, W)
+        return _signed(output.softmax(1), random)
+    return _signed(output / output.detach().square().mean().sqrt().clamp_min(1e-6), random)
+
+
+def _anchors(preds: dict, random: torch.Generator) -> torch.Tensor:
+    """Judge the predictions of a detection head: `scores` (N, nc, A), others (N, k, A) and mask prototypes."""
+    scores = preds["scores"].sigmoid()
+    likely = scores.detach().amax(1, keepdim=True)  # (N, 1, A)
+    total = _signed(scores, random)
+    for name, value in preds.items():
+        if name in {"scores", "feats"}:
+            continue
+        if isinstance(value, torch.Tensor) and value.dim() == 3 and value.shape[2] == likely.shape[2]:
+            total = total + BOX_WEIGHT * _signed(value * likely, random)
+            continue
+        for t in value if isinstance(value, (tuple, list)) else (value,):  # prototypes: as much weight as one anchor channel
+            share = (likely.sum() * t.shape[1] / t.numel()) ** 0.5
+            total = total + BOX_WEIGHT * share * _signed(t, random)
+    return total
+
+
+def _signed(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    signs = torch.randint(0, 2, x.shape, generator=random, dtype=x.dtype) * 2 - 1
+    return (x * signs).sum()
+
+
+def pick_positions(where: torch.Tensor, wanted: int, random: torch.Generator) -> torch.Tensor:
+    """Return `wanted` different flat positions of `where` (any shape), the sensitive ones more likely.
+
+    Drawn in proportion to the gradient's size plus a tenth of its mean, so that background is seen too (without
+    replacement, by exponential keys: Efraimidis, Spirakis 2006).
+    """
+    chance = where.flatten().sqrt()
+    chance = chance / chance.mean().clamp_min(1e-30) + 0.1
+    keys = -torch.log(torch.rand(chance.shape, generator=random).clamp_min(1e-12)) / chance
+    return keys.topk(min(wanted, len(keys)), largest=False).indices
