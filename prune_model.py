@@ -61,7 +61,11 @@ class PruneModel:
         return self._fit(save_dir, {"epochs": 50, "loss_type": "sparse", **training})
 
     def prune(self, factor: float = 0.7, save_dir: str | Path = "weights/prune.pt", **pruning) -> PruneResult:
-        """Remove `factor` of the channels, 0 <= factor < 1; takes the keywords of `ultralytics.slim.prune_model`."""
+        """Remove `factor` of the channels, 0 <= factor < 1, or down to a target, such as flops=0.5.
+
+        Takes the keywords of `ultralytics.slim.prune.prune_model`; with images= what is left is re-fitted to them.
+        """
+        factor = None if plan.TARGETS & pruning.keys() else factor
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
         self._load(save_dir)
         return result
@@ -172,9 +176,10 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, factor = settings["weights"], settings["factor"]
+    pruning = {"images": data, "imgsz": settings["imgsz"], **plan.only(settings, "prune")}
     with run, pipeline.quiet(not settings.get("verbose")):
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
-        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **plan.only(settings, "prune")))
+        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **pruning))
         retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
         exported = PruneModel(distilled).export(format=settings["format"], **plan.only(settings, "export"))
