@@ -1,0 +1,130 @@
+"""Measure the checkpoints of a run for its report: accuracy by class, size, compute, and latency side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics import YOLO
+from ultralytics.cfg import TASK2METRIC
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
+
+from .report import size_mb
+from .timing import take_turns
+
+RUNTIME_NAME = "ONNX Runtime"
+
+
+def has_runtime() -> bool:
+    """Return whether ONNX Runtime can be measured here."""
+    return all(find_spec(package) for package in ("onnx", "onnxruntime"))
+
+
+def accuracy(weights: Path, data: str, imgsz: int, device) -> dict:
+    """Return mAP50, mAP50-95 and the latter by class on the `val` split.
+
+    Returns:
+        `{"map50", "map50_95", "classes": {name: {"map50_95", "objects"}}}`; shares, not percent. Classes without an
+        object in the split are left out.
+    """
+    yolo = YOLO(str(weights))
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = yolo.val(
+            data=data, imgsz=imgsz, device=device, save_dir=folder, plots=False, verbose=False, workers=0
+        )
+    main = TASK2METRIC[yolo.task]
+    found = metrics.results_dict
+    part = getattr(metrics, {"segment": "seg", "pose": "pose"}.get(yolo.task, "box"), None)
+    classes = {}
+    for index, average in zip(getattr(part, "ap_class_index", ()), getattr(part, "ap", ())):
+        objects = int(metrics.nt_per_class[index])
+        classes[str(yolo.names[int(index)])] = {"map50_95": float(average), "objects": objects}
+    return {
+        "map50": float(found.get(main.replace("mAP50-95", "mAP50"), found[main])),
+        "map50_95": float(found[main]),
+        "classes": classes,
+    }
+
+
+def describe(weights: Path, imgsz: int) -> dict:
+    """Return parameters and GFLOPs, BatchNorm fused, size at half precision in MB, and a key of the architecture.
+
+    Checkpoints with equal `shape` are the same network with other weights, so they are equally fast.
+    """
+    model = load_checkpoint(str(weights), fuse=True)[0]
+    shapes = "-".join(str(tuple(p.shape)) for p in model.parameters())
+    return {
+        "params": int(get_num_params(model)),
+        "gflops": float(get_flops(model, imgsz)),
+        "size_mb": float(size_mb(weights)),
+        "shape": hashlib.sha256(shapes.encode()).hexdigest()[:12],
+    }
+
+
+def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[str, dict]]:
+    """Return `{runtime: {name: latency}}` of one image, the models taking turns; ONNX Runtime where it is installed."""
+    chosen = select_device(device, verbose=False)
+    LOGGER.info(f"report: timing {' and '.join(weights)} in turns")
+    with torch.inference_mode():
+        runs = {name: _torch_run(path, imgsz, chosen) for name, path in weights.items()}
+        found = {"PyTorch": take_turns(runs, partial(time_sync, chosen))}
+    if has_runtime():
+        with tempfile.TemporaryDirectory() as folder:
+            exported = {name: _export(path, Path(folder, str(i)), imgsz) for i, (name, path) in enumerate(weights.items())}
+            found[RUNTIME_NAME] = take_turns({name: _onnx_run(path) for name, path in exported.items()})
+    return {runtime: {name: asdict(latency) for name, latency in rows.items()} for runtime, rows in found.items()}
+
+
+def _torch_run(weights: Path, imgsz: int, device: torch.device) -> Callable[[], object]:
+    model: nn.Module = load_checkpoint(str(weights), device, fuse=True)[0]
+    channels = next(model.parameters()).shape[1]
+    image = torch.rand(1, channels, imgsz, imgsz, device=device)
+    return partial(model, image)
+
+
+def _export(weights: Path, folder: Path, imgsz: int) -> Path:
+    """Export a copy of the checkpoint to ONNX, all checkpoints alike."""
+    folder.mkdir()
+    copy = shutil.copy(weights, folder / "model.pt")
+    level = LOGGER.level
+    LOGGER.setLevel(logging.WARNING)  # twenty lines an export, about a file that is deleted again
+    try:
+        return Path(YOLO(copy).export(format="onnx", imgsz=imgsz, device="cpu", simplify=bool(find_spec("onnxslim"))))
+    finally:
+        LOGGER.setLevel(level)
+
+
+def _onnx_run(model: Path) -> Callable[[], object]:
+    """Return a function that infers one image on the CPU, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    image = np.random.default_rng(0).random(given.shape, dtype=np.float32)
+    return partial(session.run, None, {given.name: image})
+
+
+def machine(device) -> str:
+    """Return what the latency was measured on, in words."""
+    chosen = select_device(device, verbose=False)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    if chosen.type != "cpu":
+        return chosen.type
+    threads = torch.get_num_threads()
+    return f"{get_cpu_info()}, {threads} thread{'s' * (threads > 1)}"

@@ -1,0 +1,150 @@
+"""Read what a pipeline run left in its folder, as plain values; nothing is measured here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import YAML
+
+from .checkpoint import RECORD
+from .pipeline import fingerprint
+
+STAGES = {"sparse": "sparse", "prune": "pruned", "retrain": "retrained", "distill": "distilled"}  # stage -> its model
+TRAININGS = ("sparse", "retrain", "distill")
+ORIGINAL = "original"
+SHOWN = (
+    "epochs", "imgsz", "batch", "fraction", "optimizer", "lr0", "lrf", "weight_decay", "close_mosaic", "seed",
+    "loss_type", "Distillation", "distill_weight", "distill_schedule", "sparsity",
+)  # fmt: skip
+BINS = 48
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: The folder.
+        record: The content of run.json.
+        missing: Sentences that name what should be here and is not; reading adds to them.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).resolve()
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing; give the folder of a pipeline run, such as runs/slim/run")
+        self.record = json.loads(file.read_text(encoding="utf-8"))
+        absent = [key for key in ("settings", "stages", "origin") if key not in self.record]
+        if absent:
+            raise ValueError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
+        self.missing: list[str] = []
+
+    @property
+    def settings(self) -> dict:
+        return self.record["settings"]
+
+    def weights(self) -> dict[str, Path]:
+        """Return the checkpoint of the original and of each finished stage, as far as they are still there."""
+        found = {}
+        for source, sha256 in self.record["origin"].items():
+            if not Path(source).is_file():
+                self._miss(f"the original weights {source}")
+            elif fingerprint(source) != sha256:
+                self._miss(f"the original weights: {source} has changed since the run was started")
+            else:
+                found[ORIGINAL] = Path(source)
+        for stage, model in STAGES.items():
+            file = self.path / self.record["stages"].get(stage, {}).get("file", f"weights/{stage}.pt")
+            if stage not in self.record["stages"]:
+                self._miss(f"stage {stage}: not finished")
+            elif not file.is_file():
+                self._miss(f"stage {stage}: its checkpoint {file}")
+            else:
+                found[model] = file
+        return found
+
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """Return the columns of each training's results.csv."""
+        found = {}
+        for stage in TRAININGS:
+            file = self.path / stage / "results.csv"
+            if file.is_file() and (columns := read_columns(file)):
+                found[stage] = columns
+            elif stage in self.record["stages"]:
+                self._miss(f"the curves of stage {stage}: {file}")
+        return found
+
+    def stage_settings(self, stage: str) -> dict:
+        """Return the settings that shape a training, from its args.yaml."""
+        file = self.path / stage / "args.yaml"
+        args = YAML.load(file) if file.is_file() else {}
+        used = {key: args[key] for key in SHOWN if args.get(key) is not None}
+        if stage != "distill":
+            used = {key: value for key, value in used.items() if "istill" not in key}
+        return used if stage == "sparse" else {key: value for key, value in used.items() if key != "sparsity"}
+
+    def _miss(self, what: str) -> None:
+        if what not in self.missing:
+            self.missing.append(what)
+
+
+def read_columns(file: Path) -> dict[str, list[float]]:
+    """Return the columns of a results.csv; a row that was cut off is left out."""
+    with file.open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines, skipinitialspace=True))
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        if None in row or any(value in (None, "") for value in row.values()):
+            continue
+        for name, value in row.items():
+            columns.setdefault(name.strip(), []).append(_number(value))
+    return columns
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def prune_record(weights: Path) -> dict:
+    """Return the record that pruning left in a checkpoint; {} where there is none."""
+    record = torch.load(weights, map_location="cpu", weights_only=False).get(RECORD)
+    return record if isinstance(record, dict) else {}
+
+
+def gamma_histograms(before: Path, after: Path) -> dict:
+    """Return histograms of the BatchNorm scales |γ| of two checkpoints over the same bins.
+
+    Returns:
+        `{"edges", "before", "after", "median": [b, a], "near_zero": [b, a]}`, near zero being under 1e-2; {} for a
+        fused model, which has no γ.
+    """
+    values = [absolute_gammas(path) for path in (before, after)]
+    if not all(len(v) for v in values):
+        return {}
+    top = max(float(np.quantile(v, 0.995)) for v in values)
+    edges = np.linspace(0, max(top, 0.1), BINS + 1)
+    counts = [np.histogram(np.minimum(v, edges[-1]), edges)[0].tolist() for v in values]
+    return {
+        "edges": np.round(edges, 5).tolist(),
+        "before": counts[0],
+        "after": counts[1],
+        "median": [float(np.median(v)) for v in values],
+        "near_zero": [float((v < 1e-2).mean()) for v in values],
+    }
+
+
+def absolute_gammas(weights: Path) -> np.ndarray:
+    """Return |γ| of all BatchNorm channels of a checkpoint."""
+    layers = (m for m in load_checkpoint(str(weights))[0].modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    scales = [m.weight.detach().abs().flatten().float().numpy() for m in layers if m.weight is not None]
+    return np.concatenate(scales) if scales else np.zeros(0)

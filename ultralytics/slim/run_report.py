@@ -1,0 +1,214 @@
+"""The report of a pipeline run: report.html, report.md and report.json, made from what lies in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from ultralytics import __version__
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOGGER
+
+from . import inputs, measure, run_facts, side_by_side
+from .pipeline import fingerprint, quiet
+from .report_blocks import Chart, Document
+from .report_figures import verdict_of
+from .report_html import to_html
+from .report_markdown import to_markdown
+from .report_sections import make_document
+from .run_facts import ORIGINAL, STAGES, RunFolder
+from .svg import standalone
+
+PICTURES = "report"  # the folder of the pictures that report.md shows
+TABLE = {"params": "params", "gflops": "gflops", "size_mb": "size_mb", "map50_95": "map50_95"}  # of run.json's results
+DATA_FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, AssertionError)  # as Ultralytics raises for bad data
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write the report of a run and return the path of its HTML page.
+
+    What report.json holds for the same checkpoints, data and image size is not measured again. What is missing is named
+    in the report, which is then made from the rest.
+
+    Args:
+        folder: A run's folder, such as `runs/slim/run`.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.json, or no checkpoint at all.
+        ValueError: run.json is not the record of a run.
+    """
+    run = RunFolder(folder)
+    with quiet(not run.settings.get("verbose")):
+        facts = gather(run)
+    document = make_document(facts, run.path / PICTURES)
+    _write_pictures(document, run.path / PICTURES)
+    _write(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    _write(run.path / "report.md", to_markdown(document, PICTURES))
+    page = _write(run.path / "report.html", to_html(document))
+    LOGGER.info(f"{document.label}: {document.headline}\nreport saved as {page}")
+    return page
+
+
+def gather(run: RunFolder) -> dict:
+    """Return all facts of a run, measured where they are not known yet."""
+    weights = run.weights()
+    if not weights:
+        raise FileNotFoundError(f"nothing to report on in {run.path}: {'; '.join(run.missing)}")
+    known = _known(run)
+    data, source = _data(run)
+    models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
+    _time(run, models, weights, known)
+    curves = run.curves()
+    facts = {
+        "name": run.path.name,
+        "date": _date(list(weights.values())[-1]),
+        "key": _key(run),
+        "machine": measure.machine(run.settings.get("device")),
+        "inputs": _inputs(run, weights, data),
+        "settings": _settings(run, weights),
+        "models": models,
+        "relations": run.record.get("results", {}).get("relations") or {},
+        "curves": curves,
+        "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"]) if {ORIGINAL, "sparse"} <= weights.keys() else {},
+        "widths": _widths(weights),
+        "samples": _samples(run, models, weights, source, known),
+        "missing": run.missing,
+    }
+    return {**facts, "verdict": verdict_of(facts)}
+
+
+def _key(run: RunFolder) -> dict:
+    """Return what measurements depend on besides the checkpoint."""
+    return {key: run.settings.get(key) for key in ("data", "imgsz", "device")}
+
+
+def _known(run: RunFolder) -> dict:
+    """Return an earlier report.json of the same data, image size and device; {} where there is none."""
+    file = run.path / "report.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and known.get("key") == _key(run) else {}
+
+
+def _data(run: RunFolder) -> tuple[str | None, object]:
+    """Return the data YAML to validate with and the source of its `val` images; (None, None) where it is gone."""
+    try:
+        data = inputs.prepare_data(run.settings["data"], Path())
+        return data, inputs.check_data(data)["val"]
+    except DATA_FAULTS as fault:
+        run.missing.append(f"the data {run.settings['data']}: {' '.join(str(fault).split())}")
+        return None, None
+
+
+def _unreachable(run: RunFolder, weights: dict[str, Path]) -> list[dict]:
+    """Return what run.json's own comparison says of models whose checkpoints are gone."""
+    rows = {row["name"]: row for row in run.record.get("results", {}).get("table") or []}
+    names = [name for name in (ORIGINAL, *STAGES.values()) if name in rows and name not in weights]
+    return [{"name": n, "latency": {}, "classes": {}, **{key: rows[n].get(key) for key in TABLE}} for n in names]
+
+
+def _measured(run: RunFolder, weights: dict[str, Path], data: str | None, known: dict) -> list[dict]:
+    stage_of = {model: stage for stage, model in STAGES.items()}
+    earlier = {(m["name"], m.get("sha256")): m for m in known.get("models", [])}
+    models, imgsz, device = [], run.settings.get("imgsz", 640), run.settings.get("device")
+    for name, path in weights.items():
+        sha256 = fingerprint(path)
+        model = {"name": name, "classes": {}, "map50": None, "map50_95": None, **earlier.get((name, sha256), {})}
+        model.update(sha256=sha256, latency={}, seconds=run.record["stages"].get(stage_of.get(name), {}).get("seconds"))
+        if "shape" not in model:
+            model.update(measure.describe(path, imgsz))
+        if data and model["map50_95"] is None:
+            LOGGER.info(f"report: measuring {name}, {path}")
+            model.update(measure.accuracy(path, data, imgsz, device))
+        models.append(model)
+    return models
+
+
+def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: dict) -> None:
+    """Give each model its latencies; one of each shape is timed, all of them in turns."""
+    first = {}
+    for model in models:
+        if model["name"] in weights:
+            first.setdefault(model["shape"], model["name"])
+    device = run.settings.get("device")
+    earlier = {m["shape"]: m["latency"] for m in known.get("models", []) if "shape" in m}
+    reusable = known.get("machine") == measure.machine(device) and all(earlier.get(shape) for shape in first)
+    if reusable and (not measure.has_runtime() or all(measure.RUNTIME_NAME in earlier[s] for s in first)):
+        found = earlier
+    else:
+        taken = measure.latencies({name: weights[name] for name in first.values()}, run.settings.get("imgsz", 640), device)
+        found = {shape: {runtime: rows[name] for runtime, rows in taken.items()} for shape, name in first.items()}
+    for model in models:
+        model["latency"] = found.get(model.get("shape"), {})
+
+
+def _samples(run: RunFolder, models: list[dict], weights: dict[str, Path], source, known: dict) -> list[dict]:
+    """Return the sample images of the first and the last model, drawn into the folder of pictures."""
+    final = models[-1]["name"]
+    if ORIGINAL not in weights or final not in weights or final == ORIGINAL or source is None:
+        return []
+    folder = run.path / PICTURES
+    ends = [m["sha256"] for m in known.get("models", []) if m["name"] in (ORIGINAL, final)]
+    there = all((folder / s[side]).is_file() for s in known.get("samples", []) for side in ("left", "right"))
+    if known.get("samples") and there and ends == [m["sha256"] for m in models if m["name"] in (ORIGINAL, final)]:
+        return known["samples"]
+    LOGGER.info(f"report: comparing detections of {ORIGINAL} and {final}")
+    imgsz, device = run.settings.get("imgsz", 640), run.settings.get("device")
+    return side_by_side.make_samples(weights[ORIGINAL], weights[final], source, imgsz, device, folder)
+
+
+def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
+    """Return what went into the run, in the words of the report."""
+    settings, origin = run.settings, run.record["origin"]
+    model = load_checkpoint(str(next(iter(weights.values()))))[0]
+    splits = inputs.check_data(data) if data else {}
+    counts = {split: len(inputs.list_images(splits[split])) for split in ("train", "val") if splits.get(split)}
+    yaml = (getattr(model, "yaml", None) or {}).get("yaml_file", "")
+    return {
+        "weights": Path(settings["weights"]).name,
+        "weights, SHA-256": next(iter(origin.values()), ""),
+        "network": f"{Path(yaml).stem or type(model).__name__}, task {getattr(model, 'task', 'detect')}",
+        "data": settings["data"],
+        "classes": ", ".join(str(name) for name in model.names.values()),
+        "train images": counts.get("train"),
+        "val images": counts.get("val"),
+        "image size": settings.get("imgsz", 640),
+        "channels to remove": settings.get("factor"),
+        "distillation": settings.get("loss_type"),
+        "epochs": settings.get("epochs"),
+        "software": f"ultralytics {__version__}, torch {torch.__version__}",
+    }
+
+
+def _settings(run: RunFolder, weights: dict[str, Path]) -> dict[str, dict]:
+    """Return the settings of each finished stage."""
+    found = {stage: run.stage_settings(stage) for stage in STAGES if stage in run.record["stages"]}
+    if "pruned" in weights:
+        plain = {k: v for k, v in run_facts.prune_record(weights["pruned"]).items() if isinstance(v, (int, float, str))}
+        found["prune"] = {k: v for k, v in plain.items() if k not in ("tool", "imgsz")}
+    return found
+
+
+def _widths(weights: dict[str, Path]) -> list[list]:
+    record = run_facts.prune_record(weights["pruned"]) if "pruned" in weights else {}
+    return [[name, *pair] for name, pair in (record.get("widths") or {}).items()]
+
+
+def _date(weights: Path) -> str:
+    """Return the day on which a checkpoint was written, as it says itself."""
+    return str(torch.load(weights, map_location="cpu", weights_only=False).get("date") or "")[:10]
+
+
+def _write_pictures(document: Document, folder: Path) -> None:
+    for section in document.sections:
+        for block in section.blocks:
+            if isinstance(block, Chart):
+                _write(folder / f"{block.name}.svg", standalone(block.svg))
+
+
+def _write(path: Path, text: str) -> Path:
+    return inputs.write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -1,0 +1,48 @@
+"""Time several models side by side: they take turns, so that a slow moment of the machine meets all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+WARM_UP, ROUNDS, SECONDS = 3, 40, 4.0  # a model runs ROUNDS times, fewer where that takes longer than SECONDS
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median and quartiles of the time of one image, milliseconds, over `runs` runs."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+
+
+def take_turns(runs: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter) -> dict[str, Latency]:
+    """Call each function in turn, round after round; return its latency.
+
+    Args:
+        runs: Name -> function that infers one image.
+        clock: Seconds; for a GPU one that waits for it.
+    """
+    for run in runs.values():
+        for _ in range(WARM_UP):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    stop = clock() + SECONDS * len(runs)
+    for done in range(ROUNDS):
+        if done >= 5 and clock() >= stop:
+            break
+        for name, run in runs.items():
+            start = clock()
+            run()
+            times[name].append(1e3 * (clock() - start))
+    return {name: _summary(taken) for name, taken in times.items()}
+
+
+def _summary(milliseconds: list[float]) -> Latency:
+    low, middle, high = (float(q) for q in np.percentile(milliseconds, (25, 50, 75)))
+    return Latency(round(middle, 3), round(low, 3), round(high, 3), len(milliseconds))

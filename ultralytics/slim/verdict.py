@@ -1,0 +1,194 @@
+"""Say in plain words what a compression gained and cost, from its figures alone; bad results are called bad."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+FRACTIONS = {
+    Fraction(1, 10): "a tenth of", Fraction(1, 8): "an eighth of", Fraction(1, 6): "a sixth of",
+    Fraction(1, 5): "a fifth of", Fraction(1, 4): "a quarter of", Fraction(1, 3): "a third of",
+    Fraction(2, 5): "two fifths of", Fraction(1, 2): "half", Fraction(3, 5): "three fifths of",
+    Fraction(2, 3): "two thirds of", Fraction(3, 4): "three quarters of", Fraction(4, 5): "four fifths of",
+}  # fmt: skip
+NEAR = 0.03  # how near a ratio must be to a fraction, as a share of it, to be called by its name
+KEPT, USABLE = 0.98, 0.90  # shares of the original accuracy
+SAME_SPEED = 1.05  # below this a model counts as equally fast
+SAME_POINTS = 0.1  # differences of mAP below this many points count as none
+FEW_IMAGES = 50
+KINDS = {
+    "good": "Good", "fair": "A trade", "bad": "Not good enough", "none": "Nothing gained", "unknown": "Not measured"
+}  # fmt: skip
+
+
+Times = tuple[float, float, float, int]
+
+
+@dataclass
+class Figures:
+    """What the verdict is computed from, original first; pairs are (original, compressed).
+
+    Attributes:
+        gflops: Compute of one image.
+        accuracy: mAP50-95 as a share; None where it was not measured.
+        classes: Name of a class -> its pair of mAP50-95.
+        latency: Runtime -> pair of (median, lower quartile, upper quartile, number of runs), times in ms.
+        relations: Pair of F1, or None where the data has no relations.
+        images: Number of images that accuracy was measured on.
+    """
+
+    gflops: tuple[float, float]
+    accuracy: tuple[float, float] | None = None
+    classes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    latency: dict[str, tuple[Times, Times]] = field(default_factory=dict)
+    relations: tuple[float, float] | None = None
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` is one of `KINDS`; `headline` one sentence; `details` further ones."""
+
+    kind: str
+    headline: str
+    details: list[str]
+
+
+def judge(figures: Figures) -> Verdict:
+    """Return the verdict on a compression."""
+    parts = [compute_words(figures.gflops), *speed_words(figures.latency), accuracy_words(figures)]
+    headline = ", ".join(part for part in parts if part)
+    kind = kind_of(figures)
+    return Verdict(kind, headline[:1].upper() + headline[1:] + ".", [d for d in _details(figures, kind) if d])
+
+
+def kind_of(figures: Figures) -> str:
+    """Return 'good', 'fair', 'bad', 'none' or 'unknown'."""
+    before, after = figures.gflops
+    if after >= 0.98 * before:
+        return "none"
+    if figures.accuracy is None:
+        return "unknown"
+    original, compressed = figures.accuracy
+    share = compressed / original if original > 0 else 0.0
+    speeds = [b[0] / a[0] for b, a in figures.latency.values()]
+    if share < USABLE:
+        return "bad"
+    return "good" if share >= KEPT and max(speeds, default=2.0) >= SAME_SPEED else "fair"
+
+
+def compute_words(gflops: tuple[float, float]) -> str:
+    """Return such as "half the compute"."""
+    before, after = gflops
+    ratio = after / before if before else 1.0
+    if ratio > 1.02:
+        return f"{percent(ratio - 1)} more compute"
+    return "as much compute as before" if ratio >= 0.98 else f"{share_words(ratio)} the compute"
+
+
+def share_words(ratio: float) -> str:
+    """Return a share in words, such as "half", "a third of" or "42 % of"."""
+    nearest = min(FRACTIONS, key=lambda f: abs(ratio - float(f)))
+    return FRACTIONS[nearest] if abs(ratio / float(nearest) - 1) <= NEAR else f"{percent(ratio)} of"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return such as "52 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def speed_words(latency: dict) -> list[str]:
+    """Return such as ["1.7 times as fast here in PyTorch", "no faster in ONNX Runtime"]."""
+    words = [_speed(*pair) for pair in latency.values()]
+    if len(set(words)) <= 1:
+        return [f"{word} here" for word in words[:1]]
+    return [f"{word}{' here' * (i == 0)} in {runtime}" for i, (word, runtime) in enumerate(zip(words, latency))]
+
+
+def _speed(before: Times, after: Times) -> str:
+    ratio = before[0] / after[0]
+    if not is_apart(before, after) or 1 / SAME_SPEED < ratio < SAME_SPEED:
+        return "no faster"
+    return f"{ratio:.1f} times as fast" if ratio > 1 else f"{1 / ratio:.1f} times as slow"
+
+
+def is_apart(before: Times, after: Times) -> bool:
+    """Return whether two medians differ by more than twice the standard error of their difference.
+
+    That of one median is about 0.93 times the distance of the quartiles over the root of the number of runs, for times
+    spread like a normal distribution.
+    """
+    errors = [0.93 * (high - low) / math.sqrt(runs) for _, low, high, runs in (before, after)]
+    return abs(before[0] - after[0]) > 2 * math.hypot(*errors)
+
+
+def accuracy_words(figures: Figures) -> str:
+    """Return such as "0.4 mAP lost, mostly in class data"."""
+    if figures.accuracy is None:
+        return "accuracy not measured"
+    lost = 100 * (figures.accuracy[0] - figures.accuracy[1])
+    if abs(lost) < SAME_POINTS:
+        return "accuracy kept"
+    if lost < 0:
+        return f"{-lost:.1f} mAP gained"
+    where = where_lost(figures.classes)
+    return f"{lost:.1f} mAP lost" + (f", {where}" if where else "")
+
+
+def where_lost(classes: dict[str, tuple[float, float]]) -> str:
+    """Return in which classes most of the loss lies: one with half of it, two with two thirds; else ''."""
+    losses = sorted(((b - a, name) for name, (b, a) in classes.items() if b > a), reverse=True)
+    total = sum(loss for loss, _ in losses)
+    if len(classes) < 3 or not total:
+        return ""
+    if losses[0][0] >= total / 2:
+        return f"mostly in class {losses[0][1]}"
+    if len(classes) > 3 and sum(loss for loss, _ in losses[:2]) >= total * 2 / 3:
+        return f"mostly in classes {losses[0][1]} and {losses[1][1]}"
+    return "spread over the classes"
+
+
+def _details(figures: Figures, kind: str) -> list[str]:
+    return [_advice(figures, kind), _relations(figures.relations), _caution(figures)]
+
+
+def _advice(figures: Figures, kind: str) -> str:
+    if kind == "none":
+        return "The network is as large as before: ask for a larger factor, or see why its layers could not be cut."
+    if kind == "unknown":
+        return "Without accuracy nobody can say whether this model is fit for use: make the data available and report again."
+    original, compressed = figures.accuracy
+    share = compressed / original if original > 0 else 0.0
+    if original < 0.01:
+        return "The original itself finds next to nothing in this data at this image size, so there was nothing to keep."
+    if share < 0.5:
+        return (
+            f"The compressed model keeps only {percent(share)} of the original accuracy. Do not use it: cut less (factor=) "
+            "and train longer (epochs=)."
+        )
+    if kind == "bad":
+        return (
+            f"It keeps {percent(share)} of the original accuracy, too little for most uses: train longer (epochs=), or cut less "
+            "(factor=)."
+        )
+    if kind == "fair" and share >= KEPT:
+        return "Accuracy is kept, but on this machine the smaller network is no faster: measure it where it will run."
+    if kind == "fair":
+        return f"It keeps {percent(share)} of the original accuracy: whether that is enough is yours to judge; longer training may help."
+    return f"It keeps {percent(share)} of the original accuracy."
+
+
+def _relations(pair: tuple[float, float] | None) -> str:
+    if pair is None:
+        return ""
+    before, after = (100 * f1 for f1 in pair)
+    move = "stays at" if abs(after - before) < SAME_POINTS else "falls to" if after < before else "rises to"
+    return f"The relations between nodes: F1 {move} {after:.1f}" + ("." if move == "stays at" else f" from {before:.1f}.")
+
+
+def _caution(figures: Figures) -> str:
+    if figures.accuracy is None or not 0 < figures.images < FEW_IMAGES:
+        return ""
+    few = f"{figures.images} image{'s' * (figures.images > 1)}"
+    return f"Measured on {few}: that is too little to tell a point of mAP from chance."
