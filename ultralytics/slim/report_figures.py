@@ -26,6 +26,7 @@ def figures_of(facts: dict) -> Figures:
         {runtime: tuple(_times(m["latency"][runtime]) for m in pair) for runtime in _runtimes(pair)},
         (scores[0][2], scores[1][2]) if all(scores) else None,
         facts["inputs"].get("val images") or 0,
+        tuple(m["name"] for m in pair),
     )
 
 

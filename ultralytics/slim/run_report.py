@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
         folder: A run's folder, such as `runs/slim/run`.
 
     Raises:
-        FileNotFoundError: The folder holds no run.json, or no checkpoint at all.
+        FileNotFoundError: The folder holds no run.json, or no checkpoint of a stage.
         ValueError: run.json is not the record of a run.
     """
     run = RunFolder(folder)
@@ -54,8 +54,8 @@ def write_report(folder: str | Path) -> Path:
 def gather(run: RunFolder) -> dict:
     """Return all facts of a run, measured where they are not known yet."""
     weights = run.weights()
-    if not weights:
-        raise FileNotFoundError(f"nothing to report on in {run.path}: {'; '.join(run.missing)}")
+    if not weights.keys() - {ORIGINAL}:
+        raise FileNotFoundError(f"no finished stage in {run.path}, so nothing to report on: {'; '.join(run.missing)}")
     known = _known(run)
     data, source = _data(run)
     models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]

@@ -17,6 +17,7 @@ KEPT, USABLE = 0.98, 0.90  # shares of the original accuracy
 SAME_SPEED = 1.05  # below this a model counts as equally fast
 SAME_POINTS = 0.1  # differences of mAP below this many points count as none
 FEW_IMAGES = 50
+WHOLE = ("original", "distilled")  # the two ends of a whole run
 KINDS = {
     "good": "Good", "fair": "A trade", "bad": "Not good enough", "none": "Nothing gained", "unknown": "Not measured"
 }  # fmt: skip
@@ -36,6 +37,7 @@ class Figures:
         latency: Runtime -> pair of (median, lower quartile, upper quartile, number of runs), times in ms.
         relations: Pair of F1, or None where the data has no relations.
         images: Number of images that accuracy was measured on.
+        names: What the two models are.
     """
 
     gflops: tuple[float, float]
@@ -44,6 +46,7 @@ class Figures:
     latency: dict[str, tuple[Times, Times]] = field(default_factory=dict)
     relations: tuple[float, float] | None = None
     images: int = 0
+    names: tuple[str, str] = WHOLE
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,10 @@ def kind_of(figures: Figures) -> str:
         return "unknown"
     original, compressed = figures.accuracy
     share = compressed / original if original > 0 else 0.0
-    speeds = [b[0] / a[0] for b, a in figures.latency.values()]
+    speeds = [speed_up(*pair) for pair in figures.latency.values()]
     if share < USABLE:
         return "bad"
-    return "good" if share >= KEPT and max(speeds, default=2.0) >= SAME_SPEED else "fair"
+    return "good" if share >= KEPT and max(speeds, default=2.0) > 1 <= min(speeds, default=1.0) else "fair"
 
 
 def compute_words(gflops: tuple[float, float]) -> str:
@@ -100,17 +103,22 @@ def percent(share: float, digits: int = 0) -> str:
 
 def speed_words(latency: dict) -> list[str]:
     """Return such as ["1.7 times as fast here in PyTorch", "no faster in ONNX Runtime"]."""
-    words = [_speed(*pair) for pair in latency.values()]
+    words = [_speed(speed_up(*pair)) for pair in latency.values()]
     if len(set(words)) <= 1:
         return [f"{word} here" for word in words[:1]]
     return [f"{word}{' here' * (i == 0)} in {runtime}" for i, (word, runtime) in enumerate(zip(words, latency))]
 
 
-def _speed(before: Times, after: Times) -> str:
-    ratio = before[0] / after[0]
-    if not is_apart(before, after) or 1 / SAME_SPEED < ratio < SAME_SPEED:
+def _speed(ratio: float) -> str:
+    if ratio == 1:
         return "no faster"
     return f"{ratio:.1f} times as fast" if ratio > 1 else f"{1 / ratio:.1f} times as slow"
+
+
+def speed_up(before: Times, after: Times) -> float:
+    """Return how many times as fast the compressed model is; 1 where the difference is small or may be chance."""
+    ratio = before[0] / after[0]
+    return ratio if is_apart(before, after) and not 1 / SAME_SPEED < ratio < SAME_SPEED else 1.0
 
 
 def is_apart(before: Times, after: Times) -> bool:
@@ -150,7 +158,13 @@ def where_lost(classes: dict[str, tuple[float, float]]) -> str:
 
 
 def _details(figures: Figures, kind: str) -> list[str]:
-    return [_advice(figures, kind), _relations(figures.relations), _caution(figures)]
+    return [_partly(figures.names), _advice(figures, kind), _relations(figures.relations), _caution(figures)]
+
+
+def _partly(names: tuple[str, str]) -> str:
+    if names == WHOLE:
+        return ""
+    return f"This compares the models {names[0]} and {names[1]} of an unfinished run or an incomplete folder."
 
 
 def _advice(figures: Figures, kind: str) -> str:

@@ -1,0 +1,439 @@
+"""The report of a run: what it says, that nothing is missing from the page, and what it does with half a run."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ultralytics import YOLO
+from ultralytics.slim import charts, measure, run_facts, side_by_side, timing
+from ultralytics.slim.pipeline import Run
+from ultralytics.slim.prune import prune_model
+from ultralytics.slim.run_report import write_report
+from ultralytics.slim.side_by_side import Found
+from ultralytics.slim.svg import standalone, ticks
+from ultralytics.slim.verdict import Figures, judge, share_words, where_lost
+
+LOSSES = "epoch,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
+CURVES = {
+    "sparse": f"{LOSSES},gamma/p10,gamma/median,gamma/p90\n1,2,3,1,0.1,0.05,0.6,1,1.5\n2,1.8,2.5,1,0.2,0.1,0.4,0.8,1.4\n",
+    "retrain": f"{LOSSES}\n1,2,3,1,0.1,0.05\n",
+    "distill": f"{LOSSES},train/distill_loss,distill/ratio\n1,2,3,1,0.1,0.05,1.5,0.25\n2,1.9,2.8,1,0.1,0.06,0.6,0.105\n",
+}
+SCORES = {"original": [0.9, 0.8, 0.847], "distilled": [0.8, 0.7, 0.747]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_data) -> Path:
+    """The folder of a finished run with its report, made by hand from an untrained network."""
+    project = tmp_path_factory.mktemp("runs")
+    original = project / "original.pt"
+    torch.manual_seed(0)
+    YOLO("yolov8n.yaml").save(original)
+    settings = {"weights": str(original), "data": str(tiny_data), "imgsz": 64, "device": "cpu", "factor": 0.5, "epochs": 2}
+    run = Run.start(project, "small & <fast>", settings, original)
+    sparse = run.stage("sparse", lambda out: shrink_gammas(original, out))
+    pruned = run.stage("prune", lambda out: prune_model(YOLO(sparse), out, 0.5))
+    for stage in ("retrain", "distill"):
+        run.stage(stage, lambda out: shutil.copy(pruned, out))
+    for stage, text in CURVES.items():
+        (run.folder / stage).mkdir()
+        (run.folder / stage / "results.csv").write_text(text)
+        (run.folder / stage / "args.yaml").write_text("epochs: 2\nlr0: 0.01\nloss_type: mgd\nplots: false\n")
+    run.finish({"relations": SCORES})
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        write_report(run.folder)
+    return run.folder
+
+
+@pytest.fixture
+def run_copy(finished, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished run to spoil."""
+    hurry(monkeypatch)
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def hurry(patch) -> None:
+    """Time few runs, and no ONNX export: it takes seconds and has a test of its own."""
+    patch.setattr(timing, "ROUNDS", 5)
+    patch.setattr(measure, "has_runtime", lambda: False)
+
+
+def shrink_gammas(weights: Path, out: Path) -> None:
+    yolo = YOLO(weights)
+    for module in yolo.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data *= 0.5
+    out.parent.mkdir(exist_ok=True)
+    yolo.save(out)
+
+
+class Page(HTMLParser):
+    """The pictures, words and addresses of an HTML page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.images, self.addresses, self.words, self.svgs = [], [], [], 0
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.svgs += tag == "svg"
+        if tag == "img":
+            self.images.append(attrs["src"])
+        self.addresses += [attrs[key] for key in ("href", "src") if attrs.get(key)]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+# ----------------------------------------------------------------------------------------------------- the whole report
+
+
+def test_every_picture_is_in_the_page(finished):
+    page = Page(finished / "report.html")
+    assert len(page.images) == 2 * 4 and page.svgs == 7
+    for source in page.images:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
+    assert all(address.startswith("data:") for address in page.addresses), "the page opens offline"
+    assert not re.search(r"url\(|@import|<script", page.html)
+
+
+def test_page_says_what_was_done(finished):
+    text = Page(finished / "report.html").text
+    assert "Compression report: small & <fast>" in text, "names are escaped"
+    assert "The distillation loss was 25 % of the detection loss in the first epoch of distillation and 10 % in the last" in text
+    assert "Median 1.00 before and 0.50 after" in text, "γ, read from the checkpoints"
+    assert "F1 falls to 74.7 from 84.7" in text
+    assert "layers are narrower" in text and "model.22.cv3.2.0.conv" in text
+    for section in ("Stage by stage", "Side by side", "Training", "Channels", "What went in", "Relations between nodes"):
+        assert section in text
+
+
+def test_markdown_and_json_say_the_same(finished):
+    markdown, facts = (finished / "report.md").read_text(), json.loads((finished / "report.json").read_text())
+    pictures = re.findall(r"!\[[^]]*]\(([^)]+)\)", markdown)
+    assert len(pictures) == 8 + 7 and all((finished / picture).is_file() for picture in pictures)
+    assert facts["verdict"]["headline"] in markdown and facts["verdict"]["headline"] in (finished / "report.html").read_text()
+    assert [m["name"] for m in facts["models"]] == ["original", "sparse", "pruned", "retrained", "distilled"]
+    original, final = facts["models"][0], facts["models"][-1]
+    assert final["params"] < original["params"] and final["gflops"] < original["gflops"]
+    assert facts["models"][2]["latency"] == final["latency"] != original["latency"], "one timing a shape"
+    assert facts["widths"] and all(after <= before for _, before, after in facts["widths"])
+
+
+def test_second_report_measures_nothing_and_is_the_same(run_copy, monkeypatch):
+    before = {name: (run_copy / name).read_bytes() for name in ("report.html", "report.md", "report.json")}
+    (run_copy / "report.html").unlink()
+    for name in ("accuracy", "describe", "latencies"):
+        monkeypatch.setattr(measure, name, lambda *_, name=name: pytest.fail(f"{name} is measured again"))
+    monkeypatch.setattr(side_by_side, "make_samples", lambda *_: pytest.fail("detects again"))
+    renamed = run_copy.rename(run_copy.with_name("small & <fast>"))
+    assert write_report(renamed) == renamed / "report.html"
+    assert before == {name: (renamed / name).read_bytes() for name in before}
+
+
+def test_changed_checkpoint_is_measured_again(run_copy, monkeypatch):
+    shutil.copy(run_copy / "weights/sparse.pt", run_copy / "weights/distill.pt")
+    measured = []
+    monkeypatch.setattr(measure, "accuracy", lambda path, *_: measured.append(path.name) or {"map50": 0.1, "map50_95": 0.1})
+    write_report(run_copy)
+    assert measured == ["distill.pt"]
+    assert json.loads((run_copy / "report.json").read_text())["verdict"]["kind"] == "none"
+
+
+def test_onnx_runtime_is_timed_where_it_is_installed(finished, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(timing, "ROUNDS", 5)
+    weights = {name: finished / f"weights/{name}.pt" for name in ("sparse", "distill")}
+    found = measure.latencies(weights, 64, "cpu")
+    assert list(found) == ["PyTorch", "ONNX Runtime"] and list(found["ONNX Runtime"]) == ["sparse", "distill"]
+    assert all(row["low_ms"] <= row["median_ms"] <= row["high_ms"] for rows in found.values() for row in rows.values())
+    assert not list((finished / "weights").glob("*.onnx")), "exports leave nothing behind"
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or pytest.skip("no chromium on the PATH: apt-get install chromium")
+
+
+def test_page_in_a_real_browser(finished, tmp_path):
+    """Chromium decodes every picture, lays every chart out, and scrolls a phone's page in one direction only."""
+    browser, page = chromium(), tmp_path / "page.html"
+    probe = (
+        "<script>onload = () => document.body.dataset.found = JSON.stringify({broken: [...document.images].filter("
+        "i => !i.complete || !i.naturalWidth).length, images: document.images.length, charts: [...document.querySelectorAll("
+        "'svg')].filter(s => s.getBoundingClientRect().height > 50).length, wide: document.documentElement.scrollWidth"
+        " - document.documentElement.clientWidth})</script></body>"
+    )
+    page.write_text((finished / "report.html").read_text().replace("</body>", probe))
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += f" --disable-component-update --disable-sync --window-size=500,900 --user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run([browser, *flags.split(), "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=50)
+    seen = re.search(r'data-found="([^"]+)"', done.stdout)
+    assert seen, done.stderr
+    found = json.loads(seen[1].replace("&quot;", '"'))
+    assert found == {"broken": 0, "images": 8, "charts": 7, "wide": 0}
+
+
+# ------------------------------------------------------------------------------------------------------ runs that lack something
+
+
+def spoil_record(folder: Path, change) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    change(record)
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_run_without_relations(run_copy):
+    spoil_record(run_copy, lambda record: record.update(results={}))
+    text = Page(write_report(run_copy)).text
+    assert "relation" not in text.lower() and "Missing" not in text
+
+
+def test_run_without_sparse_stage(run_copy):
+    spoil_record(run_copy, lambda record: record["stages"].pop("sparse"))
+    for place in ("weights/sparse.pt", "sparse"):
+        path = run_copy / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    text = Page(write_report(run_copy)).text
+    assert "stage sparse: not finished" in text and "Scales γ" not in text and "Widths before and after" in text
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("weights/distill.pt", "stage distill: its checkpoint "),
+        ("retrain/results.csv", "the curves of stage retrain: "),
+        ("weights/prune.pt", "stage prune: its checkpoint "),
+    ],
+)
+def test_missing_file_is_named_in_the_report(run_copy, gone, message):
+    (run_copy / gone).unlink()
+    text = Page(write_report(run_copy)).text
+    assert "Missing from this report" in text and f"{message}{run_copy / gone}" in text
+
+
+def test_unfinished_run_says_what_it_is_about(run_copy):
+    spoil_record(run_copy, lambda record: record["stages"].pop("distill"))
+    spoil_record(run_copy, lambda record: record.update(origin={"/nowhere/best.pt": "0"}))
+    text = Page(write_report(run_copy)).text
+    assert "stage distill: not finished" in text and "the original weights /nowhere/best.pt" in text
+    assert "This compares the models sparse and retrained of an unfinished run or an incomplete folder." in text
+
+
+def test_missing_data_is_named_and_known_figures_are_kept(run_copy):
+    (run_copy / "report.json").unlink()
+    spoil_record(run_copy, lambda record: record["settings"].update(data="/nowhere/my.yaml"))
+    page = Page(write_report(run_copy))
+    assert "the data /nowhere/my.yaml: " in page.text and "Not measured" in page.text and not page.images
+
+
+def test_missing_original_is_replaced_by_what_the_run_recorded(run_copy):
+    row = {"name": "original", "params": 3_000_000, "gflops": 0.1, "size_mb": 6.2, "map50_95": 0.5, "latency_ms": 9.0}
+
+    def change(record):
+        record.update(origin={"/nowhere/best.pt": "0"}, results={"table": [row]})
+
+    spoil_record(run_copy, change)
+    text = Page(write_report(run_copy)).text
+    assert "the original weights /nowhere/best.pt" in text and "was 3.00" in text and "50.0 mAP lost" in text
+
+
+def test_folder_that_is_no_run_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run.json is missing; give the folder of a pipeline run"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="settings, stages, origin"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {}, "stages": {}, "origin": {"/nowhere/a.pt": "0"}}))
+    with pytest.raises(FileNotFoundError, match="no finished stage in .*/nowhere/a.pt; stage sparse: not finished"):
+        write_report(tmp_path)
+    assert not list(tmp_path.glob("report*"))
+
+
+def test_cut_off_row_of_a_results_file_is_left_out(tmp_path):
+    (tmp_path / "results.csv").write_text("epoch,  train/box_loss\n1, 2.5\n2\n")
+    assert run_facts.read_columns(tmp_path / "results.csv") == {"epoch": [1], "train/box_loss": [2.5]}
+
+
+# -------------------------------------------------------------------------------------------------------------- verdict
+
+STEADY = {"PyTorch": ((17.0, 16.9, 17.1, 40), (10.0, 9.9, 10.1, 40))}
+NOISY = {"PyTorch": ((17.0, 5.0, 60.0, 40), (15.0, 5.0, 60.0, 40))}
+SLOWER = {"PyTorch": ((10.0, 9.9, 10.1, 40), (20.0, 19.9, 20.1, 40))}
+BOTH = {**STEADY, "ONNX Runtime": ((10.0, 9.9, 10.1, 40), (10.1, 10.0, 10.2, 40))}
+CLASSES = {"box": (0.7, 0.7), "data": (0.5, 0.48), "event": (0.6, 0.598), "pool": (0.8, 0.8)}
+
+
+@pytest.mark.parametrize(
+    ("figures", "kind", "headline"),
+    [
+        (Figures((8, 4), (0.65, 0.646), CLASSES, STEADY), "good",
+         "Half the compute, 1.7 times as fast here, 0.4 mAP lost, mostly in class data."),
+        (Figures((8, 4), (0.65, 0.6504), {}, STEADY), "good", "Half the compute, 1.7 times as fast here, accuracy kept."),
+        (Figures((9, 3), (0.6, 0.612), {}, BOTH), "good",
+         "A third of the compute, 1.7 times as fast here in PyTorch, no faster in ONNX Runtime, 1.2 mAP gained."),
+        (Figures((8, 3.36), (0.6, 0.6), {}, NOISY), "fair", "42 % of the compute, no faster here, accuracy kept."),
+        (Figures((8, 4), (0.6, 0.57), {}, STEADY), "fair", "Half the compute, 1.7 times as fast here, 3.0 mAP lost."),
+        (Figures((8, 4), (0.6, 0.5), {}, SLOWER), "bad", "Half the compute, 2.0 times as slow here, 10.0 mAP lost."),
+        (Figures((8, 4), (0.6, 0.0)), "bad", "Half the compute, 60.0 mAP lost."),
+        (Figures((8, 8), (0.6, 0.6), {}, STEADY), "none",
+         "As much compute as before, 1.7 times as fast here, accuracy kept."),
+        (Figures((8, 10), (0.6, 0.6)), "none", "25 % more compute, accuracy kept."),
+        (Figures((8, 4)), "unknown", "Half the compute, accuracy not measured."),
+        (Figures((8, 4), (0.0, 0.0)), "bad", "Half the compute, accuracy kept."),
+    ],
+)  # fmt: skip
+def test_verdict(figures, kind, headline):
+    found = judge(figures)
+    assert (found.kind, found.headline) == (kind, headline)
+
+
+@pytest.mark.parametrize(
+    ("figures", "detail"),
+    [
+        (Figures((8, 4), (0.6, 0.1)), "keeps only 17 % of the original accuracy. Do not use it"),
+        (Figures((8, 4), (0.6, 0.5)), "keeps 83 % of the original accuracy, too little for most uses"),
+        (Figures((8, 4), (0.6, 0.6), {}, NOISY), "on this machine the smaller network is no faster"),
+        (Figures((8, 4), (0.001, 0.0)), "The original itself finds next to nothing"),
+        (Figures((8, 8), (0.6, 0.6)), "The network is as large as before"),
+        (Figures((8, 4)), "nobody can say whether this model is fit for use"),
+        (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.85)), "F1 falls to 85.0 from 90.0."),
+        (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.9)), "F1 stays at 90.0."),
+        (Figures((8, 4), (0.6, 0.6), images=4), "Measured on 4 images: that is too little"),
+    ],
+)
+def test_verdict_says_what_it_means(figures, detail):
+    assert detail in " ".join(judge(figures).details)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(0.5, "half"), (0.51, "half"), (0.33, "a third of"), (0.25, "a quarter of"), (0.46, "46 % of"), (0.03, "3 % of")],
+)
+def test_shares_in_words(ratio, words):
+    assert share_words(ratio) == words
+
+
+@pytest.mark.parametrize(
+    ("losses", "where"),
+    [
+        ({"a": 0.3, "b": 0.1, "c": 0.1}, "mostly in class a"),
+        ({"a": 0.2, "b": 0.2, "c": 0.1, "d": 0.0}, "mostly in classes b and a"),
+        ({"a": 0.1, "b": 0.1, "c": 0.1, "d": 0.1}, "spread over the classes"),
+        ({"a": 0.3, "b": 0.0}, ""),
+        ({"a": -0.1, "b": 0.0, "c": 0.0}, ""),
+    ],
+)
+def test_where_accuracy_was_lost(losses, where):
+    assert where_lost({name: (0.5, 0.5 - loss) for name, loss in losses.items()}) == where
+
+
+# ----------------------------------------------------------------------------------------------------------------- parts
+
+
+def test_models_take_turns(monkeypatch):
+    """Each round is 1 s for a, 3 s for b; the last round is slow for both, which the median forgets."""
+    monkeypatch.setattr(timing, "ROUNDS", 5)
+    now, order = [0.0], []
+
+    def run(name: str, seconds: float):
+        order.append(name)
+        now[0] += seconds * (20 if len(order) > 14 else 1)
+
+    monkeypatch.setattr(timing, "SECONDS", 1e9)
+    found = timing.take_turns({"a": lambda: run("a", 1), "b": lambda: run("b", 3)}, lambda: now[0])
+    assert order[-6:] == ["a", "b"] * 3
+    assert found["a"] == timing.Latency(1000, 1000, 1000, 5) and found["b"].median_ms == 3000
+
+
+def boxes(*rows) -> Found:
+    return Found(np.array([r[:4] for r in rows], float).reshape(-1, 4), np.array([r[4] for r in rows], int), ["x"] * len(rows))
+
+
+def test_detections_are_matched_one_to_one():
+    original = boxes((0, 0, 10, 10, 0), (20, 20, 30, 30, 0), (40, 40, 50, 50, 1))
+    compressed = boxes((0, 0, 10, 9, 0), (0, 0, 10, 10, 0), (40, 40, 50, 50, 0))
+    found = side_by_side.compare(original, compressed)
+    assert found.both == [(0, 1)], "the larger overlap wins, and classes must agree"
+    assert found.lost == [1, 2] and found.new == [0, 2] and found.size == 4
+
+
+@pytest.mark.parametrize(("left", "right"), [(boxes(), boxes()), (boxes((0, 0, 5, 5, 0)), boxes()), (boxes(), boxes((0, 0, 5, 5, 0)))])
+def test_images_without_detections_are_compared(left, right):
+    found = side_by_side.compare(left, right)
+    assert not found.both and (len(found.lost), len(found.new)) == (len(left.texts), len(right.texts))
+
+
+def test_differences_are_drawn_where_they_are():
+    white = np.full((320, 640, 3), 255, np.uint8)
+    original, compressed = boxes((20, 40, 120, 140, 0), (220, 40, 320, 140, 0)), boxes((20, 40, 120, 140, 0), (420, 40, 520, 140, 0))
+    difference = side_by_side.compare(original, compressed)
+    left, right = (side_by_side.draw(white, original, compressed, difference, side) for side in (True, False))
+    share = lambda picture, color: float((np.abs(picture[135:145, 180:340].astype(int) - color).sum(2) < 30).mean())  # noqa: E731
+    assert share(left, side_by_side.LOST) > 1.5 * share(right, side_by_side.LOST) > 0, "dashed where it is missing"
+    assert (left[:, 380:] == 255).all() and (right[:, 380:] != 255).any(), "new ones stand on the right only"
+    assert (white == 255).all() and left.shape == right.shape == (320, 640, 3)
+
+
+def test_shown_images_run_from_most_to_least_different():
+    differences = [side_by_side.Difference([], list(range(n)), []) for n in (1, 7, 3, 0, 5, 2, 6)]
+    assert side_by_side.pick(differences) == [1, 4, 5, 3]
+    assert side_by_side.pick([]) == [] and side_by_side.pick(differences[:2]) == [1, 0]
+
+
+def test_unlabelled_images_are_not_shown(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/b.txt").write_text("")
+    assert [path.name for path in side_by_side.choose_images(str(tmp_path / "images"))] == ["b.png"]
+
+
+NAN = float("nan")
+DRAWN = {
+    "trace": lambda: charts.trace("t", {"sparse": [1, NAN], "<distill>": [0.0]}, "mAP", ("original", 2.0)),
+    "trace of one epoch": lambda: charts.trace("t", {"sparse": [NAN]}, "mAP"),
+    "stack": lambda: charts.stack("t", {"box": [1, 2], "distill": [0, NAN]}, [(0, "a"), (1, "b")], "loss"),
+    "histogram": lambda: charts.histogram("t", [0, 1, 2], {"before": [3, 0], "after": [0, 0]}, "γ"),
+    "fan": lambda: charts.fan("t", {"10 %": [0, 0], "median": [1, 1], "90 %": [2, 3]}, "γ"),
+    "journey": lambda: charts.journey("t", [("a", 0, 0), ("b", 0, 0)], "GFLOPs", "mAP"),
+    "dumbbells": lambda: charts.dumbbells("t", [("&" * 40, 0, 0), ("b", 1, 2)], ("before", "after"), "mAP"),
+    "columns": lambda: charts.columns("t", [("model.0", 16, 8)], ("before", "after"), "channels"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_charts_are_svg_without_gaps(name):
+    drawn = DRAWN[name]()
+    assert ElementTree.fromstring(standalone(drawn)).tag.endswith("svg") and ElementTree.fromstring(drawn) is not None
+    assert not re.search(r"\b(nan|inf)\b", re.sub(r"<title>.*?</title>", "", drawn))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (0, 8.7, [0, 2.5, 5, 7.5]), (1, 1, [1]), (0, 300, [0, 100, 200, 300])],
+)
+def test_ticks_are_round_numbers(low, high, expected):
+    assert ticks(low, high) == expected
