@@ -29,6 +29,7 @@ from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, report
 from ultralytics.slim.prune import PruneResult, prune_model
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
+from ultralytics.slim.run_report import write_report
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 
@@ -197,7 +198,7 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
 def _start(project: str, name: str, given: dict) -> pipeline.Run:
     """Check what is given and make the folder of the run."""
     settings = plan.complete(given, DEMO, TRAINING)
-    settings["weights"] = str(Path(inputs.find_weights(settings["weights"], HERE)).resolve())
+    settings["weights"] = str(Path(YOLO(inputs.find_weights(settings["weights"], HERE)).model_name).resolve())
     settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
     inputs.prepare_data(settings["data"], HERE)
     return pipeline.Run.start(project, name, settings, settings["weights"])
@@ -254,6 +255,7 @@ STAGE, by default run            its own keys besides weights=
   predict   nodes and parents      source save_dir mode
   evaluate  relation scores        data_path mode
   export    to onnx and others     format
+  report    page about a run       folder
 
 factor=0.3 removes 30 % of the channels; loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
@@ -272,6 +274,7 @@ METHODS = {
     "predict": PruneModel.predict,
     "evaluate": PruneModel.evaluate,
     "export": PruneModel.export,
+    "report": write_report,
 }
 
 
@@ -287,12 +290,13 @@ def main(args: list[str]) -> int:
 def _do(args: list[str]) -> None:
     stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
     stages["run"] |= plan.RUN_KEYS
+    stages["report"] = _parameters(write_report)
     stages["prune"] = _parameters(PruneModel.prune) | _parameters(prune_model) - {"yolo"} | {"weights"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})
     cli.require(stage, keys, METHODS[stage])
-    if stage == "run":
-        compress(**keys)
+    if stage in ("run", "report"):
+        METHODS[stage](**keys)
     elif stage == "compare":
         PruneModel.compare(cli.paths(keys.pop("weights")), **keys)
     else:

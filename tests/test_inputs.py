@@ -38,6 +38,11 @@ def test_missing_weights_say_where_they_were_looked_for(tmp_path):
         inputs.find_weights(tmp_path, tmp_path)
 
 
+def test_a_data_yaml_is_no_model(data, tmp_path):
+    with pytest.raises(ValueError, match="describes no model"):
+        inputs.find_weights(data, tmp_path)
+
+
 def test_files_are_found_beside_the_wrapper(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir(), (tmp_path / "home").mkdir()
     (tmp_path / "home/a.yaml").touch(), (tmp_path / "home/b.yaml").touch(), (tmp_path / "here/b.yaml").touch()

@@ -106,4 +106,5 @@ def run(program: str, work: Callable[[], object]) -> int:
 
 def message(error: BaseException) -> str:
     """Return what an error says on one line, or its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    return words.removeprefix("ERROR ❌️ ") or type(error).__name__

@@ -33,9 +33,11 @@ def find_file(given: str | Path, beside: Path) -> Path | None:
 def find_weights(weights: str | Path, beside: Path, key: str = "weights") -> str:
     """Return the path of a checkpoint or model YAML; names that Ultralytics publishes are left to it to download."""
     if found := find_file(weights, beside):
-        if found.is_file():
-            return str(found)
-        raise FileNotFoundError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
+        if found.is_dir():
+            raise FileNotFoundError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
+        if found.suffix in (".yaml", ".yml") and "backbone" not in YAML.load(found):
+            raise ValueError(f"{key}={weights} describes no model (it has no backbone:); give a trained checkpoint")
+        return str(found)
     if Path(weights).name in GITHUB_ASSETS_NAMES or str(weights).startswith(("http://", "https://", "ul://")):
         return str(weights)
     raise FileNotFoundError(
