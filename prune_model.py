@@ -178,6 +178,7 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, factor = settings["weights"], settings["factor"]
     pruning = {"images": data, "imgsz": settings["imgsz"], **plan.only(settings, "prune")}
+    LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
     with run, pipeline.quiet(not settings.get("verbose")):
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
         pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **pruning))

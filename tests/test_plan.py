@@ -33,6 +33,12 @@ def test_arguments_reach_their_stage_alone():
     assert not sparse.keys() & {"weights", "factor", "format", "loss_type"} and sparse["data"] == "a.yaml"
 
 
+def test_the_plan_in_words():
+    settings = plan.complete({**MINE, "epochs": 4, "format": "onnx"}, DEMO, TRAINING)
+    assert "sparse training (2 epochs), pruning (factor=0.5)" in plan.describe(settings)
+    assert "pruning (flops=0.4)" in plan.describe({**settings, "prune.flops": 0.4})
+
+
 @pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
 def test_factor_is_a_share(factor):
     with pytest.raises(ValueError, match="factor"):

@@ -33,6 +33,17 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
     return settings
 
 
+def describe(settings: dict) -> str:
+    """Return the plan of a run in a line."""
+    epochs = {stage: training_of(settings, stage)["epochs"] for stage in PACE}
+    goals = {**only(settings, "prune"), "factor": settings["factor"]}
+    goal = next((f"{key}={goals[key]}" for key in (*sorted(TARGETS), "factor") if key in goals))
+    return (
+        f"plan: sparse training ({epochs['sparse']} epochs), pruning ({goal}), retraining ({epochs['retrain']} epochs), "
+        f"distillation ({settings['loss_type']}, {epochs['distill']} epochs), {settings['format']} export, comparison"
+    )
+
+
 def training_of(settings: dict, stage: str) -> dict:
     """Return the training arguments of one stage."""
     shared = {key: value for key, value in settings.items() if key not in RUN_KEYS and "." not in key}
