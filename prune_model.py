@@ -85,13 +85,13 @@ class PruneModel:
 
     def _fit(self, save_dir: str | Path, training: dict) -> Trained:
         """Train from the present weights, keep the best of the run as `save_dir` and go on from it."""
-        settings = {**TRAINING, **training}
+        save_dir, settings = inputs.check_checkpoint_path(save_dir), {**TRAINING, **training}
         settings["data"] = inputs.prepare_data(settings["data"], HERE, self.model.task)
         model = YOLO(self.weights)
         metrics = model.train(**settings)
         trainer = model.trainer
         self._load(inputs.copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
-        trained = Trained(Path(save_dir), trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
+        trained = Trained(save_dir, trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
         LOGGER.info(f"saved {trained}")
         return trained
 

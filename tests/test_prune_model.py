@@ -329,6 +329,7 @@ def test_a_file_that_is_no_checkpoint(tiny_data, run_there, capsys):
         ("prune factor=-0.1", 1, "factor"),
         ("prune factr=0.1", 2, "did you mean 'factor'"),
         ("train epochs=many", 1, "epochs"),
+        ("train save_dir=folder", 1, "save_dir=folder: expected the path of the .pt file"),
         ("predict source=nope.png", 1, "nope.png: no such file"),
         ("evaluate data_path=nope", 1, "nope"),
     ],

@@ -161,6 +161,14 @@ def _several(names: list[str], what: str) -> str:
     return f"{len(names)} {what}{'s' * (len(names) > 1)}: {', '.join(names[:5])}{more}"
 
 
+def check_checkpoint_path(path: str | Path, key: str = "save_dir") -> Path:
+    """Return the path of a checkpoint to be written; raise where it is none, before hours of training."""
+    path = Path(path)
+    if path.suffix != ".pt" or path.is_dir():
+        raise ValueError(f"{key}={path}: expected the path of the .pt file to write, such as weights/mine.pt")
+    return path
+
+
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written."""
     path = Path(path)
