@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from .svg import LEFT, RIGHT, SERIES, WIDTH, Axes, legend, number, path, svg, text, ticks
+from .svg import LEFT, RIGHT, SERIES, WIDTH, Axes, bar, dot, legend, line, number, path, svg, text, ticks
 
 STAGE_COLORS = ("c", "b", "d", "e")  # of the trainings, in order
+MARGIN_MAX, ROW = 150, 24  # of the names beside dumbbells, and from row to row, pixels
 
 
 def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tuple[str, float] | None = None) -> str:
@@ -27,15 +28,12 @@ def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tu
     for css, (name, row) in zip(STAGE_COLORS, stages.items()):
         points = [(axes.px(start + i + 1), axes.py(v), v) for i, v in enumerate(row) if math.isfinite(v)]
         parts.append(f'<path class="s-{css}" stroke-width="2.5" d="{path([p[:2] for p in points] or [(0, 0)])}"/>')
-        parts += [
-            f'<circle class="f-{css}" cx="{x:.1f}" cy="{y:.1f}" r="{3 if total < 60 else 1.5}"><title>'
-            f"{escape(name)}, epoch {i + 1}: {v:.4g}</title></circle>"
-            for i, (x, y, v) in enumerate(points)
-        ]
+        radius = 3 if total < 60 else 1.5
+        parts += [dot(x, y, radius, f"f-{css}", f"{name}, epoch {i}: {v:.4g}") for i, (x, y, v) in enumerate(points, 1)]
         start += len(row)
     if level:
         y = axes.py(level[1])
-        parts.append(f'<line class="s-a" stroke-width="2" stroke-dasharray="6 5" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(line(LEFT, y, WIDTH - RIGHT, y, "s-a", 2, "6 5"))
     named = list(zip(stages, STAGE_COLORS)) + ([(level[0], "a")] if level else [])
     return svg(axes.height, title, parts + legend(named))
 
@@ -60,18 +58,14 @@ def stack(title: str, layers: dict[str, Sequence[float]], borders: Sequence[tupl
     parts = axes.frame("epoch", ylabel, [])
     for css, (name, values) in zip(SERIES, layers.items()):
         for i, value in enumerate(values):
-            if not (math.isfinite(value) and value > 0):
-                continue
-            x0, x1, y0, y1 = axes.px(i), axes.px(i + 1), axes.py(base[i]), axes.py(base[i] + value)
-            parts.append(
-                f'<rect class="f-{css}" x="{x0:.1f}" y="{y1:.1f}" width="{max(0.6, x1 - x0 - (1 if total < 120 else 0)):.1f}" '
-                f'height="{y0 - y1:.1f}"><title>{escape(name)}, {value:.4g} of {sums[i]:.4g}</title></rect>'
-            )
-            base[i] += value
+            if math.isfinite(value) and value > 0:
+                x, y = axes.px(i), axes.py(base[i] + value)
+                width, height = axes.px(i + 1) - x - (total < 120), axes.py(base[i]) - y
+                parts.append(bar(x, y, width, height, f"f-{css}", f"{name}, {value:.4g} of {sums[i]:.4g}"))
+                base[i] += value
     for first, name in borders:
-        x = axes.px(first)
-        parts.append(f'<line class="g" x1="{x:.1f}" x2="{x:.1f}" y1="{axes.top}" y2="{axes.height - axes.bottom + 6}"/>')
-        parts.append(text(x + 3, axes.height - axes.bottom + 16, name, "t"))
+        x, floor = axes.px(first), axes.height - axes.bottom
+        parts += [line(x, axes.top, x, floor + 6, "g"), text(x + 3, floor + 16, name, "t")]
     return svg(axes.height, title, parts + legend(list(zip(layers, SERIES))))
 
 
@@ -92,35 +86,29 @@ def histogram(title: str, edges: Sequence[float], rows: dict[str, Sequence[float
 
 
 def fan(title: str, rows: dict[str, Sequence[float]], ylabel: str) -> str:
-    """Draw quantiles over epochs, lowest first: a band from the first to the last, and a line in the middle."""
-    low, middle, high = rows.values()
-    count = len(middle)
-    axes = Axes((1, count), (0, max(high) * 1.08 or 1))
-    place = lambda row: [(axes.px(i + 1), axes.py(v)) for i, v in enumerate(row)]  # noqa: E731
-    parts = axes.frame("epoch", ylabel, _whole(count))
-    parts.append(f'<path class="f-a" opacity="0.45" d="{path(place(low) + place(high)[::-1])}Z"/>')
-    parts.append(f'<path class="s-b" stroke-width="2.5" d="{path(place(middle))}"/>')
-    first, *_, last = rows
-    return svg(axes.height, title, parts + legend([(f"{first} to {last} of the channels", "a"), ("median", "b")]))
+    """Draw three quantiles over epochs, lowest first: a band between the outer ones, the middle one as a line."""
+    (first, low), (middle, values), (last, high) = rows.items()
+    axes = Axes((1, len(values)), (0, max(high) * 1.08 or 1))
+    lower, centre, upper = ([(axes.px(i), axes.py(v)) for i, v in enumerate(row, 1)] for row in (low, values, high))
+    parts = axes.frame("epoch", ylabel, _whole(len(values)))
+    parts.append(f'<path class="f-a" opacity="0.45" d="{path(lower + upper[::-1])}Z"/>')
+    parts.append(f'<path class="s-b" stroke-width="2.5" d="{path(centre)}"/>')
+    return svg(axes.height, title, parts + legend([(f"{first} to {last} of the channels", "a"), (middle, "b")]))
 
 
 def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str, ylabel: str) -> str:
     """Draw named points (name, x, y) in order, joined by a line; the first is the reference."""
-    xs, ys = [p[1] for p in points], [p[2] for p in points]
-    axes = Axes((0, max(xs) * 1.12 or 1), (0, max(ys) * 1.15 or 1), 270)
-    parts = axes.frame(xlabel, ylabel)
+    axes = Axes((0, max(p[1] for p in points) * 1.12 or 1), (0, max(p[2] for p in points) * 1.15 or 1), 270)
     places = [(axes.px(x), axes.py(y)) for _, x, y in points]
+    parts = axes.frame(xlabel, ylabel)
     parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(places)}"/>')
     taken: list[tuple[float, float]] = []
     for index, ((name, x, y), (px, py)) in enumerate(zip(points, places)):
-        css, last = ("a" if index == 0 else "b"), index == len(points) - 1
-        parts.append(
-            f'<circle class="f-{css}" cx="{px:.1f}" cy="{py:.1f}" r="{8 if last or not index else 5}"><title>{escape(name)}: '
-            f"{x:.4g}, {y:.4g}</title></circle>"
-        )
-        left = px > WIDTH / 2
-        label_y = _free(taken, px, min(py + 4, axes.py(0) - 6))
-        parts.append(text(px + (-12 if left else 12), label_y, name, "h" if last or not index else "t", "end" if left else "start"))
+        is_end, is_right = index in (0, len(points) - 1), px > WIDTH / 2
+        parts.append(dot(px, py, 8 if is_end else 5, "f-b" if index else "f-a", f"{name}: {x:.4g}, {y:.4g}"))
+        height = _free(taken, px, min(py + 4, axes.py(0) - 6))
+        side = (px - 12, "end") if is_right else (px + 12, "start")
+        parts.append(text(side[0], height, name, "h" if is_end else "t", side[1]))
     return svg(axes.height, title, parts)
 
 
@@ -134,20 +122,19 @@ def _free(taken: list[tuple[float, float]], x: float, y: float) -> float:
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str], xlabel: str) -> str:
     """Draw rows of (name, before, after), each as two dots on a line."""
-    margin = min(150, 16 + 6.6 * max(len(row[0]) for row in rows))
-    height, top = 52 + 24 * len(rows) + 26, max(max(b, a) for _, b, a in rows) * 1.05 or 1
-    scale = lambda value: margin + value / top * (WIDTH - margin - RIGHT - 8)  # noqa: E731
+    margin = min(MARGIN_MAX, 16 + 6.6 * max(len(row[0]) for row in rows))
+    height, top = 78 + ROW * len(rows), max(max(b, a) for _, b, a in rows) * 1.05 or 1
+    unit = (WIDTH - margin - RIGHT - 8) / top
     parts = legend([(names[0], "a"), (names[1], "b")])
     for tick in ticks(0, top):
-        parts.append(f'<line class="g" x1="{scale(tick):.1f}" x2="{scale(tick):.1f}" y1="30" y2="{height - 38:.0f}"/>')
-        parts.append(text(scale(tick), height - 22, number(tick), anchor="middle"))
+        x = margin + tick * unit
+        parts += [line(x, 30, x, height - 38, "g"), text(x, height - 22, number(tick), anchor="middle")]
     for index, (name, before, after) in enumerate(rows):
-        y = 46 + 24 * index
-        b, a = scale(before), scale(after)
-        parts.append(text(margin - 10, y + 4, _short(name), "t", "end"))
-        parts.append(f'<line class="s-{"b" if after >= before else "d"}" stroke-width="2" x1="{b:.1f}" x2="{a:.1f}" y1="{y}" y2="{y}"/>')
-        for css, x, who, value in (("a", b, names[0], before), ("b" if after >= before else "d", a, names[1], after)):
-            parts.append(f'<circle class="f-{css}" cx="{x:.1f}" cy="{y}" r="6"><title>{escape(f"{name}, {who}: {value:.3g}")}</title></circle>')
+        y, b, a = 46 + ROW * index, margin + before * unit, margin + after * unit
+        css = "b" if after >= before else "d"
+        parts += [text(margin - 10, y + 4, _short(name), "t", "end"), line(b, y, a, y, f"s-{css}", 2)]
+        parts.append(dot(b, y, 6, "f-a", f"{name}, {names[0]}: {before:.3g}"))
+        parts.append(dot(a, y, 6, f"f-{css}", f"{name}, {names[1]}: {after:.3g}"))
     return svg(height, title, [*parts, text(margin, height - 5, xlabel)])
 
 
@@ -160,12 +147,8 @@ def columns(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[s
     axes = Axes((0, len(rows)), (0, max(b for _, b, _ in rows) * 1.05 or 1))
     parts = axes.frame("layer, from the input to the head", ylabel, [])
     for index, (name, before, after) in enumerate(rows):
-        x0, x1 = axes.px(index), axes.px(index + 1)
-        tip = f"<title>{escape(name)}: {before} to {after}</title>"
-        for css, value in (("a", before), ("b", after)):
-            y = axes.py(value)
-            parts.append(
-                f'<rect class="f-{css}" x="{x0 + 0.15 * (x1 - x0):.1f}" width="{0.7 * (x1 - x0):.1f}" y="{y:.1f}" '
-                f'height="{axes.py(0) - y:.1f}">{tip}</rect>'
-            )
+        width = axes.px(index + 1) - axes.px(index)
+        for css, value in (("f-a", before), ("f-b", after)):
+            x, y = axes.px(index) + 0.15 * width, axes.py(value)
+            parts.append(bar(x, y, 0.7 * width, axes.py(0) - y, css, f"{name}: {before} to {after}"))
     return svg(axes.height, title, parts + legend([(names[0], "a"), (names[1], "b")]))

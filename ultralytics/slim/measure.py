@@ -83,7 +83,9 @@ def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[st
         found = {"PyTorch": take_turns(runs, partial(time_sync, chosen))}
     if has_runtime():
         with tempfile.TemporaryDirectory() as folder:
-            exported = {name: _export(path, Path(folder, str(i)), imgsz) for i, (name, path) in enumerate(weights.items())}
+            exported = {
+                name: _export(path, Path(folder, str(i)), imgsz) for i, (name, path) in enumerate(weights.items())
+            }
             found[RUNTIME_NAME] = take_turns({name: _onnx_run(path) for name, path in exported.items()})
     return {runtime: {name: asdict(latency) for name, latency in rows.items()} for runtime, rows in found.items()}
 

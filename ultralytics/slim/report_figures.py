@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .report_blocks import Card
-from .verdict import Figures, is_apart, judge
+from .verdict import Figures, is_apart, judge, signed
 
 NONE = "–"
 
@@ -27,6 +27,7 @@ def figures_of(facts: dict) -> Figures:
         (scores[0][2], scores[1][2]) if all(scores) else None,
         facts["inputs"].get("val images") or 0,
         tuple(m["name"] for m in pair),
+        [(m["name"], m["map50_95"]) for m in facts["models"] if m.get("map50_95") is not None],
     )
 
 
@@ -74,9 +75,3 @@ def _less(name: str, before: float, after: float, unit: str) -> Card:
 def points(share: float | None) -> str:
     """Return a share as points of 100."""
     return NONE if share is None else f"{100 * share:.1f}"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign; nothing is rounded to "-0.0"."""
-    text = f"{abs(value):.{digits}f}"
-    return text if float(text) == 0 else ("+" if value > 0 else "−") + text

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from .report_blocks import Card, Chart, Document, Grid, Key, Pair, Words
-from .svg import STYLE
+from .svg import FONTS, STYLE
 
 KIND_COLORS = {"good": "b", "fair": "c", "bad": "d", "none": "d", "unknown": "a"}
 PAGE = """\
@@ -34,7 +34,7 @@ CSS = """
 @media(prefers-color-scheme:dark){:root{--page:#0f151b;--card:#18212a}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);line-height:1.5;
- font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif}
+ font:16px/1.5 FONTS}
 header,main{max-width:1040px;margin:0 auto;padding:0 20px}
 header{padding-top:32px}
 h1{font-size:1.55rem;line-height:1.2;margin:0}
@@ -42,6 +42,7 @@ h2{font-size:1.15rem;margin:0 0 12px}
 h3{font-size:.95rem;margin:0 0 4px}
 p{margin:0 0 12px}
 .sub,.note,figcaption{color:var(--soft);font-size:.86rem}
+.note{margin:10px 0 0}
 .sub{margin:4px 0 20px;overflow-wrap:anywhere}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:20px;margin:0 0 16px}
 .verdict{border-left:6px solid var(--tone)}
@@ -85,8 +86,8 @@ def to_html(document: Document) -> str:
     tone = f"--tone:var(--{KIND_COLORS[document.kind]})"
     details = "".join(f"<p>{escape(d)}</p>" for d in document.details)
     body = [
-        f'<section class="verdict" style="{tone}"><div class="label">{escape(document.label)}</div>'
-        f'<p class="headline">{escape(document.headline)}</p>{details}</section>'
+        f'<section class="verdict" style="{tone}"><div class="label">{escape(document.label)}</div>',
+        f'<p class="headline">{escape(document.headline)}</p>{details}</section>',
     ]
     if document.alerts:
         items = "".join(f"<li>{escape(a)}</li>" for a in document.alerts)
@@ -94,13 +95,13 @@ def to_html(document: Document) -> str:
     body.append(f'<div class="cards">{"".join(map(_card, document.cards))}</div>')
     body += [f"<section><h2>{escape(s.title)}</h2>{_blocks(s.blocks)}</section>" for s in document.sections]
     title, subtitle = escape(document.title), escape(document.subtitle)
-    return PAGE.format(title=title, subtitle=subtitle, style=STYLE + CSS, body="\n".join(body))
+    return PAGE.format(title=title, subtitle=subtitle, style=STYLE + CSS.replace("FONTS", FONTS), body="\n".join(body))
 
 
 def _card(card: Card) -> str:
     return (
         f'<div class="card"><div class="name">{escape(card.name)}</div><div class="value">{escape(card.value)}'
-        f'<small>{escape(card.unit)}</small></div>'
+        f"<small>{escape(card.unit)}</small></div>"
         f'<div class="before">{escape(card.before)}</div><div class="change">{escape(card.change)}</div></div>'
     )
 
@@ -141,7 +142,7 @@ def _table(grid: Grid) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in grid.header)
     long = len(grid.header) == 2 and not grid.folded
     css = ' class="long"' if long else ""
-    cell = lambda i, c: f"<td{css if i else ''}>{escape(c)}</td>"  # noqa: E731
+    cell = lambda i, c: f"<td{css if i else ''}>{escape(c)}</td>"
     rows = "".join("<tr>" + "".join(cell(i, c) for i, c in enumerate(row)) + "</tr>" for row in grid.rows)
     head = f"<tr>{head}</tr>" if any(grid.header) else ""
     table = f'<div class="wide"><table>{head}{rows}</table></div>'

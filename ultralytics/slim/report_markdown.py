@@ -24,7 +24,9 @@ def _markdown(block, pictures: str) -> str:
     if isinstance(block, Key):
         return "; ".join(words for _, words in block.marks) + "."
     if isinstance(block, Chart):
-        return f"**{block.title}**\n\n![{block.title}]({pictures}/{block.name}.svg)" + f"\n\n{block.note}" * bool(block.note)
+        return f"**{block.title}**\n\n![{block.title}]({pictures}/{block.name}.svg)" + f"\n\n{block.note}" * bool(
+            block.note
+        )
     if isinstance(block, Pair):
         shown = " | ".join(f"![{who}]({pictures}/{path.name})" for path, who in block.sides)
         return f"| original | compressed |\n| --- | --- |\n| {shown} |\n\n{block.caption}"

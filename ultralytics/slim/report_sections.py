@@ -7,8 +7,8 @@ from pathlib import Path
 
 from . import charts, side_by_side
 from .report_blocks import Chart, Document, Grid, Key, Pair, Section, Words
-from .report_figures import NONE, cards_of, ends, figures_of, points, signed
-from .verdict import KINDS, Verdict, percent
+from .report_figures import NONE, cards_of, ends, figures_of, points
+from .verdict import KINDS, Verdict, percent, signed
 
 WORST_SHOWN = 16  # classes in the chart; the table has all
 
@@ -26,6 +26,7 @@ def make_document(facts: dict, pictures: Path) -> Document:
         Section("Training", _training(facts)),
         Section("Channels", _channels(facts)),
         Section("What went in", _inputs(facts)),
+        Section("What came out", _files(facts)),
     ]
     return Document(
         f"Compression report: {facts['name']}",
@@ -45,7 +46,9 @@ def _accuracy(facts: dict) -> list:
     if len(places) < 2:
         return []
     path = charts.journey("mAP50-95 against GFLOPs", places, "GFLOPs of one image", "mAP50-95")
-    blocks = [Chart("accuracy-compute", "Where each stage stands", path, "Further left is less compute, higher is better.")]
+    blocks = [
+        Chart("accuracy-compute", "Where each stage stands", path, "Further left is less compute, higher is better.")
+    ]
     stages = {s: [100 * v for v in c[key]] for s, c in facts["curves"].items() if (key := _main(c))}
     if stages:
         first = facts["models"][0]
@@ -66,15 +69,25 @@ def _stages(facts: dict) -> list:
     models, runtimes = facts["models"], []
     for model in models:
         runtimes += [r for r in model["latency"] if r not in runtimes]
-    header = ("model", "mAP50-95", "mAP50", "parameters", "GFLOPs", "size MB", *[f"{r} ms" for r in runtimes], "made in")
+    header = (
+        "model",
+        "mAP50-95",
+        "mAP50",
+        "parameters",
+        "GFLOPs",
+        "size MB",
+        *[f"{r} ms" for r in runtimes],
+        "made in",
+    )
     rows = [
         (m["name"], points(m.get("map50_95")), points(m.get("map50")), f"{m['params']:,}", f"{m['gflops']:.2f}",
          f"{m['size_mb']:.2f}", *[_spread(m["latency"].get(r)) for r in runtimes], _duration(m.get("seconds")))
         for m in models
     ]  # fmt: skip
     note = (
-        f"mAP in points of 100. BatchNorm fused, one image of {facts['inputs']['image size']} px in float32 on {facts['machine']}: "
-        "median (middle half of the runs), the models taking turns. Models of the same shape share a latency."
+        f"mAP in points of 100. BatchNorm fused, one image of {facts['inputs']['image size']} px in float32 on "
+        f"{facts['machine']}: median (middle half of the runs), the models taking turns. "
+        "Models of the same shape share a latency."
     )
     return [Grid(header, rows, note), *_stage_settings(facts)]
 
@@ -115,8 +128,8 @@ def _samples(facts: dict, pictures: Path) -> list:
         return []
     looked_at = facts["samples"][0]["looked_at"]
     words = (
-        f"The original on the left, the compressed model on the right. Of {looked_at} validation images that were looked at, "
-        "from the one that differs most to the one that differs least."
+        f"The original on the left, the compressed model on the right. Of {looked_at} validation images that were "
+        "looked at, from the one that differs most to the one that differs least."
     )
     return [Words(words), Key(side_by_side.KEY), *[_sample(sample, pictures) for sample in facts["samples"]]]
 
@@ -131,8 +144,8 @@ def _classes(original: dict, final: dict) -> list:
     names = [name for name in before if name in after]
     if not names:
         return []
-    changes = sorted(((after[n]["map50_95"] - before[n]["map50_95"], n) for n in names))
-    pair = lambda n: (100 * before[n]["map50_95"], 100 * after[n]["map50_95"])  # noqa: E731
+    changes = sorted((after[n]["map50_95"] - before[n]["map50_95"], n) for n in names)
+    pair = lambda n: (100 * before[n]["map50_95"], 100 * after[n]["map50_95"])
     shown = [(n, *pair(n)) for _, n in changes[:WORST_SHOWN]]
     drawn = charts.dumbbells("mAP50-95 by class", shown, (original["name"], final["name"]), "mAP50-95")
     fewer = f"The {WORST_SHOWN} classes that lost most, of {len(names)}. " if len(names) > WORST_SHOWN else ""
@@ -195,11 +208,15 @@ def _distillation(curves: dict) -> list[Words]:
 
 def _gammas_by_epoch(curves: dict) -> list[Chart]:
     columns = curves.get("sparse", {})
-    rows = {name: columns[f"gamma/{key}"] for name, key in (("10 %", "p10"), ("median", "median"), ("90 %", "p90")) if f"gamma/{key}" in columns}
+    rows = {
+        name: columns[f"gamma/{key}"]
+        for name, key in (("10 %", "p10"), ("median", "median"), ("90 %", "p90"))
+        if f"gamma/{key}" in columns
+    }
     if not rows or len(rows["median"]) < 2:
         return []
     drawn = charts.fan("Scales of the channels by epoch", rows, "|γ|")
-    return [Chart("gamma-epochs", "Scales γ during sparse training", drawn, "Quantiles over all channels after each epoch.")]
+    return [Chart("gamma-epochs", "Scales γ during sparse training", drawn, "Quantiles over all channels.")]
 
 
 def _channels(facts: dict) -> list:
@@ -207,7 +224,8 @@ def _channels(facts: dict) -> list:
     if gamma := facts["gamma"]:
         rows = {"before": gamma["before"], "after": gamma["after"]}
         (m0, m1), (z0, z1) = gamma["median"], gamma["near_zero"]
-        note = f"Median {m0:.2f} before and {m1:.2f} after; under 0.01: {percent(z0, 1)} before and {percent(z1, 1)} after."
+        near = f"under 0.01: {percent(z0, 1)} before and {percent(z1, 1)} after"
+        note = f"Median {m0:.2f} before and {m1:.2f} after; {near}."
         drawn = charts.histogram("Scales of the channels", gamma["edges"], rows, "|γ|")
         blocks.append(Chart("gamma", "Scales γ before and after sparse training", drawn, note))
     if widths := facts["widths"]:
@@ -223,3 +241,8 @@ def _channels(facts: dict) -> list:
 
 def _inputs(facts: dict) -> list:
     return [Grid(("", ""), [(key, str(value)) for key, value in facts["inputs"].items() if value not in (None, "")])]
+
+
+def _files(facts: dict) -> list:
+    rows = [(name, f"{size / 1e6:.2f} MB") for name, size in facts["files"].items()]
+    return [Grid(("", ""), rows, "In the folder of the run.")] if rows else []

@@ -71,9 +71,12 @@ def gather(run: RunFolder) -> dict:
         "models": models,
         "relations": run.record.get("results", {}).get("relations") or {},
         "curves": curves,
-        "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"]) if {ORIGINAL, "sparse"} <= weights.keys() else {},
+        "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"])
+        if {ORIGINAL, "sparse"} <= weights.keys()
+        else {},
         "widths": _widths(weights),
         "samples": _samples(run, models, weights, source, known),
+        "files": {p.relative_to(run.path).as_posix(): p.stat().st_size for p in _outputs(run.path / "weights")},
         "missing": run.missing,
     }
     return {**facts, "verdict": verdict_of(facts)}
@@ -140,7 +143,9 @@ def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: d
     if reusable and (not measure.has_runtime() or all(measure.RUNTIME_NAME in earlier[s] for s in first)):
         found = earlier
     else:
-        taken = measure.latencies({name: weights[name] for name in first.values()}, run.settings.get("imgsz", 640), device)
+        taken = measure.latencies(
+            {name: weights[name] for name in first.values()}, run.settings.get("imgsz", 640), device
+        )
         found = {shape: {runtime: rows[name] for runtime, rows in taken.items()} for shape, name in first.items()}
     for model in models:
         model["latency"] = found.get(model.get("shape"), {})
@@ -196,6 +201,11 @@ def _settings(run: RunFolder, weights: dict[str, Path]) -> dict[str, dict]:
 def _widths(weights: dict[str, Path]) -> list[list]:
     record = run_facts.prune_record(weights["pruned"]) if "pruned" in weights else {}
     return [[name, *pair] for name, pair in (record.get("widths") or {}).items()]
+
+
+def _outputs(folder: Path) -> list[Path]:
+    """Return the checkpoints and exports of a run."""
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _date(weights: Path) -> str:

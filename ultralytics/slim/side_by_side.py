@@ -52,13 +52,17 @@ def choose_images(source: str | list[str]) -> list[Path]:
     """Return some images of a split that have labels, evenly spaced."""
     images = list_images(source)
     images = [i for i, label in zip(images, img2label_paths(images)) if Path(label).is_file()] or images
-    return [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).round().astype(int))] if images else []
+    return (
+        [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).round().astype(int))] if images else []
+    )
 
 
 def detect(weights: Path, images: list[Path], imgsz: int, device) -> list[Found]:
     """Return what a checkpoint finds in each image, at Ultralytics' own thresholds."""
     found = []
-    for result in YOLO(str(weights)).predict([str(i) for i in images], stream=True, imgsz=imgsz, device=device, verbose=False):
+    for result in YOLO(str(weights)).predict(
+        [str(i) for i in images], stream=True, imgsz=imgsz, device=device, verbose=False
+    ):
         boxes = result.obb if result.boxes is None else result.boxes
         if boxes is None:
             raise ValueError(f"{weights} finds no boxes to compare; expected a detector")
@@ -152,7 +156,7 @@ def _mark(canvas: np.ndarray, found: Found, index: int, color: tuple, scale: flo
 
 
 def _box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int) -> None:
-    low, high = (tuple(int(round(v)) for v in corner) for corner in (box[:2], box[2:]))
+    low, high = (tuple(round(v) for v in corner) for corner in (box[:2], box[2:]))
     cv2.rectangle(canvas, low, high, (255, 255, 255), width + 2, cv2.LINE_AA)
     cv2.rectangle(canvas, low, high, color, width, cv2.LINE_AA)
 
@@ -165,7 +169,7 @@ def _dashes(canvas: np.ndarray, box: np.ndarray, color: tuple, dash: int = 9) ->
         for k in range(0, steps, 2):
             a, b = start + (end - start) * k / steps, start + (end - start) * min(1, (k + 1) / steps)
             for paint, width in (((255, 255, 255), 4), (color, 2)):
-                cv2.line(canvas, *(tuple(int(round(v)) for v in p) for p in (a, b)), paint, width, cv2.LINE_AA)
+                cv2.line(canvas, *(tuple(round(v) for v in p) for p in (a, b)), paint, width, cv2.LINE_AA)
 
 
 def _save(picture: np.ndarray, path: Path) -> Path:

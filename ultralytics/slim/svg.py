@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from html import escape
 
 WIDTH, LEFT, RIGHT, TOP = 460, 46, 14, 30
+FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif"
 SERIES = ("a", "b", "c", "d", "e")  # classes of the colours, in order
 COLORS = {  # light, dark
     "ink": ("#1d2733", "#e6edf3"), "soft": ("#5c6b7a", "#9aa7b4"), "line": ("#d9e0e6", "#2d3742"),
@@ -25,9 +26,9 @@ def _style() -> str:
     fills = "".join(f".f-{s}{{fill:var(--{s})}}.s-{s}{{stroke:var(--{s});fill:none}}" for s in SERIES)
     return (
         f":root{{{names}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
-        "svg.chart text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:var(--soft)}"
+        f"svg.chart text{{font:12px {FONTS};fill:var(--soft)}}"
         "svg.chart .t{fill:var(--ink)}svg.chart .h{fill:var(--ink);font-weight:600;font-size:13px}"
-        f"svg.chart .g{{stroke:var(--line);stroke-width:1}}{fills}"
+        f"svg.chart .g{{stroke:var(--line)}}{fills}"
     )
 
 
@@ -36,7 +37,7 @@ STYLE = _style()
 
 def standalone(svg: str) -> str:
     """Return the chart as an SVG file that brings its own colours."""
-    return svg.replace(">", f'><style>{STYLE}</style>', 1)
+    return svg.replace(">", f"><style>{STYLE}</style>", 1)
 
 
 def svg(height: float, title: str, body: Sequence[str]) -> str:
@@ -50,6 +51,24 @@ def svg(height: float, title: str, body: Sequence[str]) -> str:
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
     """Return a line of text; `anchor` is start, middle or end."""
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def line(x0: float, y0: float, x1: float, y1: float, css: str, width: float = 1, dash: str = "") -> str:
+    """Return a straight line; `dash` as in SVG, such as "6 5"."""
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    ends = f'x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"'
+    return f'<line class="{css}" stroke-width="{width}"{dashes} {ends}/>'
+
+
+def dot(x: float, y: float, radius: float, css: str, tip: str) -> str:
+    """Return a disc with a tooltip."""
+    return f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{escape(tip)}</title></circle>'
+
+
+def bar(x: float, y: float, width: float, height: float, css: str, tip: str) -> str:
+    """Return a rectangle with a tooltip; (x, y) is its upper left corner."""
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}"'
+    return f'<rect class="{css}" {place}><title>{escape(tip)}</title></rect>'
 
 
 def number(value: float) -> str:
@@ -90,7 +109,7 @@ class Axes:
         parts = []
         for value in ticks(*self.y):
             y = self.py(value)
-            parts.append(f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(line(LEFT, y, WIDTH - RIGHT, y, "g"))
             parts.append(text(LEFT - 6, y + 4, number(value), anchor="end"))
         for value in ticks(*self.x, 6) if xticks is None else xticks:
             parts.append(text(self.px(value), self.height - self.bottom + 16, number(value), anchor="middle"))

@@ -21,7 +21,9 @@ class Latency:
     runs: int
 
 
-def take_turns(runs: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter) -> dict[str, Latency]:
+def take_turns(
+    runs: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Latency]:
     """Call each function in turn, round after round; return its latency.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 FRACTIONS = {
     Fraction(1, 10): "a tenth of", Fraction(1, 8): "an eighth of", Fraction(1, 6): "a sixth of",
@@ -38,6 +39,7 @@ class Figures:
         relations: Pair of F1, or None where the data has no relations.
         images: Number of images that accuracy was measured on.
         names: What the two models are.
+        path: (model, mAP50-95) of each stage in order, the original first, as far as measured.
     """
 
     gflops: tuple[float, float]
@@ -47,6 +49,7 @@ class Figures:
     relations: tuple[float, float] | None = None
     images: int = 0
     names: tuple[str, str] = WHOLE
+    path: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def where_lost(classes: dict[str, tuple[float, float]]) -> str:
 
 
 def _details(figures: Figures, kind: str) -> list[str]:
-    return [_partly(figures.names), _advice(figures, kind), _relations(figures.relations), _caution(figures)]
+    advice, relations = _advice(figures, kind), _relations(figures.relations)
+    return [_partly(figures.names), advice, _by_stage(figures.path), relations, _caution(figures)]
 
 
 def _partly(names: tuple[str, str]) -> str:
@@ -171,26 +175,42 @@ def _advice(figures: Figures, kind: str) -> str:
     if kind == "none":
         return "The network is as large as before: ask for a larger factor, or see why its layers could not be cut."
     if kind == "unknown":
-        return "Without accuracy nobody can say whether this model is fit for use: make the data available and report again."
+        return "Without accuracy nobody can say whether it is fit for use: make the data available and report again."
     original, compressed = figures.accuracy
     share = compressed / original if original > 0 else 0.0
     if original < 0.01:
-        return "The original itself finds next to nothing in this data at this image size, so there was nothing to keep."
+        return (
+            "The original itself finds next to nothing in this data at this image size, so there was nothing to keep."
+        )
     if share < 0.5:
         return (
-            f"The compressed model keeps only {percent(share)} of the original accuracy. Do not use it: cut less (factor=) "
-            "and train longer (epochs=)."
+            f"The compressed model keeps only {percent(share)} of the original accuracy. Do not use it: cut less "
+            "(factor=) and train longer (epochs=)."
         )
     if kind == "bad":
         return (
-            f"It keeps {percent(share)} of the original accuracy, too little for most uses: train longer (epochs=), or cut less "
-            "(factor=)."
+            f"It keeps {percent(share)} of the original accuracy, too little for most uses: train longer (epochs=), or "
+            "cut less (factor=)."
         )
     if kind == "fair" and share >= KEPT:
         return "Accuracy is kept, but on this machine the smaller network is no faster: measure it where it will run."
     if kind == "fair":
-        return f"It keeps {percent(share)} of the original accuracy: whether that is enough is yours to judge; longer training may help."
+        return f"It keeps {percent(share)} of the original accuracy: whether that is enough is yours to judge."
     return f"It keeps {percent(share)} of the original accuracy."
+
+
+def _by_stage(path: list[tuple[str, float]]) -> str:
+    """Return what each stage did to mAP, such as "sparse −2.1, pruned −30.0, retrained +28.5"; '' for one stage."""
+    steps = [(name, 100 * (after - before)) for (_, before), (name, after) in pairwise(path)]
+    if len(steps) < 2:
+        return ""
+    return f"mAP by stage: {', '.join(f'{name} {signed(change)}' for name, change in steps)} points."
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign; what rounds to zero has none."""
+    text = f"{abs(value):.{digits}f}"
+    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
 def _relations(pair: tuple[float, float] | None) -> str:
@@ -198,7 +218,9 @@ def _relations(pair: tuple[float, float] | None) -> str:
         return ""
     before, after = (100 * f1 for f1 in pair)
     move = "stays at" if abs(after - before) < SAME_POINTS else "falls to" if after < before else "rises to"
-    return f"The relations between nodes: F1 {move} {after:.1f}" + ("." if move == "stays at" else f" from {before:.1f}.")
+    return f"The relations between nodes: F1 {move} {after:.1f}" + (
+        "." if move == "stays at" else f" from {before:.1f}."
+    )
 
 
 def _caution(figures: Figures) -> str:
