@@ -66,7 +66,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, train_args: dict
     try:
         torch.save(checkpoint, part)
         loaded, _ = load_checkpoint(part)
-        check_equal(net, loaded)
+        check_equal(loaded, net)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

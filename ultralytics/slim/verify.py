@@ -29,14 +29,18 @@ def masked(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module
     return net
 
 
-def check_equal(reference: nn.Module, model: nn.Module, names: dict[int, str] | None = None) -> float:
+def check_equal(reference: nn.Module, model: nn.Module) -> float:
     """Compare both models on two image sizes; return the largest difference relative to the largest output.
+
+    Args:
+        reference (nn.Module): What is right; turned into float64 in place.
+        model (nn.Module): What is tested; not modified.
 
     Raises:
         RuntimeError: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
     """
     worst = 0.0
-    reference = copy.deepcopy(reference).double().cpu().eval()
+    reference = reference.double().cpu().eval()
     model = copy.deepcopy(model).double().cpu().eval()
     for height, width in ((2, 3), (3, 2)):
         x = torch.rand(input_size(model, height, width), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -98,21 +102,29 @@ def flatten(output) -> list[torch.Tensor]:
 
 
 def first_difference(reference: nn.Module, model: nn.Module, x: torch.Tensor) -> str:
-    """Return the name of the first layer whose mean output differs between the models."""
-    sums = []
-    for net in (reference, model):
-        found: dict[str, float] = {}
-        handles = [
-            m.register_forward_hook(lambda _, __, out, name=n: found.setdefault(name, sum(t.sum().item() for t in flatten(out))))
-            for n, m in net.named_modules()
-            if n
-        ]
-        with torch.no_grad():
-            net(x)
-        for handle in handles:
-            handle.remove()
-        sums.append(found)
-    for name, value in sums[0].items():
-        if name in sums[1] and abs(value - sums[1][name]) > 1e-6 * max(abs(value), 1):
+    """Return the name of the first layer whose output, summed over channels and positions, differs between the models."""
+    wanted, got = _sums(reference, x), _sums(model, x)
+    for name, value in wanted.items():
+        if name in got and abs(value - got[name]) > 1e-6 * max(abs(value), 1):
             return name
     return "the model's output"
+
+
+def _sums(net: nn.Module, x: torch.Tensor) -> dict[str, float]:
+    """Return the sum of every module's output, in the order in which they finish."""
+    found: dict[str, float] = {}
+
+    def note(name):
+        def hook(module, args, output):
+            found.setdefault(name, sum(t.sum().item() for t in flatten(output)))
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in net.named_modules() if name]
+    try:
+        with torch.no_grad():
+            net(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

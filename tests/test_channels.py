@@ -1,0 +1,180 @@
+"""The channel graph on small modules whose ties can be read off the code."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from random_models import shake
+from torch import nn
+
+from ultralytics.slim.channels import trace_channels
+from ultralytics.slim.labels import LabelBook
+from ultralytics.slim.rewrite import slice_model
+from ultralytics.slim.selection import make_pools, plan, removed
+from ultralytics.slim.verify import check_equal, masked
+
+
+class Net(nn.Module):
+    """A stem, a block under test, and an end that reads it."""
+
+    stride = torch.tensor([8.0])
+
+    def __init__(self, block: nn.Module, c: int = 32, out: int | None = None):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, c, 3, 2, 1, bias=False), nn.BatchNorm2d(c), nn.SiLU())
+        self.block = block
+        self.end = nn.Conv2d(out or c, 4, 1)
+
+    def forward(self, x):
+        return self.end(self.block(self.stem(x)))
+
+
+class Halves(nn.Module):
+    """Equal halves, one worked on, joined again: what C2f does."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv = nn.Conv2d(c // 2, c // 2, 3, padding=1)
+
+    def forward(self, x):
+        a, b = x.chunk(2, 1)
+        return torch.cat([a, b + self.cv(b)], 1)
+
+
+class Ordinary(nn.Module):
+    """A user's own block of ordinary operations: gate, channelwise convolution, transposed convolution, residual."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.dw = nn.Conv2d(c, c, 3, padding=1, groups=c)
+        self.up = nn.ConvTranspose2d(c, c, 2, 2)
+        self.down = nn.Conv2d(c, c, 2, 2)
+        self.scale = nn.Parameter(torch.rand(1, c, 1, 1))
+
+    def forward(self, x):
+        y = torch.tanh(self.dw(x)) * self.scale
+        return x + nn.functional.relu(self.down(nn.functional.gelu(self.up(y))))
+
+
+class Strange(nn.Module):
+    """An operation without a rule: a running sum over channels."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.after = nn.Conv2d(c, c, 1)
+        self.last = nn.Conv2d(c, c, 1)
+
+    def forward(self, x):
+        return self.last(self.after(torch.cumsum(x, 1)))
+
+
+class Gate(nn.Module):
+    """A sigmoid read directly: 0.5 where a channel is masked."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv = nn.Conv2d(c, c, 1)
+
+    def forward(self, x):
+        return self.cv(torch.sigmoid(x))
+
+
+class Grouped(nn.Module):
+    """A grouped convolution that is not channelwise."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv = nn.Conv2d(c, c, 3, padding=1, groups=4)
+
+    def forward(self, x):
+        return self.cv(x)
+
+
+def prune(net: nn.Module, factor: float = 0.5) -> tuple[nn.Module, float]:
+    """Cut half the channels of every pool at random; return the pruned net and its distance to the masked one."""
+    shake(net)
+    graph = trace_channels(net)
+    pools, book = make_pools(graph, np.random.default_rng(0).random(len(graph.book) + 1))
+    steps = [s for s in plan(pools, "layer", 2) if s.key < factor]
+    keep = ~np.isin(book.roots(), removed(pools, steps))
+    pruned = copy.deepcopy(net)
+    slice_model(pruned, graph, keep)
+    return pruned, check_equal(masked(net, graph, keep), pruned)
+
+
+def frozen_layers(net: nn.Module) -> dict[str, str]:
+    graph = trace_channels(net)
+    frozen, roots = graph.book.frozen(), graph.book.roots()
+    return {n: frozen[roots[labels[0]]] for n, labels in graph.layers.items() if roots[labels[0]] in frozen}
+
+
+def test_labels_unite_freeze_and_count() -> None:
+    book = LabelBook()
+    a, b = book.new(3), book.new(3)
+    book.unite(a, b)
+    assert book.roots().tolist() == [0, 1, 2, 3, 1, 2, 3]
+    book.freeze(b[:1], "because")
+    assert book.frozen() == {1: "because"}
+    book.unite(np.array([2]), np.array([0]))  # meets a position without a channel
+    assert set(book.frozen()) == {1, 2}
+
+
+@pytest.mark.parametrize("block", [Halves, Ordinary])
+def test_ordinary_blocks_prune_exactly(block: type) -> None:
+    net = Net(block())
+    pruned, error = prune(net)
+    assert error <= 1e-12
+    assert pruned.stem[0].out_channels == 16 and pruned.stem[1].num_features == 16
+    assert pruned.end.in_channels == 16 and pruned.end.out_channels == 4
+
+
+def test_halves_lose_as_many_channels_each() -> None:
+    pruned, _ = prune(Net(Halves()))
+    assert pruned.block.cv.in_channels == pruned.block.cv.out_channels == 8
+
+
+@pytest.mark.parametrize(
+    ("block", "why"), [(Strange, "cumsum"), (Gate, "not 0 where a channel is masked"), (Grouped, "grouped convolution")]
+)
+def test_what_cannot_be_cut_is_frozen_with_the_reason(block: type, why: str) -> None:
+    frozen = frozen_layers(Net(block()))
+    assert why in frozen["stem.0"]
+    pruned, error = prune(Net(block()))
+    assert error <= 1e-12
+    assert pruned.stem[0].out_channels == 32
+
+
+def test_behind_an_unknown_operation_the_rest_still_prunes() -> None:
+    pruned, _ = prune(Net(Strange()))
+    assert pruned.block.after.out_channels == 16
+
+
+def test_a_layer_used_twice_is_cut_once() -> None:
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    pruned, error = prune(Net(nn.Sequential(conv, nn.ReLU(), conv)))
+    assert error <= 1e-12
+    assert pruned.block[0] is pruned.block[2] and pruned.block[0].in_channels == 16
+
+
+def test_tracing_leaves_the_model_alone() -> None:
+    net = Net(Halves())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    trace_channels(net)
+    assert net.training and not net.stem._forward_hooks
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_wrong_cut_is_caught_and_named() -> None:
+    net = Net(Ordinary())
+    shake(net)
+    graph = trace_channels(net)
+    pools, book = make_pools(graph, np.random.default_rng(0).random(len(graph.book) + 1))
+    keep = ~np.isin(book.roots(), removed(pools, plan(pools, "layer", 8)))
+    pruned = copy.deepcopy(net)
+    slice_model(pruned, graph, keep)
+    pruned.block.down.weight.data = pruned.block.down.weight.data.flip(1)
+    with pytest.raises(RuntimeError, match=r"block\.down"):
+        check_equal(masked(net, graph, keep), pruned)

@@ -1,0 +1,264 @@
+"""Pruning end to end: exact, stock-loadable, to a target, never wrong in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from random_models import randomised
+
+from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.slim import prune as prune_module
+from ultralytics.slim.prune import prune_model
+from ultralytics.slim.targets import read_goal
+
+NAME = "yolov8n.yaml"
+
+
+@pytest.fixture(scope="module")
+def yolo() -> YOLO:
+    return randomised(NAME, nc=3)
+
+
+@pytest.fixture(scope="module")
+def pruned(yolo: YOLO, tmp_path_factory: pytest.TempPathFactory):
+    return prune_model(yolo, tmp_path_factory.mktemp("pruned") / "deep" / "p.pt", 0.5, imgsz=64)
+
+
+def outputs(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        y = model.eval()(x)
+    return y[0] if isinstance(y, (tuple, list)) else y
+
+
+def test_result_tells_what_was_cut(pruned) -> None:
+    assert pruned.path.is_file() and pruned.error <= 1e-8
+    assert pruned.ratio == pytest.approx(0.5, abs=0.05)
+    assert pruned.params[1] < 0.35 * pruned.params[0] and pruned.gflops[1] < 0.35 * pruned.gflops[0]
+    assert ("model.4.cv1.conv", 64, 32) in pruned.widths
+    assert all("model output" in line for line in pruned.frozen) and pruned.frozen_share == 0
+    assert "50.0%" in str(pruned) and str(pruned.path) in str(pruned)
+
+
+def test_widths_are_multiples_of_eight(pruned) -> None:
+    fixed = {line.partition(":")[0] for line in pruned.frozen}
+    assert all(after % 8 == 0 for name, _, after in pruned.widths if name not in fixed)
+
+
+def test_original_is_not_modified(yolo: YOLO, tmp_path: Path) -> None:
+    before = {k: v.clone() for k, v in yolo.model.state_dict().items()}
+    prune_model(yolo, tmp_path / "p.pt", 0.3, imgsz=64)
+    after = yolo.model.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_checkpoint_is_plain_half_precision_and_complete(pruned) -> None:
+    ckpt = torch.load(pruned.path, weights_only=False)
+    assert ckpt["ema"] is None and ckpt["optimizer"] is None and ckpt["epoch"] == -1
+    assert {p.dtype for p in ckpt["model"].parameters()} == {torch.float16}
+    assert json.loads(json.dumps(ckpt["slim"])) == ckpt["slim"]  # builtins only
+    assert ckpt["slim"]["widths"]["model.4.cv1.conv"] == [64, 32] and ckpt["slim"]["factor"] == 0.5
+    assert all(type(m).__module__.startswith(("torch.", "ultralytics.nn.")) for m in ckpt["model"].modules())
+    assert [p.name for p in pruned.path.parent.iterdir()] == ["p.pt"]  # no temporary file is left
+
+
+def test_batchnorm_settings_survive(pruned) -> None:
+    norms = [m for m in YOLO(pruned.path).model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
+
+
+def test_same_input_gives_the_same_weights(yolo: YOLO, tmp_path: Path) -> None:
+    first, second = (prune_model(yolo, tmp_path / f"{i}.pt", 0.4, imgsz=64).model.state_dict() for i in range(2))
+    assert all(torch.equal(v, second[k]) for k, v in first.items())
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.7, 0.9, 0.99])
+def test_any_factor_works(yolo: YOLO, tmp_path: Path, factor: float) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", factor, imgsz=64)
+    assert result.error <= 1e-8 and all(after >= 1 for _, _, after in result.widths)
+
+
+def test_factor_zero_changes_nothing(yolo: YOLO, tmp_path: Path) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", 0, imgsz=64)
+    assert result.ratio == 0 and result.params[0] == result.params[1]
+
+
+@pytest.mark.parametrize("score", ["gamma", "l1", "l2", "lamp", "fpgm", "random"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_every_score_and_scope(yolo: YOLO, tmp_path: Path, score: str, scope: str) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", 0.3, score=score, scope=scope, imgsz=64)
+    assert result.score == score and 0.2 < result.ratio < 0.4
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"factor": 1.0}, "0 <= factor < 1, got 1.0"),
+        ({"factor": -0.1}, "0 <= factor < 1"),
+        ({"factor": True}, "0 <= factor < 1"),
+        ({"factor": "0.3"}, "0 <= factor < 1"),
+        ({"factor": 0.3, "score": "l3"}, "score should be"),
+        ({"factor": 0.3, "scope": "here"}, "scope should be"),
+        ({"factor": 0.3, "round_to": 0}, "round_to"),
+        ({"factor": 0.3, "exclude": "no.such.layer"}, "matches no layer"),
+        ({"factor": 0.001}, "removes nothing"),
+        ({"factor": 0.3, "flops": 0.5}, "one goal"),
+        ({"flops": 1.5}, "share of the original"),
+        ({"size_mb": -1}, "size in MB"),
+        ({"flops": 0.01}, "closest is"),
+        ({"score": "surgeon"}, "give images="),
+    ],
+)
+def test_bad_arguments_write_nothing(yolo: YOLO, tmp_path: Path, keys: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prune_model(yolo, tmp_path / "p.pt", imgsz=64, **keys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_than_pytorch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="exported formats"):
+        prune_model(type("Exported", (), {"model": "yolov8n.onnx"})(), tmp_path / "p.pt", 0.3)
+    with pytest.raises(ValueError, match=r"\.pt file"):
+        prune_model(randomised(NAME), tmp_path, 0.3)
+
+
+def test_a_failed_verification_writes_nothing(yolo: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = prune_module.slice_model
+
+    def wrong(model, graph, keep):
+        real(model, graph, keep)
+        if len(model.model[0].conv.weight) < 16:
+            model.model[1].conv.weight.data = model.model[1].conv.weight.data.flip(1)
+
+    monkeypatch.setattr(prune_module, "slice_model", wrong)
+    with pytest.raises(RuntimeError, match=r"model\.1"):
+        prune_model(yolo, tmp_path / "p.pt", 0.5, imgsz=64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_excluded_layers_keep_their_width(yolo: YOLO, tmp_path: Path) -> None:
+    widths = {n: (a, b) for n, a, b in prune_model(yolo, tmp_path / "p.pt", 0.5, exclude=("model.22", "model.0*"), imgsz=64).widths}
+    assert widths["model.0.conv"] == (16, 16) and widths["model.22.cv2.0.0.conv"] == (64, 64)
+    assert widths["model.5.conv"] == (128, 64)
+
+
+@pytest.mark.parametrize(("what", "value"), [("flops", 0.5), ("params", 0.4), ("size_mb", 3.0)])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_targets_are_met_within_two_percent(yolo: YOLO, tmp_path: Path, what: str, value: float, scope: str) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", scope=scope, imgsz=64, **{what: value})
+    reached = {
+        "flops": result.gflops[1] / result.gflops[0],
+        "params": result.params[1] / result.params[0],
+        "size_mb": result.path.stat().st_size / 1e6,
+    }[what]
+    assert 0.98 * value <= reached <= value * 1.005
+    assert result.factor is None
+
+
+def test_goal_defaults_to_the_issue_factor() -> None:
+    assert read_goal(None, flops=None) == (0.7, None)
+    assert read_goal(None, flops=0.5) == (None, ("flops", 0.5))
+
+
+def test_pruning_twice(pruned, tmp_path: Path) -> None:
+    again = prune_model(YOLO(pruned.path), tmp_path / "q.pt", 0.3, imgsz=64)
+    assert again.params[0] == pruned.params[1] and again.params[1] < 0.75 * again.params[0]
+
+
+def test_fused_model(tmp_path: Path) -> None:
+    fused = randomised(NAME, nc=3)
+    fused.model.eval().fuse(verbose=False)
+    result = prune_model(fused, tmp_path / "p.pt", 0.3, imgsz=64)
+    assert result.error <= 1e-8 and result.params[1] < 0.7 * result.params[0]
+    assert outputs(YOLO(result.path).model, torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize("keys", [{"nc": 1}, {"nc": 147}, {"channels": 1}])
+def test_classes_and_channels(tmp_path: Path, keys: dict) -> None:
+    yolo = randomised(NAME, **keys)
+    result = prune_model(yolo, tmp_path / "p.pt", 0.3, imgsz=64)
+    x = torch.rand(1, keys.get("channels", 3), 64, 64)
+    assert outputs(YOLO(result.path).model, x).shape == outputs(yolo.model, x).shape
+
+
+def test_untrained_model_is_said_to_be_flat(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    messages = []
+    handler = prune_module.LOGGER.warning
+    prune_module.LOGGER.warning = messages.append
+    try:
+        prune_model(YOLO(NAME, verbose=False), tmp_path / "p.pt", 0.3, score="gamma", imgsz=64)
+    finally:
+        prune_module.LOGGER.warning = handler
+    assert any("never trained" in m for m in messages)
+
+
+def test_no_gradients_needed(tmp_path: Path) -> None:
+    yolo = randomised(NAME, nc=3)
+    yolo.model.requires_grad_(False)
+    assert prune_model(yolo, tmp_path / "p.pt", 0.3, imgsz=64).ratio > 0.2
+
+
+def test_one_training_step(pruned) -> None:
+    model = YOLO(pruned.path).model.train().requires_grad_(True)
+    model.args = get_cfg()
+    batch = {
+        "img": torch.rand(2, 3, 64, 64),
+        "cls": torch.zeros(2, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]] * 2),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+    }
+    loss, _ = model(batch)
+    loss.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert model.model[0].conv.weight.grad.abs().sum() > 0
+
+
+def test_onnx_runtime_agrees(pruned, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    copy = tmp_path / "p.pt"
+    copy.write_bytes(pruned.path.read_bytes())
+    yolo = YOLO(copy)
+    x = torch.rand(1, 3, 64, 64)
+    expected = outputs(yolo.model.float(), x).numpy()
+    path = YOLO(copy).export(format="onnx", imgsz=64, simplify=False, verbose=False)
+    (got,) = runtime.InferenceSession(path).run(None, {"images": x.numpy()})
+    assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("safe", ["0", "1"])
+def test_stock_ultralytics_loads_and_runs_it(pruned, stock_ultralytics: Path, tmp_path: Path, safe: str) -> None:
+    code = (
+        "import sys, torch, ultralytics\n"
+        "from ultralytics import YOLO\n"
+        f"assert ultralytics.__file__.startswith({str(stock_ultralytics)!r}), ultralytics.__file__\n"
+        "m = YOLO(sys.argv[1]).model.double().eval()\n"
+        "torch.save(m(torch.ones(1, 3, 64, 64).double())[0], sys.argv[2])\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(stock_ultralytics), "ULTRALYTICS_SAFE_LOAD": safe}
+    out = tmp_path / "y.pt"
+    subprocess.run([sys.executable, "-c", code, str(pruned.path), str(out)], check=True, cwd=tmp_path, env=env)
+    here = outputs(YOLO(pruned.path).model.double(), torch.ones(1, 3, 64, 64).double())
+    assert torch.allclose(torch.load(out), here, rtol=1e-10)
+
+
+def test_real_weights(shared: Path, tmp_path: Path) -> None:
+    for name in ("diagram_yolov8n", "abd_yolov8n_147cls", "yolo11n_coco"):
+        yolo = YOLO(shared / "weights" / f"{name}.pt")
+        result = prune_model(yolo, tmp_path / f"{name}.pt", 0.3, imgsz=320)
+        assert result.error <= 1e-8 and 0.25 < result.ratio < 0.33
+        assert YOLO(result.path).names == yolo.names
+        assert result.path.stat().st_size < 0.6 * (shared / "weights" / f"{name}.pt").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["s", "m", "l", "x"])
+def test_larger_scales(tmp_path: Path, scale: str) -> None:
+    assert prune_model(randomised(f"yolov8{scale}.yaml"), tmp_path / "p.pt", 0.5, imgsz=64).error <= 1e-8
