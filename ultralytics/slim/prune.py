@@ -16,6 +16,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from .channels import ChannelGraph, trace_channels
 from .checkpoint import RECORD, save_checkpoint
+from .fold import fold_constants
 from .images import fit_in_memory, load_images
 from .refit import refit
 from .rewrite import slice_model
@@ -109,7 +110,7 @@ def prune_model(
         round_to (int): Widths become multiples of this.
         exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
         images: A few unlabelled images (see `images.load_images`): with them the layers that are left are re-fitted to
-            put out what the original's do.
+            put out what the original's do. Without, the removed channels' means are folded into their readers.
         imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's own training size if not given.
         flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
         params (float, optional): Target: share of the parameters to keep.
@@ -138,7 +139,9 @@ def prune_model(
     if keep.all() and not (target or factor == 0):
         raise ValueError(_nothing(pools, steps, factor, round_to))
     pruned, error = _cut(model, graph, keep)
-    if batch is not None and not keep.all():
+    if batch is None:
+        fold_constants(model, pruned, graph, keep)
+    elif not keep.all():
         kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
         LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
     result = _result(path, model, pruned, graph, pools, keep, factor if target is None else None, imgsz)

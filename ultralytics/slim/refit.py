@@ -2,8 +2,9 @@
 
 A convolution that lost input channels, or whose inputs changed because earlier layers were cut, is given the weights
 on what is left that best reproduce the original layer's output (He, Zhang, Sun, Channel Pruning for Accelerating Very
-Deep Neural Networks, arXiv 1707.06168, section 3.1, equation 3; here with a bias, a ridge towards the sliced weights, and inputs
-taken from the pruned network, so that later layers make up for what earlier ones could not).
+Deep Neural Networks, arXiv 1707.06168, section 3.1; here with a bias, a ridge towards the sliced weights, and inputs
+taken from the pruned network, so that later layers make up for what earlier ones could not). Positions are sampled
+where the predictions are sensitive. Channelwise, grouped and transposed convolutions stay as they were sliced.
 
 Both networks run once, one top-level layer at a time on all images: the original's layer first, its convolutions'
 outputs being sampled at some positions, then the pruned one's, in which every convolution is solved for just before
@@ -31,10 +32,13 @@ MIN_SAMPLES = 8192
 
 @dataclass
 class Targets:
-    """Outputs of one original convolution at sampled positions: values (M, C_out), positions as (n, y, x) indices."""
+    """Outputs of one original layer at sampled positions: values (M, C_out), positions as (n, y, x) indices.
+
+    Of a linear layer every output counts and there are no positions.
+    """
 
     values: torch.Tensor
-    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None
 
 
 @torch.no_grad()
@@ -73,7 +77,9 @@ def _inputs(layer: nn.Module, x, saved: list):
 
 
 def is_solvable(m: nn.Module) -> bool:
-    """Return whether a layer is a plain convolution (one group, zero padding)."""
+    """Return whether a layer is linear or a plain convolution (one group, zero padding)."""
+    if isinstance(m, nn.Linear):
+        return True
     return isinstance(m, nn.Conv2d) and m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
 
 
@@ -108,6 +114,10 @@ def _recorder(targets: dict, name: str, m: nn.Conv2d, kept: dict, where: dict, l
     def after(_, __, out):
         if full not in kept or full not in where or name in targets:
             return
+        if isinstance(m, nn.Linear):
+            if out.dim() == 2:
+                targets[name] = Targets(out[:, torch.from_numpy(kept[full])], None)
+            return
         height, width = out.shape[2:]
         features = m.in_channels * m.kernel_size[0] * m.kernel_size[1]
         flat = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * features), random)
@@ -123,7 +133,8 @@ def _solver(targets: dict, name: str, m: nn.Conv2d, layer: nn.Module):
 
     def before(_, args):
         if name in targets and not skip:
-            solve(m, norm, patches(args[0], m, targets[name].at), targets[name].values)
+            x = args[0] if isinstance(m, nn.Linear) else patches(args[0], m, targets[name].at)
+            solve(m, norm, x, targets[name].values)
 
     return before, None
 

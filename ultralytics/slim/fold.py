@@ -1,0 +1,128 @@
+"""Fold what removed channels put out on average into the layers that read them; no data needed.
+
+A channel whose scale γ is 0 still puts out act(β), and one with a small γ varies little around that: its readers miss a
+constant when it is cut. Behind its BatchNorm a channel is distributed about like N(β, γ²) (that is what the statistics
+are for), so its readers' mean input can be had without images: the model is run once with the quantiles of that
+distribution, shuffled over the positions, in place of every removed channel, and what arrives at each reader, through
+activations, concatenations, sums, pools and channelwise convolutions, is averaged away from the borders. Zero padding of the readers is not
+modelled: next to the image border the constant is off.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from .channels import ChannelGraph, input_size
+
+GRID = 12  # input size in multiples of the largest stride; the middle half is averaged
+
+
+@torch.no_grad()
+def fold_constants(model: nn.Module, pruned: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> int:
+    """Add the mean contribution of the removed channels to the readers in `pruned`; return how many layers changed.
+
+    Args:
+        model (nn.Module): The model before pruning, evaluation mode.
+        pruned (nn.Module): The sliced model; biases and BatchNorm means change in place.
+        graph (ChannelGraph): Channels of `model`.
+        keep (np.ndarray): (labels + 1,) which labels were kept.
+    """
+    means = reader_means(model, graph, keep)
+    old, new = dict(model.named_modules()), dict(pruned.named_modules())
+    outs = {s.names[0]: keep[s.labels] for s in graph.slots if s.role == "out"}
+    normed = np.zeros(len(keep), bool)  # channels with a BatchNorm: of the others (a fused model's) nothing is known
+    for slot in graph.slots:
+        if slot.role == "norm" and slot.names[0].endswith("weight"):
+            normed[slot.labels] = True
+    changed = 0
+    for slot in graph.slots:
+        name = slot.names[0].rpartition(".")[0]
+        gone = ~keep[slot.labels] & normed[slot.labels]
+        if slot.role != "in" or name not in means or not gone.any():
+            continue
+        gone = torch.from_numpy(gone)
+        constant = torch.where(gone, means[name], torch.zeros_like(means[name]))
+        delta = _response(old[name], constant, slot.dim)
+        kept = outs.get(slot.names[0])
+        changed += _add(new, name, delta if kept is None else delta[torch.from_numpy(kept)])
+    return changed
+
+
+def _response(m: nn.Module, constant: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return what a layer puts out, bias aside, where its input channels are constant, away from the borders."""
+    weight = m.weight.movedim(dim, 1)  # (out, in, *kernel)
+    taps = weight.flatten(2).sum(2) if weight.dim() > 2 else weight
+    if isinstance(m, nn.ConvTranspose2d):
+        taps = taps / (m.stride[0] * m.stride[1])  # each output sees one of so many sets of taps; the mean over them
+    return taps @ constant
+
+
+def _add(modules: dict[str, nn.Module], name: str, delta: torch.Tensor) -> bool:
+    """Add a constant behind a layer: to its bias, or to the BatchNorm that follows it; return whether there is one."""
+    m = modules[name]
+    if m.bias is not None:
+        m.bias += delta
+        return True
+    owner, _, key = name.rpartition(".")
+    norm = getattr(modules.get(owner), "bn", None) if key == "conv" else None
+    if isinstance(norm, nn.BatchNorm2d) and not hasattr(modules[owner], "cv2"):
+        norm.running_mean -= delta
+        return True
+    return False
+
+
+@torch.no_grad()
+def reader_means(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return the mean input (C,) of every layer that reads channels, by name, right for the channels that go."""
+    net, means = copy.deepcopy(model).eval(), {}
+    modules = dict(net.named_modules())
+    random = torch.Generator().manual_seed(0)
+    for slot in graph.slots:
+        name, _, key = slot.names[0].rpartition(".")
+        gone = np.flatnonzero(~keep[slot.labels])
+        if slot.role == "norm" and key == "weight" and len(gone):
+            modules[name].register_forward_hook(_stand_in(torch.from_numpy(gone), random))
+        elif slot.role == "in" and key == "weight":
+            modules[name].register_forward_pre_hook(_note(means, name))
+    head = net.model[-1] if hasattr(net, "model") else net
+    head.training = True  # raw predictions
+    net(torch.zeros(input_size(net, GRID, GRID)))
+    return {name: mean for name, mean in means.items() if isinstance(mean, torch.Tensor)}
+
+
+def _note(means: dict, name: str):
+    """Return a pre-hook that keeps the mean of what a layer reads."""
+
+    def before(_, args):
+        means[name] = _middle(args[0])
+
+    return before
+
+
+def _stand_in(gone: torch.Tensor, random: torch.Generator):
+    """Return a hook that replaces the removed channels of a BatchNorm's output by their distribution, N(β, γ²)."""
+
+    def hook(m, _, out):
+        n = out[0, 0].numel()
+        levels = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        normal = torch.special.ndtri(levels).to(out.dtype)
+        order = torch.stack([torch.randperm(n, generator=random) for _ in range(len(gone))])
+        values = m.bias[gone, None] + m.weight[gone, None] * normal[order]
+        out[:, gone] = values.reshape(1, len(gone), *out.shape[2:])
+        return out
+
+    return hook
+
+
+def _middle(x: torch.Tensor) -> torch.Tensor | None:
+    """Return the mean over the middle half of a feature map (1, C, H, W), or of a vector (1, C); returns None else."""
+    if x.dim() == 2:
+        return x[0]
+    if x.dim() != 4:
+        return None
+    h, w = x.shape[2] // 4, x.shape[3] // 4
+    return x[0, :, h : x.shape[2] - h, w : x.shape[3] - w].mean((1, 2))
