@@ -285,6 +285,12 @@ def test_missing_original_is_replaced_by_what_the_run_recorded(run_copy):
     assert "the original weights /nowhere/best.pt" in text and "was 3.00" in text and "50.0 mAP lost" in text
 
 
+def test_changed_original_is_not_compared_with(run_copy):
+    spoil_record(run_copy, lambda record: record.update(origin=dict.fromkeys(record["origin"], "0")))
+    text = Page(write_report(run_copy)).text
+    assert "has changed since the run was started" in text and "This compares the models sparse and distilled" in text
+
+
 def test_folder_that_is_no_run_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="run.json is missing; give the folder of a pipeline run"):
         write_report(tmp_path)

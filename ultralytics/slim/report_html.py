@@ -30,8 +30,8 @@ PAGE = """\
 </html>
 """
 CSS = """
-:root{--page:#f4f6f8;--card:#fff}
-@media(prefers-color-scheme:dark){:root{--page:#0f151b;--card:#18212a}}
+:root{--page:#f4f6f8}
+@media(prefers-color-scheme:dark){:root{--page:#0f151b}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);line-height:1.5;
  font:16px/1.5 FONTS}

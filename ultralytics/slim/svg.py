@@ -15,8 +15,8 @@ FONTS = "system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif"
 SERIES = ("a", "b", "c", "d", "e")  # classes of the colours, in order
 COLORS = {  # light, dark
     "ink": ("#1d2733", "#e6edf3"), "soft": ("#5c6b7a", "#9aa7b4"), "line": ("#d9e0e6", "#2d3742"),
-    "a": ("#94a3b3", "#77879a"), "b": ("#0f766e", "#2dd4bf"), "c": ("#3b6fb6", "#79a9ef"), "d": ("#c2571a", "#f59e5b"),
-    "e": ("#7a5195", "#c39be0"),
+    "card": ("#fff", "#18212a"), "a": ("#94a3b3", "#77879a"), "b": ("#0f766e", "#2dd4bf"), "c": ("#3b6fb6", "#79a9ef"),
+    "d": ("#c2571a", "#f59e5b"), "e": ("#7a5195", "#c39be0"),
 }  # fmt: skip
 
 
@@ -27,7 +27,8 @@ def _style() -> str:
     return (
         f":root{{{names}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
         f"svg.chart text{{font:12px {FONTS};fill:var(--soft)}}"
-        "svg.chart .t{fill:var(--ink)}svg.chart .h{fill:var(--ink);font-weight:600;font-size:13px}"
+        "svg.chart .t,svg.chart .h{fill:var(--ink);paint-order:stroke;stroke:var(--card);stroke-width:4px}"
+        "svg.chart .h{font-weight:600;font-size:13px}"
         f"svg.chart .g{{stroke:var(--line)}}{fills}"
     )
 
