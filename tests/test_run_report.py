@@ -133,7 +133,7 @@ def test_page_says_what_was_done(finished):
         in text
     )
     assert "Median 1.00 before and 0.50 after" in text, "γ, read from the checkpoints"
-    assert "F1 falls to 74.7 from 84.7" in text
+    assert "F1 falls to 74.7 from 84.7" in text and "to reach by pruning factor=0.5" in text
     assert "layers are narrower" in text and "model.22.cv3.2.0.conv" in text
     for section in (
         "Stage by stage",

@@ -11,7 +11,7 @@ from ultralytics import __version__
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
-from . import inputs, measure, run_facts, side_by_side
+from . import inputs, measure, plan, run_facts, side_by_side
 from .pipeline import fingerprint, quiet
 from .report_blocks import Chart, Document
 from .report_figures import verdict_of
@@ -182,19 +182,28 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
         "train images": counts.get("train"),
         "val images": counts.get("val"),
         "image size": settings.get("imgsz", 640),
-        "channels to remove": settings.get("factor"),
+        "to reach by pruning": _goal(settings),
         "distillation": settings.get("loss_type"),
         "epochs": settings.get("epochs"),
         "software": f"ultralytics {__version__}, torch {torch.__version__}",
     }
 
 
+def _goal(settings: dict) -> str:
+    """Return what pruning was asked for: a target of its own, or a share of the channels."""
+    asked = plan.only(settings, "prune")
+    goals = [f"{key}={asked[key]}" for key in sorted(plan.TARGETS) if key in asked]
+    return goals[0] if goals else f"factor={asked.get('factor', settings.get('factor'))}"
+
+
 def _settings(run: RunFolder, weights: dict[str, Path]) -> dict[str, dict]:
     """Return the settings of each finished stage."""
     found = {stage: run.stage_settings(stage) for stage in STAGES if stage in run.record["stages"]}
     if "pruned" in weights:
-        plain = {k: v for k, v in run_facts.prune_record(weights["pruned"]).items() if isinstance(v, (int, float, str))}
-        found["prune"] = {k: v for k, v in plain.items() if k not in ("tool", "imgsz")}
+        record = run_facts.prune_record(weights["pruned"])
+        plain = {k: v for k, v in record.items() if isinstance(v, (int, float, str))}
+        target = {"target": "=".join(map(str, record["target"]))} if record.get("target") else {}
+        found["prune"] = {**target, **{k: v for k, v in plain.items() if k not in ("tool", "imgsz")}}
     return found
 
 
