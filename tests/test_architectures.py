@@ -14,13 +14,17 @@ from ultralytics.slim.architectures import reason_against, shipped
 from ultralytics.slim.prune import prune_model
 
 NAMES = [name for name in shipped() if reason_against(name) is None]
-FAST = re.compile(r"^(yolov5n|yolov8n(-ghost|-seg|-pose|-obb|-cls)?|yolov9t|yolov10n|yolo1[12]n|yolo26n(-seg|-pose)?)\.yaml$")
+FAST = re.compile(
+    r"^(yolov5n|yolov8n(-ghost|-seg|-pose|-obb|-cls)?|yolov9t|yolov10n|yolo1[12]n|yolo26n(-seg|-pose)?)\.yaml$"
+)
 CASES = [pytest.param(name, marks=[] if FAST.match(name) else [pytest.mark.slow]) for name in NAMES]
 
 
 def test_the_list_is_the_release() -> None:
     assert len(NAMES) >= 45
-    assert {"yolov3.yaml", "yolov6n.yaml", "yolov9e.yaml", "yolov10x.yaml", "yolo12n.yaml", "yolo26n-obb.yaml"} <= set(NAMES)
+    assert {"yolov3.yaml", "yolov6n.yaml", "yolov9e.yaml", "yolov10x.yaml", "yolo12n.yaml", "yolo26n-obb.yaml"} <= set(
+        NAMES
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -16,7 +16,9 @@ from ultralytics.slim.rewrite import slice_model
 
 
 def layer(a: int, b: int, k: int = 3, **keys) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(a, b, k, padding=k // 2, padding_mode="replicate", **keys), nn.BatchNorm2d(b), nn.SiLU())
+    return nn.Sequential(
+        nn.Conv2d(a, b, k, padding=k // 2, padding_mode="replicate", **keys), nn.BatchNorm2d(b), nn.SiLU()
+    )
 
 
 class Net(nn.Module):

@@ -144,7 +144,10 @@ def test_a_failed_verification_writes_nothing(yolo: YOLO, tmp_path: Path, monkey
 
 
 def test_excluded_layers_keep_their_width(yolo: YOLO, tmp_path: Path) -> None:
-    widths = {n: (a, b) for n, a, b in prune_model(yolo, tmp_path / "p.pt", 0.5, exclude=("model.22", "model.0*"), imgsz=64).widths}
+    widths = {
+        n: (a, b)
+        for n, a, b in prune_model(yolo, tmp_path / "p.pt", 0.5, exclude=("model.22", "model.0*"), imgsz=64).widths
+    }
     assert widths["model.0.conv"] == (16, 16) and widths["model.22.cv2.0.0.conv"] == (64, 64)
     assert widths["model.5.conv"] == (128, 64)
 

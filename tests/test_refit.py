@@ -52,7 +52,10 @@ def test_sensitivity_of_a_linear_model_by_hand() -> None:
     logits = torch.tensor([[0.3, -0.2]], requires_grad=True)
     judged(logits, torch.Generator().manual_seed(1)).backward()
     p = logits.detach().softmax(1)[0, 0]
-    assert logits.grad.abs().max().item() in (pytest.approx(0, abs=1e-6), pytest.approx((2 * p * (1 - p)).item(), rel=1e-4))
+    assert logits.grad.abs().max().item() in (
+        pytest.approx(0, abs=1e-6),
+        pytest.approx((2 * p * (1 - p)).item(), rel=1e-4),
+    )
 
 
 def test_sensitivities_cover_the_layers_and_leave_the_model_alone() -> None:
@@ -70,7 +73,9 @@ def structured() -> torch.Tensor:
     return nn.functional.interpolate(torch.rand(16, 3, 8, 8), size=128, mode="bicubic").clamp(0, 1)
 
 
-@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolov8n-seg.yaml", "yolov8n-cls.yaml"])
+@pytest.mark.parametrize(
+    "name", ["yolov8n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolov8n-seg.yaml", "yolov8n-cls.yaml"]
+)
 def test_refit_comes_closer_than_slicing(structured: torch.Tensor, tmp_path: Path, name: str) -> None:
     yolo = randomised(name, nc=3)
     keys = dict(score="l1", scope="layer", imgsz=128)
@@ -129,7 +134,9 @@ def test_real_diagrams_survive_half_the_flops(shared: Path, tmp_path: Path) -> N
     """Right after cutting half the GFLOPs, without training, the predictions still resemble the original's."""
     yolo = YOLO(shared / "weights" / "diagram_yolov8n.pt")
     folder = shared / "data" / "diagram" / "images"
-    result = prune_model(yolo, tmp_path / "p.pt", flops=0.5, images=sorted((folder / "train").iterdir())[::20], imgsz=320)
+    result = prune_model(
+        yolo, tmp_path / "p.pt", flops=0.5, images=sorted((folder / "train").iterdir())[::20], imgsz=320
+    )
     x = load_images(sorted((folder / "val").iterdir())[::20], 320)
     with torch.no_grad():
         want, got = (m.eval()(x)[1]["scores"].sigmoid() for m in (yolo.model.float(), result.model))

@@ -116,7 +116,11 @@ def test_pruned_and_fused_is_refused(pruned: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(ClassificationModel, "yolov8n-cls.yaml"), (DetectionModel, "yolo26n.yaml"), (SegmentationModel, "yolo26n-seg.yaml")],
+    [
+        (ClassificationModel, "yolov8n-cls.yaml"),
+        (DetectionModel, "yolo26n.yaml"),
+        (SegmentationModel, "yolo26n-seg.yaml"),
+    ],
 )
 @pytest.mark.parametrize("nc", [4, 7])
 def test_other_heads(tmp_path_factory: pytest.TempPathFactory, kind: type, name: str, nc: int) -> None:

@@ -1,4 +1,7 @@
-"""Table of every architecture that the release ships: does it prune, and what is left? `python -m ultralytics.slim.architectures`."""
+"""Table of every architecture that the release ships: does it prune, and what is left?
+
+Written by `python -m ultralytics.slim.architectures [factor]`.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,8 @@ def shaken(name: str, seed: int = 0) -> YOLO:
 def row(name: str, result: PruneResult) -> str:
     """Return one line of the table."""
     (p0, p1), (g0, g1) = result.params, result.gflops
-    return (
-        f"| {name} | {p0 / 1e6:.2f} | {p1 / p0:.0%} | {g0:.1f} | {g1 / g0:.0%} | {result.frozen_share:.1%} | {result.error:.0e} |"
-    )
+    left = f"{p0 / 1e6:.2f} | {p1 / p0:.0%} | {g0:.1f} | {g1 / g0:.0%}"
+    return f"| {name} | {left} | {result.frozen_share:.1%} | {result.error:.0e} |"
 
 
 def main(factor: float = 0.3) -> int:

@@ -1,4 +1,4 @@
-"""Write a pruned model as a checkpoint that any stock Ultralytics install loads, and prove it before it gets its name."""
+"""Write a pruned model as a checkpoint that any stock Ultralytics loads, and prove it before it gets its name."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ A channel whose scale γ is 0 still puts out act(β), and one with a small γ va
 constant when it is cut. Behind its BatchNorm a channel is distributed about like N(β, γ²) (that is what the statistics
 are for), so its readers' mean input can be had without images: the model is run once with the quantiles of that
 distribution, shuffled over the positions, in place of every removed channel, and what arrives at each reader, through
-activations, concatenations, sums, pools and channelwise convolutions, is averaged away from the borders. Zero padding of the readers is not
-modelled: next to the image border the constant is off.
+activations, concatenations, sums, pools and channelwise convolutions, is averaged away from the borders. Zero padding
+of the readers is not modelled: next to the image border the constant is off.
 """
 
 from __future__ import annotations

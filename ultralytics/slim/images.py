@@ -23,7 +23,9 @@ def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
     """Return (input channels, most images) so that all images' activations of one stage take about `MEMORY` bytes."""
     _, channels, height, width = input_size(model)
     shapes = {name: t.shape for name, t in model.state_dict().items()}
-    widest = max(n * shapes[name][0] for name, n in graph.positions.items())  # floats a layer puts out on the traced input
+    widest = max(
+        n * shapes[name][0] for name, n in graph.positions.items()
+    )  # floats a layer puts out on the traced input
     each = 4 * widest * imgsz**2 / (height * width) * LAYERS_ALIVE
     return channels, int(min(64, max(MEMORY // each, 4)))
 
@@ -43,7 +45,9 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch
     """
     if isinstance(source, torch.Tensor):
         if source.dim() != 4 or source.shape[1] != channels or not len(source):
-            raise ValueError(f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}")
+            raise ValueError(
+                f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}"
+            )
         return _spread(source, limit).float().cpu()
     items = _spread(_listed(source), limit)
     return torch.stack([_prepared(item, imgsz, channels) for item in items])
@@ -77,7 +81,9 @@ def _files(path: Path) -> list[Path]:
         return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     if path.suffix == ".txt" and path.is_file():
         lines = path.read_text(encoding="utf-8").split("\n")
-        return [path.parent / line[2:] if line.startswith("./") else Path(line) for line in map(str.strip, lines) if line]
+        return [
+            path.parent / line[2:] if line.startswith("./") else Path(line) for line in map(str.strip, lines) if line
+        ]
     return [path] if path.is_file() else []
 
 

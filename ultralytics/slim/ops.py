@@ -76,7 +76,10 @@ def cat(trace, tensors, dim=0, **kwargs):
     parts = [trace.labels(t) for t in tensors]
     full = np.broadcast_shapes(*[tuple(n if d != dim else 1 for d, n in enumerate(p.shape)) for p in parts])
     if all(n == 1 for n in full):
-        wide = [np.broadcast_to(p, tuple(t.shape[dim] if d == dim else 1 for d in range(t.dim()))) for p, t in zip(parts, tensors)]
+        wide = [
+            np.broadcast_to(p, tuple(t.shape[dim] if d == dim else 1 for d in range(t.dim())))
+            for p, t in zip(parts, tensors)
+        ]
         return np.concatenate(wide, axis=dim), all(trace.zero(t) for t in tensors)
     if any(p.shape[dim] != 1 for p in parts):
         return trace.unknown("concatenation across channels in two dimensions", *tensors)

@@ -28,7 +28,6 @@ from .targets import read_goal, take_target
 from .trace import OUTPUT
 from .verify import check_equal, masked
 
-
 SURGEON = "surgeon"
 
 
@@ -76,7 +75,8 @@ class PruneResult:
             f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
             f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
-            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}{fitted}\n"
+            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
+            f"{fitted}\n"
             f"  saved as {self.path}"
         )
 
@@ -103,15 +103,15 @@ def prune_model(
         yolo (YOLO): The model; not modified.
         save_dir (str | Path): The .pt file to write; parents are created.
         factor (float, optional): Share of the prunable channels to remove, 0 <= factor < 1; 0.7 if no target is given.
-        score (str): How important a channel is: one of `scores.SCORES`; 'surgeon', what its removal costs the predictions
-            on `images`; or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
+        score (str): How important a channel is: one of `scores.SCORES`; 'surgeon', what its removal costs the
+            predictions on `images`; or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
         scope (str): 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
             saves; 'auto' is 'global' for 'surgeon', whose costs compare between layers, and 'layer' for the others.
         round_to (int): Widths become multiples of this.
         exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
         images: A few unlabelled images (see `images.load_images`): with them the layers that are left are re-fitted to
             put out what the original's do. Without, the removed channels' means are folded into their readers.
-        imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's own training size if not given.
+        imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's training size if not given.
         flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
         params (float, optional): Target: share of the parameters to keep.
         size_mb (float, optional): Target: size of the checkpoint in MB (10⁶ bytes).
@@ -132,9 +132,15 @@ def prune_model(
     batch = None if images is None else load_images(images, imgsz, *fit_in_memory(graph, model, imgsz))
     method, scope = _choices(model, score, scope, batch)
     pools, book, where = _scored(model, graph, method, seed, exclude, batch, target)
-    costs = unit_costs(graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target))
+    costs = unit_costs(
+        graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target)
+    )
     steps = plan(pools, scope, round_to, costs if method == SURGEON else None)
-    taken = take_target(model, graph, pools, book, steps, target, imgsz) if target else take_share(pools, steps, scope, factor)
+    taken = (
+        take_target(model, graph, pools, book, steps, target, imgsz)
+        if target
+        else take_share(pools, steps, scope, factor)
+    )
     keep = ~np.isin(book.roots(), removed(pools, taken))
     if keep.all() and not (target or factor == 0):
         raise ValueError(_nothing(pools, steps, factor, round_to))
@@ -155,7 +161,9 @@ def prune_model(
 def _choices(model: nn.Module, score: str, scope: str, batch) -> tuple[str, str]:
     """Return the score and scope that 'auto' stands for, after checking that they can be had."""
     if score == SURGEON and batch is None:
-        raise ValueError("score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)")
+        raise ValueError(
+            "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
+        )
     if score == "auto":
         score = SURGEON if batch is not None else pick_score(model)
     if score == "gamma" and tell_flat_gammas(model):
@@ -257,6 +265,6 @@ def _nothing(pools: list[Pool], steps: list[Step], factor: float, round_to: int)
     if not steps:
         return f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)"
     return (
-        f"factor {factor} removes nothing at widths rounded to multiples of {round_to}: use a larger factor, or a smaller "
-        f"round_to"
+        f"factor {factor} removes nothing at widths rounded to multiples of {round_to}: "
+        f"use a larger factor, or a smaller round_to"
     )

@@ -42,7 +42,9 @@ class Targets:
 
 
 @torch.no_grad()
-def refit(original: nn.Module, pruned: nn.Module, kept: dict[str, np.ndarray], where: dict, images: torch.Tensor) -> int:
+def refit(
+    original: nn.Module, pruned: nn.Module, kept: dict[str, np.ndarray], where: dict, images: torch.Tensor
+) -> int:
     """Re-fit the convolutions of `pruned` in place; return how many were.
 
     Args:

@@ -54,7 +54,9 @@ def pick_score(model: nn.Module) -> str:
 
 def all_gammas(model: nn.Module) -> np.ndarray:
     """Return |γ| of every BatchNorm of the model, one flat array."""
-    found = [m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.weight is not None]
+    found = [
+        m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.weight is not None
+    ]
     return np.concatenate([w.detach().float().cpu().abs().numpy() for w in found]) if found else np.zeros(0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import pairwise
 
 import numpy as np
 
@@ -107,7 +108,9 @@ def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
         hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
         if not hit:
-            raise ValueError(f"exclude: {pattern!r} matches no layer; layers are named like {next(iter(graph.layers))!r}")
+            raise ValueError(
+                f"exclude: {pattern!r} matches no layer; layers are named like {next(iter(graph.layers))!r}"
+            )
         for name in hit:
             graph.book.freeze(graph.layers[name], f"{name}: excluded")
 
@@ -152,7 +155,7 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
         widths, n, key = pool.widths(round_to), len(pool.units), 0.0
         loss = np.concatenate([[0], np.cumsum(np.sort(pool.scores))])
         price = costs[index] if costs else pool.size
-        for before, after in zip(widths, widths[1:]):
+        for before, after in pairwise(widths):
             if scope == "layer":
                 key = 1 - (before + after) / 2 / n
             else:  # never cheaper than the pool's step before it
@@ -183,7 +186,9 @@ def removed(pools: list[Pool], steps: list[Step]) -> np.ndarray:
     return np.concatenate([np.zeros(0, int), *(pools[i].weakest(k) for i, k in keep.items())])
 
 
-def unit_costs(graph: ChannelGraph, pools: list[Pool], roots: np.ndarray, sizes: dict[str, tuple], what: str) -> list[float]:
+def unit_costs(
+    graph: ChannelGraph, pools: list[Pool], roots: np.ndarray, sizes: dict[str, tuple], what: str
+) -> list[float]:
     """Return what one unit of each pool costs in the uncut model: parameters, or multiplications on the traced input.
 
     Args:

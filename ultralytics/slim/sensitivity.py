@@ -2,8 +2,8 @@
 
 The predictions are made to matter as a detector is judged: class scores as probabilities, everything else of an anchor
 (box, mask, keypoints, angle) as far as some class is likely there. Their squared gradient with random signs is an
-unbiased estimate of the diagonal of the Gauss-Newton matrix (Martens, arXiv 1412.1193, section 10; Bekas et al. 2007 for the
-random signs): it says where in the image, and in which channels, an error of a layer costs something.
+unbiased estimate of the diagonal of the Gauss-Newton matrix (Martens, arXiv 1412.1193; the random signs are those of
+Bekas, Kokiopoulou, Saad, Applied Numerical Mathematics 57, 2007): it says where in the image, and in which channels, an error of a layer costs something.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def _anchors(preds: dict, random: torch.Generator) -> torch.Tensor:
         if isinstance(value, torch.Tensor) and value.dim() == 3 and value.shape[2] == likely.shape[2]:
             total = total + BOX_WEIGHT * _signed(value * likely, random)
             continue
-        for t in value if isinstance(value, (tuple, list)) else (value,):  # prototypes: as much weight as one anchor channel
+        for t in (
+            value if isinstance(value, (tuple, list)) else (value,)
+        ):  # prototypes: as much weight as one anchor channel
             share = (likely.sum() * t.shape[1] / t.numel()) ** 0.5
             total = total + BOX_WEIGHT * share * _signed(t, random)
     return total

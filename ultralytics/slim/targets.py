@@ -57,7 +57,13 @@ def measure(model: nn.Module, what: str, imgsz: int) -> float:
 
 
 def take_target(
-    model: nn.Module, graph: ChannelGraph, pools: list[Pool], book: LabelBook, steps: list[Step], target: tuple, imgsz: int
+    model: nn.Module,
+    graph: ChannelGraph,
+    pools: list[Pool],
+    book: LabelBook,
+    steps: list[Step],
+    target: tuple,
+    imgsz: int,
 ) -> list[Step]:
     """Return the first steps that bring the model down to its target, or at most 2 % under it.
 

@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from .labels import LabelBook
 from .ops import RULES, WITHOUT_CHANNELS
 
-
 OUTPUT = "model output"  # the reason for which predictions are frozen
 
 

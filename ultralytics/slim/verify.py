@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -43,7 +44,9 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
     reference = reference.double().cpu().eval()
     model = copy.deepcopy(model).double().cpu().eval()
     for height, width in ((2, 3), (3, 2)):
-        x = torch.rand(input_size(model, height, width), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        x = torch.rand(
+            input_size(model, height, width), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
         with torch.no_grad():
             want, got = flatten(reference(x)), flatten(run(model, x))
         worst = max(worst, difference(want, got))
@@ -60,7 +63,9 @@ def run(model: nn.Module, x: torch.Tensor):
     """Run the model; where it fails, say in which layer."""
     trail: list[str] = []
     handles = [
-        m.register_forward_pre_hook(lambda _, __, name=name: trail.append(name)) for name, m in model.named_modules() if name
+        m.register_forward_pre_hook(lambda _, __, name=name: trail.append(name))
+        for name, m in model.named_modules()
+        if name
     ]
     try:
         return model(x)
@@ -82,7 +87,7 @@ def difference(want: list[torch.Tensor], got: list[torch.Tensor]) -> float:
     for a, b in zip(want, got):
         if a.numel():
             gap = (a - b).abs().max().item() / max(a.abs().max().item(), 1e-12)
-            worst = max(worst, gap if gap == gap else float("inf"))
+            worst = max(worst, float("inf") if math.isnan(gap) else gap)
     return worst
 
 
@@ -102,7 +107,7 @@ def flatten(output) -> list[torch.Tensor]:
 
 
 def first_difference(reference: nn.Module, model: nn.Module, x: torch.Tensor) -> str:
-    """Return the name of the first layer whose output, summed over channels and positions, differs between the models."""
+    """Return the name of the first layer whose output, summed over channels and positions, differs."""
     wanted, got = _sums(reference, x), _sums(model, x)
     for name, value in wanted.items():
         if name in got and abs(value - got[name]) > 1e-6 * max(abs(value), 1):
