@@ -205,6 +205,7 @@ def test_pipeline_finishes_after_an_interruption(whole):
     assert record["finished"] and list(record["stages"]) == ["sparse", "prune", "retrain", "distill"]
     assert [row.name for row in table] == ["original", "sparse", "pruned", "retrained", "distilled"]
     assert (folder / "weights/distill.torchscript").is_file() and list(folder.glob("*.jpg"))
+    assert all((folder / f"report.{kind}").is_file() for kind in ("html", "md", "json"))
 
 
 def test_pipeline_goes_on_within_a_training(whole):
@@ -228,6 +229,12 @@ def test_pruned_widths_last_to_the_end(whole):
 def test_resume_refuses_other_settings(whole):
     with pytest.raises(ValueError, match=r"factor=0.5 \(now 0.3\)"):
         prune_model.compress(str(whole[0].parent), "run", resume=True, factor=0.3)
+
+
+def test_the_demo_stands_on_what_ships():
+    settings = prune_model.plan.complete({}, prune_model.DEMO, prune_model.TRAINING)
+    assert (ROOT / settings["weights"]).is_file() and (ROOT / settings["data"]).is_file()
+    assert settings["imgsz"] == 320 and settings["amp"] is False and settings["plots"] is False
 
 
 @pytest.mark.parametrize(
