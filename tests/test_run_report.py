@@ -330,6 +330,10 @@ CLASSES = {"box": (0.7, 0.7), "data": (0.5, 0.48), "event": (0.6, 0.598), "pool"
         (Figures((8, 4), (0.6, 0.57), {}, STEADY), "fair", "Half the compute, 1.7 times as fast here, 3.0 mAP lost."),
         (Figures((8, 4), (0.6, 0.5), {}, SLOWER), "bad", "Half the compute, 2.0 times as slow here, 10.0 mAP lost."),
         (Figures((8, 4), (0.6, 0.0)), "bad", "Half the compute, 60.0 mAP lost."),
+        (Figures((8, 4), (0.6, 0.6), {}, STEADY, (0.8, 0.7)), "bad",
+         "Half the compute, 1.7 times as fast here, accuracy kept, 10.0 relation F1 lost."),
+        (Figures((8, 4), (0.6, 0.6), {}, STEADY, (0.0, 0.0)), "good",
+         "Half the compute, 1.7 times as fast here, accuracy kept."),
         (Figures((8, 8), (0.6, 0.6), {}, STEADY), "none",
          "As much compute as before, 1.7 times as fast here, accuracy kept."),
         (Figures((8, 10), (0.6, 0.6)), "none", "25 % more compute, accuracy kept."),
@@ -345,14 +349,18 @@ def test_verdict(figures, kind, headline):
 @pytest.mark.parametrize(
     ("figures", "detail"),
     [
-        (Figures((8, 4), (0.6, 0.1)), "keeps only 17 % of the original accuracy. Do not use it"),
-        (Figures((8, 4), (0.6, 0.5)), "keeps 83 % of the original accuracy, too little for most uses"),
-        (Figures((8, 4), (0.6, 0.6), {}, NOISY), "on this machine the smaller network is no faster"),
+        (Figures((8, 4), (0.6, 0.1)), "It keeps only 16.7 % of the accuracy. Do not use it"),
+        (Figures((8, 4), (0.6, 0.5)), "It keeps 83.3 % of the accuracy, too little for most uses"),
+        (Figures((8, 4), (0.6, 0.6), {}, NOISY),
+         "keeps 100.0 % of the accuracy, but here the smaller network is not faster everywhere"),
         (Figures((8, 4), (0.001, 0.0)), "The original itself finds next to nothing"),
         (Figures((8, 8), (0.6, 0.6)), "The network is as large as before"),
         (Figures((8, 4)), "nobody can say whether it is fit for use"),
         (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.85)), "F1 falls to 85.0 from 90.0."),
         (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.9)), "F1 stays at 90.0."),
+        (Figures((8, 4), (0.6, 0.6), relations=(0.8, 0.6)),
+         "It keeps 100.0 % of the accuracy and 75.0 % of the relation F1, too little"),
+        (Figures((8, 4), (0.6, 0.57), {}, STEADY), "It keeps 95.0 % of the accuracy: whether that is enough"),
         (Figures((8, 4), (0.6, 0.59), path=[("original", 0.6), ("pruned", 0.2), ("distilled", 0.59)]),
          "mAP by stage: pruned −40.0, distilled +39.0 points."),
         (Figures((8, 4), (0.6, 0.6), images=4), "Measured on 4 images: that is too little"),
@@ -479,3 +487,21 @@ def test_charts_are_svg_without_gaps(name):
 )
 def test_ticks_are_round_numbers(low, high, expected):
     assert ticks(low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([60, 0], (0, 66)), ([80, 75], (70, 81.5)), ([50, 50], (49, 50.3)), ([0, 0], (0, 1)), ([], (0, 1))],
+)
+def test_axis_starts_at_zero_unless_all_values_are_close_together(values, expected):
+    assert charts.value_range(values) == pytest.approx(expected)
+
+
+def test_labels_of_a_journey_do_not_cover_each_other():
+    points = [("original", 2, 80), ("sparse", 2, 79.8), ("pruned", 1, 0), ("retrained", 1, 0.1), ("distilled", 1, 0.2)]
+    drawn = charts.journey("t", points, "GFLOPs", "mAP")
+    places = {name: re.search(rf'y="([0-9.]+)" class="[ht]"[^>]*>{name}<', drawn) for name, *_ in points}
+    heights = {name: float(place[1]) for name, place in places.items()}
+    assert heights["sparse"] > heights["original"], "the lower point has the lower label where there is room"
+    low = sorted(heights[name] for name in ("pruned", "retrained", "distilled"))
+    assert low[1] - low[0] >= 14 and low[2] - low[1] >= 14

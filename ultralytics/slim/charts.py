@@ -23,7 +23,7 @@ def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tu
     """
     total = sum(map(len, stages.values()))
     values = [v for row in stages.values() for v in row if math.isfinite(v)] + ([level[1]] if level else [])
-    axes = Axes((0.5, total + 0.5), (0, max(values, default=0) * 1.08 or 1))
+    axes = Axes((0.5, total + 0.5), value_range(values))
     parts, start = axes.frame("epoch", ylabel, _whole(total)), 0
     for css, (name, row) in zip(STAGE_COLORS, stages.items()):
         points = [(axes.px(start + i + 1), axes.py(v), v) for i, v in enumerate(row) if math.isfinite(v)]
@@ -36,6 +36,15 @@ def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tu
         parts.append(line(LEFT, y, WIDTH - RIGHT, y, "s-a", 2, "6 5"))
     named = list(zip(stages, STAGE_COLORS)) + ([(level[0], "a")] if level else [])
     return svg(axes.height, title, parts + legend(named))
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis: from 0, or from nearer where all values lie close together far from it."""
+    low, high = min(values, default=0), max(values, default=0)
+    span = max(high - low, 0.02 * high)
+    if low > 0.6 * high > 0:
+        return max(0.0, low - span), high + 0.3 * span
+    return 0, high * 1.1 or 1
 
 
 def _whole(total: int) -> list[float]:
@@ -98,7 +107,7 @@ def fan(title: str, rows: dict[str, Sequence[float]], ylabel: str) -> str:
 
 def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str, ylabel: str) -> str:
     """Draw named points (name, x, y) in order, joined by a line; the first is the reference."""
-    axes = Axes((0, max(p[1] for p in points) * 1.12 or 1), (0, max(p[2] for p in points) * 1.15 or 1), 270)
+    axes = Axes((0, max(p[1] for p in points) * 1.12 or 1), value_range([p[2] for p in points]), 270)
     places = [(axes.px(x), axes.py(y)) for _, x, y in points]
     parts = axes.frame(xlabel, ylabel)
     parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(places)}"/>')
@@ -106,18 +115,23 @@ def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str,
     for index, ((name, x, y), (px, py)) in enumerate(zip(points, places)):
         is_end, is_right = index in (0, len(points) - 1), px > WIDTH / 2
         parts.append(dot(px, py, 8 if is_end else 5, "f-b" if index else "f-a", f"{name}: {x:.4g}, {y:.4g}"))
-        height = _free(taken, px, min(py + 4, axes.py(0) - 6))
+        height = _free(taken, px, py + 4, axes.py(axes.y[0]) - 6)
         side = (px - 12, "end") if is_right else (px + 12, "start")
         parts.append(text(side[0], height, name, "h" if is_end else "t", side[1]))
     return svg(axes.height, title, parts)
 
 
-def _free(taken: list[tuple[float, float]], x: float, y: float) -> float:
-    """Return the first height from `y` upwards at which a label keeps clear of those placed before."""
-    while any(abs(x - tx) <= 100 and abs(y - ty) < 14 for tx, ty in taken):
-        y -= 15
-    taken.append((x, y))
-    return y
+def _free(taken: list[tuple[float, float]], x: float, y: float, floor: float) -> float:
+    """Return the height nearest to `y`, and not under `floor`, at which a label keeps clear of those before it."""
+    y = min(y, floor)
+    steps = [0, 15, *range(-15, -15 * len(taken) - 30, -15)]
+    free = (y + s for s in steps if y + s <= floor and not _is_taken(taken, x, y + s))
+    taken.append((x, next(free, y)))
+    return taken[-1][1]
+
+
+def _is_taken(taken: list[tuple[float, float]], x: float, y: float) -> bool:
+    return any(abs(x - tx) <= 100 and abs(y - ty) < 14 for tx, ty in taken)
 
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str], xlabel: str) -> str:

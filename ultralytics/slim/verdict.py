@@ -64,6 +64,7 @@ class Verdict:
 def judge(figures: Figures) -> Verdict:
     """Return the verdict on a compression."""
     parts = [compute_words(figures.gflops), *speed_words(figures.latency), accuracy_words(figures)]
+    parts.append(relation_words(figures.relations))
     headline = ", ".join(part for part in parts if part)
     kind = kind_of(figures)
     return Verdict(kind, headline[:1].upper() + headline[1:] + ".", [d for d in _details(figures, kind) if d])
@@ -76,12 +77,19 @@ def kind_of(figures: Figures) -> str:
         return "none"
     if figures.accuracy is None:
         return "unknown"
-    original, compressed = figures.accuracy
-    share = compressed / original if original > 0 else 0.0
+    kept = min(kept_shares(figures).values())
     speeds = [speed_up(*pair) for pair in figures.latency.values()]
-    if share < USABLE:
+    if kept < USABLE:
         return "bad"
-    return "good" if share >= KEPT and max(speeds, default=2.0) > 1 <= min(speeds, default=1.0) else "fair"
+    return "good" if kept >= KEPT and max(speeds, default=2.0) > 1 <= min(speeds, default=1.0) else "fair"
+
+
+def kept_shares(figures: Figures) -> dict[str, float]:
+    """Return the share that is kept of each measure of quality: of the accuracy, and of the relations where known."""
+    pairs = {"accuracy": figures.accuracy, "relation F1": figures.relations}
+    return {
+        name: pair[1] / pair[0] if pair[0] > 0 else float(name != "accuracy") for name, pair in pairs.items() if pair
+    }
 
 
 def compute_words(gflops: tuple[float, float]) -> str:
@@ -147,6 +155,12 @@ def accuracy_words(figures: Figures) -> str:
     return f"{lost:.1f} mAP lost" + (f", {where}" if where else "")
 
 
+def relation_words(pair: tuple[float, float] | None) -> str:
+    """Return such as "11.2 relation F1 lost"; '' where a point or less was lost."""
+    lost = 100 * (pair[0] - pair[1]) if pair else 0.0
+    return f"{lost:.1f} relation F1 lost" if lost > 1 else ""
+
+
 def where_lost(classes: dict[str, tuple[float, float]]) -> str:
     """Return in which classes most of the loss lies: one with half of it, two with two thirds; else ''."""
     losses = sorted(((b - a, name) for name, (b, a) in classes.items() if b > a), reverse=True)
@@ -176,27 +190,18 @@ def _advice(figures: Figures, kind: str) -> str:
         return "The network is as large as before: ask for a larger factor, or see why its layers could not be cut."
     if kind == "unknown":
         return "Without accuracy nobody can say whether it is fit for use: make the data available and report again."
-    original, compressed = figures.accuracy
-    share = compressed / original if original > 0 else 0.0
-    if original < 0.01:
-        return (
-            "The original itself finds next to nothing in this data at this image size, so there was nothing to keep."
-        )
-    if share < 0.5:
-        return (
-            f"The compressed model keeps only {percent(share)} of the original accuracy. Do not use it: cut less "
-            "(factor=) and train longer (epochs=)."
-        )
+    if figures.accuracy[0] < 0.01:
+        return "The original itself finds next to nothing in this data at this image size: there was nothing to keep."
+    shares = kept_shares(figures)
+    kept = " and ".join(f"{percent(share, 1)} of the {name}" for name, share in shares.items())
+    worst = min(shares.values())
+    if worst < 0.5:
+        return f"It keeps only {kept}. Do not use it: cut less (factor=) and train longer (epochs=)."
     if kind == "bad":
-        return (
-            f"It keeps {percent(share)} of the original accuracy, too little for most uses: train longer (epochs=), or "
-            "cut less (factor=)."
-        )
-    if kind == "fair" and share >= KEPT:
-        return "Accuracy is kept, but on this machine the smaller network is no faster: measure it where it will run."
-    if kind == "fair":
-        return f"It keeps {percent(share)} of the original accuracy: whether that is enough is yours to judge."
-    return f"It keeps {percent(share)} of the original accuracy."
+        return f"It keeps {kept}, too little for most uses: train longer (epochs=), or cut less (factor=)."
+    if kind == "fair" and worst >= KEPT:
+        return f"It keeps {kept}, but here the smaller network is not faster everywhere: measure it where it will run."
+    return f"It keeps {kept}: whether that is enough is yours to judge." if kind == "fair" else f"It keeps {kept}."
 
 
 def _by_stage(path: list[tuple[str, float]]) -> str:
