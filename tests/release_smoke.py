@@ -1,4 +1,4 @@
-"""Run by test_releases.py in a process of its own, with a patched release on the path: python release_smoke.py DATA OUT.
+"""Run by test_releases.py in its own process, with a patched release on the path: python release_smoke.py DATA OUT.
 
 Each step trains for real, on the tiny data set; the first that fails ends the process with its traceback.
 """
