@@ -1,0 +1,92 @@
+"""A pruned model stays pruned through every way to train it, and the stock release would lose it."""
+
+import pytest
+
+from ultralytics import YOLO
+from ultralytics.slim.prune import prune_model
+
+SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
+SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)
+
+
+def widths(model) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights but those of the class convolutions, whose width is the number of classes."""
+    last = tuple(f"model.{len(model.model) - 1}.cv3.{i}.2" for i in range(3))
+    return {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.startswith(last)}
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pruned") / "p.pt"
+    prune_model(YOLO("yolov8n.yaml", verbose=False), path, factor=0.4, score="l1")
+    return path
+
+
+@pytest.fixture
+def options(tiny_data, tmp_path):
+    return {**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run"}
+
+
+@pytest.mark.parametrize("how", ["file", "in memory", "distilled", "sparse", "natively distilled", "from a YAML", "loaded"])
+def test_training_keeps_the_widths(pruned, options, how):
+    expected = widths(YOLO(pruned).model)
+    assert expected != widths(YOLO("yolov8n.yaml", verbose=False).model)
+    model, more = YOLO(pruned), {}
+    if how == "in memory":  # an assigned module, without a file behind it
+        model = YOLO("yolov8n.yaml", verbose=False)
+        model.model, model.ckpt = YOLO(pruned).model, {"made": "in memory"}
+    elif how == "distilled":
+        more = {"Distillation": YOLO("yolov8n.yaml", verbose=False), "loss_type": "cwd", "distill_check": False}
+    elif how == "natively distilled":
+        more = {"distill_model": str(pruned)}
+    elif how == "sparse":
+        more = {"loss_type": "sparse"}
+    elif how == "from a YAML":
+        model, more = YOLO("yolov8n.yaml", verbose=False), {"pretrained": str(pruned)}
+    elif how == "loaded":
+        model = YOLO("yolov8n.yaml", verbose=False).load(str(pruned))
+    model.train(**options, **more)
+    assert widths(model.model) == expected
+    assert widths(YOLO(model.trainer.last).model) == expected
+    assert model.model.nc == 2 and model.model.model[-1].cv3[0][-1].out_channels == 2
+
+
+def test_resume_keeps_the_widths(pruned, options):
+    class Interrupt(Exception):
+        pass
+
+    def stop(trainer):
+        if trainer.epoch == 1:
+            raise Interrupt
+
+    model = YOLO(pruned)
+    model.add_callback("on_train_epoch_start", stop)
+    with pytest.raises(Interrupt):
+        model.train(**options)
+    last = model.trainer.last
+    resumed = YOLO(last)
+    resumed.train(resume=True)
+    assert resumed.trainer.start_epoch == 1
+    assert widths(resumed.model) == widths(YOLO(pruned).model)
+
+
+def test_training_a_pruned_model_starts_from_its_weights(pruned, options):
+    """Not merely its shapes: with a learning rate of zero the trained weights are the pruned ones."""
+    model = YOLO(pruned)
+    before = {k: v.clone() for k, v in model.model.named_parameters()}
+    model.train(**{**options, "lr0": 0.0, "epochs": 1, "warmup_bias_lr": 0.0, "weight_decay": 0.0})
+    after = dict(model.trainer.model.named_parameters())
+    same = [k for k in before if before[k].shape == after[k].shape and before[k].equal(after[k])]
+    assert len(same) >= len(before) - 6  # all but the class convolutions
+
+
+def test_a_train_log_says_that_widths_are_kept(pruned, options, caplog):
+    import logging
+
+    logger = logging.getLogger("ultralytics")
+    logger.addHandler(caplog.handler)
+    try:
+        YOLO(pruned).train(**{**options, "epochs": 1})
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "kept pruned widths" in caplog.text
