@@ -19,8 +19,9 @@ import os
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before torch is imported; Ultralytics would set it to 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))
+if __name__ == "__main__":  # before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))  # Ultralytics would set 1
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait by spinning crawl where others compute too
 
 import cv2
 
