@@ -17,7 +17,7 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(VENV)/.installed: $(RECIPE) | $(RUN)
-	$(RUN) -m pip install --disable-pip-version-check -e .
+	$(RUN) -m pip install --disable-pip-version-check -e ".[export]"
 	@touch $@
 
 $(VENV)/.installed-test: $(RECIPE) | $(RUN)
