@@ -23,6 +23,16 @@ if __name__ == "__main__":  # before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))  # Ultralytics would set 1
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait by spinning crawl where others compute too
 
+import ultralytics
+
+if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
+    place = next(iter(ultralytics.__path__))
+    raise (SystemExit if __name__ == "__main__" else ImportError)(
+        f"prune_model needs this project's fork of Ultralytics, but {place} is "
+        + ("not made yet" if version == "not made" else f"the stock release {version}")
+        + ": run `pip install -e .` in the checkout, which takes its place"
+    )
+
 import cv2
 
 from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes

@@ -361,3 +361,18 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
     spoil(relations)
     assert prune_model.main(["evaluate", f"weights={weights}", f"data_path={relations}"]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, made):
+    """The stock package installed over the fork, or a checkout whose ultralytics/ is not made yet."""
+    for name in ("prune_model.py", "relation.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "empty/ultralytics/slim").mkdir(parents=True)
+    path = str(stock_ultralytics if made else tmp_path / "empty")
+    code = "import os, runpy, sys; here = lambda p: os.path.isfile(os.path.join(p, 'ultralytics', '__init__.py')); "
+    code += f"sys.path[:] = [{path!r}] + [p for p in sys.path if not here(p)]; "
+    code += "runpy.run_path('prune_model.py', run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert ("stock release 8.4" if made else "not made yet") in run.stderr and "pip install -e ." in run.stderr
