@@ -202,12 +202,14 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
         picture = _picture(data, distilled, run.folder)
         relations = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
-        table = PruneModel.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
-    saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
-    run.finish({"table": table.to_dicts(), "relations": relations})
-    files = "\n".join(f"{what:<9} {path}" for what, path in saved.items())
-    LOGGER.info(f"\n{table.verdict}\n\n{_relations_text(relations)}\n\n{files}")
-    write_report(run.folder)
+        table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
+        run.finish({"table": table.to_dicts(), "relations": relations})
+        saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
+        try:
+            saved["report"] = write_report(run.folder)
+        finally:  # the figures are shown even where the page fails
+            files = "\n".join(f"{what:<9} {path}" for what, path in saved.items())
+            LOGGER.info(f"\n{table}\n\n{table.verdict}\n\n{_relations_text(relations)}\n\n{files}")
     return table
 
 
@@ -247,9 +249,12 @@ def _relations_text(relations: dict[str, RelationScores]) -> str:
 
 
 def _picture(data: str, weights: Path, folder: Path) -> Prediction:
-    """Return the prediction for one typical image of the validation split."""
-    image = inputs.typical_image(inputs.check_data(data)["val"])
-    return PruneModel(weights).predict(str(image), folder)[0]
+    """Return the prediction for a typical image of the validation split, one with many relations where there are any."""
+    model = PruneModel(weights)
+    images = inputs.typical_images(inputs.check_data(data)["val"], 9)
+    parents = [_nodes_of(r, "containment")[1] for r in model.model.predict(images, verbose=False)]
+    share = [sum(p >= 0 for p in of_image) / max(len(of_image), 1) for of_image in parents]
+    return model.predict(str(images[share.index(max(share))]), folder)[0]
 
 
 # --------------------------------------------------------------------------------------------------- the command line

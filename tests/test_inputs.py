@@ -162,11 +162,12 @@ def test_relations_are_found_beside_the_images(data):
     assert inputs.relations_folder(found) == data.parent
 
 
-def test_typical_image_has_a_middling_number_of_labels(data):
+def test_typical_images_have_a_middling_number_of_labels(data):
     labels = sorted((data.parent / "labels/val").iterdir())
     for count, label in enumerate(labels):
         label.write_text("0 0.5 0.5 0.1 0.1\n" * count)
-    assert inputs.typical_image(str(data.parent / "images/val")).stem == labels[2].stem
+    found = inputs.typical_images(str(data.parent / "images/val"), 3)
+    assert [f.stem for f in found] == [labels[i].stem for i in (2, 1, 3)]
 
 
 @pytest.mark.parametrize("root", [".", "../mine", ""])

@@ -193,11 +193,13 @@ def relations_folder(data: dict) -> Path | None:
     return next((r for r in roots if (r / "images/val").is_dir() and (r / "plabels/val").is_dir()), None)
 
 
-def typical_image(source: str | list[str]) -> Path:
-    """Return the image of a split whose label file is of middling size."""
+def typical_images(source: str | list[str], count: int) -> list[Path]:
+    """Return up to `count` images of a split, those first whose label file is nearest to middling size."""
     images = list_images(source)
     sizes = [os.path.getsize(p) if os.path.isfile(p) else 0 for p in img2label_paths(images)]
-    return sorted(zip(sizes, images))[len(images) // 2][1]
+    ranked = [image for _, image in sorted(zip(sizes, images))]
+    middle = len(ranked) // 2
+    return [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - middle))[:count]]
 
 
 def check_source(source) -> None:
