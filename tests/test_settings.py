@@ -35,7 +35,7 @@ def test_sums_and_case():
         ({"loss_type": "sparse", "compile": True}, "compile=True cannot"),
         ({"distill_weight": -1}, "distill_weight must be a number"),
         ({"distill_weight": "big"}, "distill_weight must be a number"),
-        ({"sparsity": None}, "sparsity must be a number"),
+        ({"sparsity": "much"}, "sparsity must be a number"),
         ({"distill_schedule": "cosine"}, "run, epoch, constant"),
         ({"distill_tau": 0}, "distill_tau"),
         ({"distill_alpha": -1.0}, "distill_alpha"),

@@ -209,6 +209,7 @@ def test_sparsity_moves_gamma_alike_under_every_optimizer(tiny_data, tmp_path, o
         tiny_data,
         tmp_path,
         loss_type="sparse",
+        sparsity=1.0,
         optimizer=optimizer,
         epochs=3,
         batch=2,

@@ -28,7 +28,7 @@ TRAIN_ARGS: dict[str, Any] = {
     "distill_mask": 0.65,
     "distill_close_mosaic": True,
     "distill_check": True,
-    "sparsity": 1.0,
+    "sparsity": None,
 }
 
 
@@ -46,7 +46,8 @@ class SlimSettings:
         options: τ of CWD and of the box distributions, α and λ of MGD.
         distill_close_mosaic: Whether to go on distilling in the last epochs, which train without mosaic.
         distill_check: Whether to measure teacher and student on the validation data before the first epoch.
-        sparsity: Strength of the penalty: how far it alone would move γ over the run, in units of the median |γ|.
+        sparsity: Strength of the penalty: how far it alone would move γ over the run, in units of the median |γ|; None
+            for as far as the length of the run allows.
     """
 
     teacher: str | None = None
@@ -58,7 +59,7 @@ class SlimSettings:
     options: LossOptions = LossOptions()
     distill_close_mosaic: bool = True
     distill_check: bool = True
-    sparsity: float = 1.0
+    sparsity: float | None = None
 
     @classmethod
     def from_args(cls, args: dict[str, Any]) -> SlimSettings:
@@ -88,7 +89,7 @@ class SlimSettings:
             options=_options(values),
             distill_close_mosaic=_flag("distill_close_mosaic", values["distill_close_mosaic"]),
             distill_check=_flag("distill_check", values["distill_check"]),
-            sparsity=_number("sparsity", values["sparsity"]),
+            sparsity=None if values["sparsity"] is None else _number("sparsity", values["sparsity"]),
         )
 
 

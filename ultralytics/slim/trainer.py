@@ -65,7 +65,7 @@ def prepare(trainer) -> Slim:
     distiller = Distiller(trainer, settings) if settings.losses else None
     penalty = SparsityPenalty(_student(trainer), settings.sparsity) if settings.sparse else None
     if penalty:
-        penalty.plan(_planned_weight(trainer, penalty))
+        penalty.plan(*_planned(trainer, penalty))
     slim = Slim(trainer, distiller, penalty)
     slim.restore()
     if distiller:
@@ -188,8 +188,8 @@ def _gamma_group(trainer, penalty: SparsityPenalty) -> dict[str, Any]:
     raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
 
 
-def _planned_weight(trainer, penalty: SparsityPenalty) -> float:
-    """Return Σ lr·decay over the optimizer steps that the run plans, warm-up and accumulation included."""
+def _planned(trainer, penalty: SparsityPenalty) -> tuple[float, float]:
+    """Return Σ lr·decay over the optimizer steps that the run plans, and their number, warm-up included."""
     nb = len(trainer.train_loader)
     lr0 = _gamma_group(trainer, penalty)["initial_lr"]
     ni = np.arange(nb * trainer.epochs)
@@ -200,7 +200,7 @@ def _planned_weight(trainer, penalty: SparsityPenalty) -> float:
         lr = lr * np.minimum(ni / nw, 1.0)
         accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, trainer.accumulate]).round())
     falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]
-    return float((lr * falling / accumulate).sum())
+    return float((lr * falling / accumulate).sum()), float((1 / accumulate).sum())
 
 
 def _judge_from_the_last_third(trainer) -> None:
