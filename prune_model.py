@@ -38,6 +38,7 @@ import cv2
 from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, report
+from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.prune import PruneResult, prune_model
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
 from ultralytics.slim.run_report import write_report
@@ -101,7 +102,7 @@ class PruneModel:
         model = YOLO(self.weights)
         metrics = model.train(**settings)
         trainer = model.trainer
-        self._load(inputs.copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
+        self._load(copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
         trained = Trained(save_dir, trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
         LOGGER.info(f"saved {trained}")
         return trained
@@ -167,7 +168,7 @@ def _nodes_of(result, mode: str):
 
 
 def _save_picture(picture, path: Path) -> Path:
-    return inputs.write_whole(path, lambda partial: cv2.imwrite(str(partial), picture))
+    return write_whole(path, lambda partial: cv2.imwrite(str(partial), picture))
 
 
 # ------------------------------------------------------------------------------------------------- the whole pipeline

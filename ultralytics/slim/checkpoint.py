@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ultralytics import __version__
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
 
+from .files import write_whole
 from .verify import check_equal
 
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model
@@ -61,15 +61,12 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, train_args: dict
         "train_args": {k: v for k, v in args.items() if k in DEFAULT_CFG_KEYS},
         RECORD: record,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.pt")
-    try:
-        torch.save(checkpoint, part)
-        loaded, _ = load_checkpoint(part)
-        check_equal(loaded, net)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+
+    def write_and_check(partial: Path) -> None:
+        torch.save(checkpoint, partial)
+        check_equal(load_checkpoint(partial)[0], net)
+
+    write_whole(path, write_and_check)
 
 
 def _as_dict(args) -> dict:

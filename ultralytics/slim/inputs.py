@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,8 @@ from PIL import Image
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils import DATASETS_DIR, LOGGER, YAML, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+from .files import write_whole
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
 HEIF = {".heic", ".heif"}
@@ -167,24 +168,6 @@ def check_checkpoint_path(path: str | Path, key: str = "save_dir") -> Path:
     if path.suffix != ".pt" or path.is_dir():
         raise ValueError(f"{key}={path}: expected the path of the .pt file to write, such as weights/mine.pt")
     return path
-
-
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def copy_whole(source: str | Path, path: str | Path) -> Path:
-    """Copy a file so that `path` is never half-written."""
-    return write_whole(path, lambda partial: shutil.copyfile(source, partial))
 
 
 def relations_folder(data: dict) -> Path | None:

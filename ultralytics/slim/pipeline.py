@@ -16,7 +16,7 @@ import torch
 from ultralytics.utils import LOGGER, colorstr, remove_colorstr
 from ultralytics.utils.files import increment_path
 
-from .inputs import copy_whole, write_whole
+from .files import copy_whole, write_whole
 
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
 # Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.

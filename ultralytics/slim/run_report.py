@@ -12,6 +12,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
 from . import inputs, measure, plan, run_facts, side_by_side
+from .files import write_whole
 from .pipeline import fingerprint, quiet
 from .report_blocks import Chart, Document
 from .report_figures import verdict_of
@@ -230,4 +231,4 @@ def _write_pictures(document: Document, folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> Path:
-    return inputs.write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))

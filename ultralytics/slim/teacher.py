@@ -13,6 +13,8 @@ from torch import nn
 from ultralytics.utils import RANK, YAML
 from ultralytics.utils.torch_utils import unwrap_model
 
+from .files import copy_whole
+
 PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a module
 
 
@@ -44,10 +46,7 @@ def keep_temporary(trainer) -> None:
         return
     kept = trainer.wdir / "teacher.pt"
     if RANK in {-1, 0}:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".tmp")
-        partial.write_bytes(Path(source).read_bytes())
-        partial.replace(kept)
+        copy_whole(source, kept)
         Path(source).unlink()
     if RANK != -1:
         dist.barrier()

@@ -26,6 +26,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from . import preflight
 from . import teacher as teachers
 from .distiller import PREFIX, Distiller
+from .files import write_whole
 from .gamma_history import GammaHistory
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity import SparsityPenalty, decay, gamma_stats
@@ -151,9 +152,7 @@ class Slim:
             "distiller": self.distiller.state_dict() if self.distiller else None,
             "gamma_rate": self.penalty.rate if self.penalty else None,
         }
-        temporary = self._file.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._file)
+        write_whole(self._file, lambda partial: torch.save(state, partial))
 
     def restore(self) -> None:
         """Take up the adapters and the γ penalty of an interrupted run, when this run resumes one."""

@@ -1,0 +1,26 @@
+"""Write files so that a name never stands for half a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def copy_whole(source: str | Path, path: str | Path) -> Path:
+    """Copy a file so that `path` is never half-written."""
+    return write_whole(path, lambda partial: shutil.copyfile(source, partial))
