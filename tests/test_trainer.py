@@ -238,6 +238,18 @@ def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
     assert best == {0: None, 1: 0.9, 2: 0.9, 3: 0.9, 4: None, 5: 0.9}
 
 
+def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_path):
+    """Resumed within the last third, the best so far is one of its epochs and counts on."""
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, loss_type="sparse", epochs=6, on_train_epoch_start=stop_at(5), val=True)
+    model = YOLO(str(tmp_path / "run/weights/last.pt"))
+    best = {}
+    model.add_callback("on_train_start", lambda t: best.update(saved=t.best_fitness))
+    model.add_callback("on_train_batch_start", lambda t: best.setdefault(t.epoch, t.best_fitness))
+    model.train(resume=True)
+    assert best["saved"] is not None and best[5] == best["saved"]
+
+
 class Interrupt(Exception):
     pass
 

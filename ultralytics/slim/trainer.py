@@ -207,7 +207,7 @@ def _judge_from_the_last_third(trainer) -> None:
 
     The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one.
     """
-    if trainer.epoch == max(trainer.start_epoch, trainer.epochs * 2 // 3) and trainer.epoch:
+    if trainer.epoch and trainer.epoch == trainer.epochs * 2 // 3:
         trainer.best_fitness = None
         trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
 
