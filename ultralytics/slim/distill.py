@@ -104,9 +104,7 @@ def choose_layers(model: nn.Module) -> list[int]:
     The kinds are those of the layers that feed the head, so YOLOv8 gives 6, 8, 12, 15, 18, 21 and YOLO11 gives 6, 8,
     13, 16, 19, 22. Where the head is fed by plain convolutions (YOLOv6), only the layers that feed it are taken.
     """
-    head = model.model[-1]
-    feeds = [head.f] if isinstance(head.f, int) else list(head.f)
-    feeds = [i % len(model.model) if i >= 0 else len(model.model) - 1 + i for i in feeds]
+    feeds = _head_inputs(model)
     kinds = {type(model.model[i]).__name__ for i in feeds}
     if kinds & {"Conv", "DWConv", "Conv2d", "Concat"}:
         return sorted(feeds)
@@ -157,9 +155,9 @@ def match_layers(
     if layers is not None:
         pairs = list(zip(probe(student, layers), probe(teacher, layers)))
     else:
-        pairs = list(zip(probe(student, choose_layers(student)), probe(teacher, choose_layers(teacher))))
-        same = len(choose_layers(student)) == len(choose_layers(teacher))
-        if not same or any(s.stride != t.stride for s, t in pairs):
+        taps = [probe(model, choose_layers(model)) for model in (student, teacher)]
+        pairs = list(zip(*taps))
+        if len(taps[0]) != len(taps[1]) or any(s.stride != t.stride for s, t in pairs):
             pairs = _match_head_inputs(student, teacher)
     for s, t in pairs:
         if s.stride != t.stride:
@@ -171,15 +169,17 @@ def match_layers(
 
 
 def _match_head_inputs(student: nn.Module, teacher: nn.Module) -> list[tuple[Tap, Tap]]:
-    taps = []
-    for model in (student, teacher):
-        f = model.model[-1].f
-        indices = [f] if isinstance(f, int) else f
-        taps.append(probe(model, [i if i >= 0 else len(model.model) - 1 + i for i in indices]))
+    taps = [probe(model, _head_inputs(model)) for model in (student, teacher)]
     if [t.stride for t in taps[0]] != [t.stride for t in taps[1]]:
         listing = "; ".join(f"{who}: {', '.join(map(str, t))}" for who, t in zip(("student", "teacher"), taps))
         raise ValueError(f"the heads of student and teacher read features at different strides. {listing}")
     return list(zip(*taps))
+
+
+def _head_inputs(model: nn.Module) -> list[int]:
+    """Return the indices of the layers that feed the head, in its order."""
+    f = model.model[-1].f
+    return [i if i >= 0 else len(model.model) - 1 + i for i in ([f] if isinstance(f, int) else f)]
 
 
 def _input_channels(model: nn.Module) -> int:
