@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
-from .sparsity import NEAR_ZERO, gammas
+from .sparsity import NEAR_ZERO, absolute_gammas
 
 BINS = 60
 PATIENCE = 1 / 3  # share of the run after which γ that have not moved are worth a warning
@@ -20,7 +19,7 @@ class GammaHistory:
     """Histograms of |γ| over the epochs of one run, all channels of the model together."""
 
     def __init__(self, model: nn.Module):
-        values = self._values(model)
+        values = absolute_gammas(model).numpy()
         self.edges = np.linspace(0, max(float(np.quantile(values, 0.995)), 2 * NEAR_ZERO), BINS + 1)
         self.start_median = float(np.median(values))
         self.rows = [self._histogram(values)]
@@ -28,7 +27,7 @@ class GammaHistory:
 
     def add(self, model: nn.Module) -> None:
         """Take in the γ after one more epoch."""
-        self.rows.append(self._histogram(self._values(model)))
+        self.rows.append(self._histogram(absolute_gammas(model).numpy()))
 
     def advice(self, run_progress: float, stats: dict[str, float], fitness: float | None, best: float | None) -> str:
         """Return a warning that has not been given before, or ''.
@@ -73,7 +72,3 @@ class GammaHistory:
 
     def _histogram(self, values: np.ndarray) -> np.ndarray:
         return np.histogram(np.minimum(values, self.edges[-1]), self.edges)[0]
-
-    @staticmethod
-    def _values(model: nn.Module) -> np.ndarray:
-        return torch.cat([g.detach().abs().flatten().float().cpu() for g in gammas(model)]).numpy()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import YAML
 
 from .checkpoint import RECORD
 from .pipeline import fingerprint
+from .sparsity import NEAR_ZERO, absolute_gammas
 
 STAGES = {"sparse": "sparse", "prune": "pruned", "retrain": "retrained", "distill": "distilled"}  # stage -> its model
 TRAININGS = ("sparse", "retrain", "distill")
@@ -128,7 +128,8 @@ def gamma_histograms(before: Path, after: Path) -> dict:
         `{"edges", "before", "after", "median": [b, a], "near_zero": [b, a]}`, near zero being under 1e-2; {} for a
         fused model, which has no γ.
     """
-    values = [absolute_gammas(path) for path in (before, after)]
+    models = [load_checkpoint(str(path))[0].requires_grad_(True) for path in (before, after)]  # saved frozen
+    values = [absolute_gammas(model).numpy() for model in models]
     if not all(len(v) for v in values):
         return {}
     top = max(float(np.quantile(v, 0.995)) for v in values)
@@ -139,12 +140,7 @@ def gamma_histograms(before: Path, after: Path) -> dict:
         "before": counts[0],
         "after": counts[1],
         "median": [float(np.median(v)) for v in values],
-        "near_zero": [float((v < 1e-2).mean()) for v in values],
+        "near_zero": [float((v < NEAR_ZERO).mean()) for v in values],
     }
 
 
-def absolute_gammas(weights: Path) -> np.ndarray:
-    """Return |γ| of all BatchNorm channels of a checkpoint."""
-    layers = (m for m in load_checkpoint(str(weights))[0].modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-    scales = [m.weight.detach().abs().flatten().float().numpy() for m in layers if m.weight is not None]
-    return np.concatenate(scales) if scales else np.zeros(0)

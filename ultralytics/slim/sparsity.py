@@ -23,6 +23,11 @@ def gammas(model: nn.Module) -> list[nn.Parameter]:
     return [m.weight for m in layers if m.weight is not None and m.weight.requires_grad]
 
 
+def absolute_gammas(model: nn.Module) -> torch.Tensor:
+    """Return |γ| of all channels of the trainable BatchNorm layers, one float32 tensor on the CPU; empty without any."""
+    return torch.cat([torch.zeros(0), *(g.detach().abs().flatten().float().cpu() for g in gammas(model))])
+
+
 def decay(run_progress: float) -> float:
     """Return the factor on the penalty at a share of the run in [0, 1]: 1 − 0.9·progress."""
     return 1 - DECAY * min(max(run_progress, 0.0), 1.0)
@@ -37,10 +42,9 @@ def soft_threshold_(scales: list[torch.Tensor], threshold: float) -> None:
 
 def gamma_stats(model: nn.Module) -> dict[str, float]:
     """Return the 10, 50 and 90 % quantiles of |γ| over all channels, and the share under 1e-2."""
-    scales = [g.detach().abs().flatten().float().cpu() for g in gammas(model)]
-    if not scales:
+    values = absolute_gammas(model)
+    if not len(values):
         return {}
-    values = torch.cat(scales)
     p10, p50, p90 = torch.quantile(values[:: max(1, len(values) // 1_000_000)], torch.tensor([0.1, 0.5, 0.9])).tolist()
     return {
         "gamma/p10": p10,
@@ -72,8 +76,7 @@ class SparsityPenalty:
                 "loss_type='sparse' needs BatchNorm scales to penalise, but the model has no trainable BatchNorm. "
                 "A fused model has none: train from the unfused checkpoint."
             )
-        median = torch.cat([g.detach().abs().flatten() for g in self.scales]).median().item()
-        self.strength, self.median = strength, median
+        self.strength, self.median = strength, absolute_gammas(model).median().item()
         self.rate = 0.0
 
     def plan(self, weight: float, steps: float) -> None:
