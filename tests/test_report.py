@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim import report
+from ultralytics.slim import report, timing
 from ultralytics.slim.report import Row, Table
 
 
@@ -80,15 +80,15 @@ def test_layers_are_modules_without_children():
 
 def test_latency_is_the_median_of_each_model(monkeypatch):
     """Two of the five runs of the second model are slow; neither model pays for them."""
-    ticks = iter([0, 1, 1, 3, 3, 4, 4, 6, 6, 7, 7, 99, 99, 100, 100, 102, 102, 103, 103, 999])
+    ticks = iter([0, 0, 1, 1, 3, 3, 4, 4, 6, 6, 7, 7, 99, 99, 100, 100, 102, 102, 103, 103, 999])
     monkeypatch.setattr(report, "time_sync", lambda device: next(ticks))
-    monkeypatch.setattr(report, "ROUNDS", 5)
+    monkeypatch.setattr(timing, "ROUNDS", 5)
     models = [nn.Conv2d(3, 1, 1), nn.Conv2d(1, 1, 1)]
     assert report.latency_ms(models, 8, torch.device("cpu")) == [1000, 2000]
 
 
 def test_compare_measures_each_model_fused(models, tiny_data, monkeypatch):
-    monkeypatch.setattr(report, "ROUNDS", 5)
+    monkeypatch.setattr(timing, "ROUNDS", 5)
     found = report.compare(models, str(tiny_data), imgsz=64, device="cpu")
     large, small = sorted(found, key=lambda row: -row.params)
     assert large.gflops > small.gflops > 0 and large.size_mb > small.size_mb

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
@@ -22,7 +21,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
-from .report import size_mb
+from .report import one_image, size_mb, validate
 from .timing import take_turns
 
 RUNTIME_NAME = "ONNX Runtime"
@@ -40,11 +39,7 @@ def accuracy(weights: Path, data: str, imgsz: int, device) -> dict:
         `{"map50", "map50_95", "classes": {name: {"map50_95", "objects"}}}`; shares, not percent. Classes without an
         object in the split are left out.
     """
-    yolo = YOLO(str(weights))
-    with tempfile.TemporaryDirectory() as folder:
-        metrics = yolo.val(
-            data=data, imgsz=imgsz, device=device, save_dir=folder, plots=False, verbose=False, workers=0
-        )
+    yolo, metrics = validate(weights, data, imgsz, device)
     main = TASK2METRIC[yolo.task]
     found = metrics.results_dict
     part = getattr(metrics, {"segment": "seg", "pose": "pose"}.get(yolo.task, "box"), None)
@@ -79,7 +74,8 @@ def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[st
     chosen = select_device(device, verbose=False)
     LOGGER.info(f"report: timing {' and '.join(weights)} in turns")
     with torch.inference_mode():
-        runs = {name: _torch_run(path, imgsz, chosen) for name, path in weights.items()}
+        models = {name: load_checkpoint(str(path), chosen, fuse=True)[0] for name, path in weights.items()}
+        runs = {name: one_image(model, imgsz, chosen) for name, model in models.items()}
         found = {"PyTorch": take_turns(runs, partial(time_sync, chosen))}
     if has_runtime():
         with tempfile.TemporaryDirectory() as folder:
@@ -88,13 +84,6 @@ def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[st
             }
             found[RUNTIME_NAME] = take_turns({name: _onnx_run(path) for name, path in exported.items()})
     return {runtime: {name: asdict(latency) for name, latency in rows.items()} for runtime, rows in found.items()}
-
-
-def _torch_run(weights: Path, imgsz: int, device: torch.device) -> Callable[[], object]:
-    model: nn.Module = load_checkpoint(str(weights), device, fuse=True)[0]
-    channels = next(model.parameters()).shape[1]
-    image = torch.rand(1, channels, imgsz, imgsz, device=device)
-    return partial(model, image)
 
 
 def _export(weights: Path, folder: Path, imgsz: int) -> Path:

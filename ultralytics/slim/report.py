@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
-WARM_UP, ROUNDS, SECONDS = 3, 30, 4.0  # a model is timed ROUNDS times, fewer where that takes longer than SECONDS
+from .timing import take_turns
 
 
 @dataclass(frozen=True)
@@ -140,11 +139,16 @@ def name_paths(paths: Iterable[str | Path]) -> dict[str, str]:
 
 def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **val) -> float:
     """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
+    yolo, metrics = validate(weights, data, imgsz, device, **val)
+    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+
+
+def validate(weights: str | Path, data: str, imgsz: int, device=None, **val) -> tuple[YOLO, object]:
+    """Return the model of a checkpoint and its Ultralytics metrics on the data's `val` split; leaves no files."""
     yolo = YOLO(str(weights))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}
-        metrics = yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
-    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+        return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
 
 
 def count_layers(model: nn.Module) -> int:
@@ -166,15 +170,10 @@ def latency_ms(models: list[nn.Module], imgsz: int, device: torch.device) -> lis
 
     The models take turns, so that a slow moment of the machine meets all of them alike.
     """
-    image = [torch.rand(1, next(m.parameters()).shape[1], imgsz, imgsz, device=device) for m in models]
-    for model, x in zip(models, image):
-        for _ in range(WARM_UP):
-            model(x)
-    times: list[list[float]] = [[] for _ in models]
-    stop = time.perf_counter() + SECONDS * len(models)
-    while len(times[0]) < 5 or (len(times[0]) < ROUNDS and time.perf_counter() < stop):
-        for model, x, taken in zip(models, image, times):
-            start = time_sync(device)
-            model(x)
-            taken.append(time_sync(device) - start)
-    return [1e3 * median(taken) for taken in times]
+    runs = {i: one_image(model, imgsz, device) for i, model in enumerate(models)}
+    return [latency.median_ms for latency in take_turns(runs, partial(time_sync, device)).values()]
+
+
+def one_image(model: nn.Module, imgsz: int, device: torch.device) -> Callable[[], object]:
+    """Return a function that runs the model on one image of noise."""
+    return partial(model, torch.rand(1, next(model.parameters()).shape[1], imgsz, imgsz, device=device))

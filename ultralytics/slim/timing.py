@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,8 @@ class Latency:
 
 
 def take_turns(
-    runs: dict[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
-) -> dict[str, Latency]:
+    runs: dict[Hashable, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> dict[Hashable, Latency]:
     """Call each function in turn, round after round; return its latency.
 
     Args:
@@ -33,7 +33,7 @@ def take_turns(
     for run in runs.values():
         for _ in range(WARM_UP):
             run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[Hashable, list[float]] = {name: [] for name in runs}
     stop = clock() + SECONDS * len(runs)
     for done in range(ROUNDS):
         if done >= 5 and clock() >= stop:
