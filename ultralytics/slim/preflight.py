@@ -22,7 +22,7 @@ def report(distiller: Distiller) -> None:
     LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {'+'.join(settings.losses)}, {adapters:,} adapter parameters")
     for s, t in distiller.pairs:
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
-    classes = [getattr(m, "nc", None) for m in (unwrap_model(trainer.model), distiller.teacher)]
+    classes = [_classes(m) for m in (unwrap_model(trainer.model), distiller.teacher)]
     if classes[0] != classes[1]:
         LOGGER.info(f"{PREFIX}student and teacher have {classes[0]} and {classes[1]} classes: only features are compared")
     if slow_down := expected_slow_down(distiller):
@@ -41,10 +41,10 @@ def expected_slow_down(distiller: Distiller) -> float:
     if not student or not teacher:
         return 0.0
     adapters = 0.0
-    for _, t in distiller.pairs:
-        positions = (imgsz / t.stride) ** 2
-        weights = sum(p.numel() for p in distiller.losses.parameters() if p.ndim == 4) / len(distiller.pairs)
-        adapters += 2 * positions * weights / 1e9
+    for i, (_, t) in enumerate(distiller.pairs):
+        parts = [m for name in distiller.features for m in (distiller.losses[name].adapters[i], distiller.losses[name].losses[i])]
+        weights = sum(p.numel() for part in parts for p in part.parameters() if p.ndim == 4)
+        adapters += 2 * weights * (imgsz / t.stride) ** 2 / 1e9
     return 1 + (teacher + 3 * adapters) / (3 * student)  # a step is a forward and a backward of twice its cost
 
 
