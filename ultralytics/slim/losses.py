@@ -150,7 +150,7 @@ class LossSpec:
     sums_positions: bool = False
 
 
-# The weights put each loss at 0.2 to 0.5 of the detection loss when a pruned student starts to learn (measured on real
+# The weights put each loss at 0.2 to 0.5 of the detection loss of a pruned, not yet retrained student (measured on real
 # diagrams, see docs/distillation.md). The well-known ports use 1 for cwd and 0.3 for the others, but do not scale with the
 # batch as the detection loss does: at their batch of 20 that is 0.05 and 0.015 here.
 FEATURE_LOSSES: dict[str, LossSpec] = {
