@@ -39,9 +39,9 @@ from relation import find_parent_nodes, metric, read_plabels_dir, visualize_node
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, report
 from ultralytics.slim.files import copy_whole, write_whole
-from ultralytics.slim.prune import PruneResult, prune_model
+from ultralytics.slim.pruning.prune import PruneResult, prune_model
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
-from ultralytics.slim.run_report import write_report
+from ultralytics.slim.run_report.write import write_report
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 
@@ -76,7 +76,7 @@ class PruneModel:
     def prune(self, factor: float = 0.7, save_dir: str | Path = "weights/prune.pt", **pruning) -> PruneResult:
         """Remove `factor` of the channels, 0 <= factor < 1, or down to a target, such as flops=0.5.
 
-        Takes the keywords of `ultralytics.slim.prune.prune_model`; with images= what is left is re-fitted to them.
+        Takes the keywords of `ultralytics.slim.pruning.prune.prune_model`; with images= what is left is re-fitted to them.
         """
         factor = None if plan.TARGETS & pruning.keys() else factor
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ultralytics import YOLO
-from ultralytics.slim.prune import prune_model
+from ultralytics.slim.pruning.prune import prune_model
 
 DATA, OUT = sys.argv[1], Path(sys.argv[2])
 TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"

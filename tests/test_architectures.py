@@ -10,8 +10,8 @@ import torch
 from random_models import randomised
 
 from ultralytics import YOLO
-from ultralytics.slim.architectures import reason_against, shipped
-from ultralytics.slim.prune import prune_model
+from ultralytics.slim.pruning.architectures import reason_against, shipped
+from ultralytics.slim.pruning.prune import prune_model
 
 NAMES = [name for name in shipped() if reason_against(name) is None]
 FAST = re.compile(

@@ -10,11 +10,11 @@ import torch
 from random_models import shake
 from torch import nn
 
-from ultralytics.slim.channels import trace_channels
-from ultralytics.slim.labels import LabelBook
-from ultralytics.slim.rewrite import slice_model
-from ultralytics.slim.selection import make_pools, plan, removed
-from ultralytics.slim.verify import check_equal, masked
+from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.labels import LabelBook
+from ultralytics.slim.pruning.rewrite import slice_model
+from ultralytics.slim.pruning.selection import make_pools, plan, removed
+from ultralytics.slim.pruning.verify import check_equal, masked
 
 
 class Net(nn.Module):

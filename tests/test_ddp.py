@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ultralytics import YOLO
-from ultralytics.slim.prune import prune_model
+from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.utils.dist import generate_ddp_file
 
 HERE = Path(__file__).resolve().parent

@@ -9,10 +9,10 @@ import torch
 from random_models import randomised, shake
 from torch import nn
 
-from ultralytics.slim.channels import trace_channels
-from ultralytics.slim.fold import fold_constants
-from ultralytics.slim.prune import prune_model
-from ultralytics.slim.rewrite import slice_model
+from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.fold import fold_constants
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.rewrite import slice_model
 
 
 def layer(a: int, b: int, k: int = 3, **keys) -> nn.Sequential:
@@ -79,6 +79,6 @@ def test_without_images_the_fold_is_part_of_pruning(tmp_path, monkeypatch) -> No
     with torch.no_grad():
         want = yolo.model.eval()(x)[0]
         folded = (result.model.eval()(x)[0] - want).abs().mean()
-        monkeypatch.setattr("ultralytics.slim.prune.fold_constants", lambda *args: 0)
+        monkeypatch.setattr("ultralytics.slim.pruning.prune.fold_constants", lambda *args: 0)
         plain = prune_model(yolo, tmp_path / "q.pt", 0.15, imgsz=64).model.eval()
         assert folded < 0.5 * (plain(x)[0] - want).abs().mean()

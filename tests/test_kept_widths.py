@@ -3,7 +3,7 @@
 import pytest
 
 from ultralytics import YOLO
-from ultralytics.slim.prune import prune_model
+from ultralytics.slim.pruning.prune import prune_model
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)

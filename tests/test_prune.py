@@ -15,9 +15,9 @@ from random_models import randomised
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
-from ultralytics.slim import prune as prune_module
-from ultralytics.slim.prune import prune_model
-from ultralytics.slim.targets import read_goal
+from ultralytics.slim.pruning import prune as prune_module
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.targets import read_goal
 
 NAME = "yolov8n.yaml"
 

@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 
 from ultralytics import YOLO
-from ultralytics.slim import charts, measure, run_facts, side_by_side, timing
+from ultralytics.slim import timing
 from ultralytics.slim.pipeline import Run
-from ultralytics.slim.prune import prune_model
-from ultralytics.slim.run_report import write_report
-from ultralytics.slim.side_by_side import Found
-from ultralytics.slim.svg import standalone, ticks
-from ultralytics.slim.verdict import Figures, judge, share_words, where_lost
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.run_report import charts, measure, run_facts, side_by_side
+from ultralytics.slim.run_report.side_by_side import Found
+from ultralytics.slim.run_report.svg import standalone, ticks
+from ultralytics.slim.run_report.verdict import Figures, judge, share_words, where_lost
+from ultralytics.slim.run_report.write import write_report
 
 LOSSES = "epoch,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
 CURVES = {

@@ -8,10 +8,10 @@ import torch
 from test_channels import Halves, Net
 from torch import nn
 
-from ultralytics.slim.channels import trace_channels
-from ultralytics.slim.scores import SCORES, pick_score, score_labels, tell_flat_gammas
-from ultralytics.slim.selection import Pool, make_pools, plan, removed, take_share
-from ultralytics.slim.surgeon import Part, Reader
+from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.scores import SCORES, pick_score, score_labels, tell_flat_gammas
+from ultralytics.slim.pruning.selection import Pool, make_pools, plan, removed, take_share
+from ultralytics.slim.pruning.surgeon import Part, Reader
 
 
 class Two(nn.Module):

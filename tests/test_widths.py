@@ -10,7 +10,7 @@ from random_models import randomised
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
-from ultralytics.slim.prune import prune_model
+from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import keep_widths
 
 NAME = "yolov8n.yaml"

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from . import charts, side_by_side
-from .report_blocks import Chart, Document, Grid, Key, Pair, Section, Words
-from .report_figures import NONE, cards_of, ends, figures_of, points
+from .blocks import Chart, Document, Grid, Key, Pair, Section, Words
+from .figures import NONE, cards_of, ends, figures_of, points
 from .verdict import KINDS, Verdict, percent, signed
 
 WORST_SHOWN = 16  # classes in the chart; the table has all

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .report_blocks import Chart, Document, Grid, Key, Pair, Words
+from .blocks import Chart, Document, Grid, Key, Pair, Words
 
 
 def to_markdown(document: Document, pictures: str) -> str:

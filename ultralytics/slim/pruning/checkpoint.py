@@ -13,7 +13,7 @@ from ultralytics import __version__
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
 
-from .files import write_whole
+from ..files import write_whole
 from .verify import check_equal
 
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model

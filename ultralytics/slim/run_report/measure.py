@@ -21,8 +21,8 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
-from .report import one_image, size_mb, validate
-from .timing import take_turns
+from ..report import one_image, size_mb, validate
+from ..timing import take_turns
 
 RUNTIME_NAME = "ONNX Runtime"
 

@@ -1,6 +1,6 @@
 """Table of every architecture that the release ships: does it prune, and what is left?
 
-Written by `python -m ultralytics.slim.architectures [factor]`.
+Written by `python -m ultralytics.slim.pruning.architectures [factor]`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .report_blocks import Card
+from .blocks import Card
 from .verdict import Figures, is_apart, judge, signed
 
 NONE = "–"

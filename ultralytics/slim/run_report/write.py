@@ -11,15 +11,16 @@ from ultralytics import __version__
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
-from . import inputs, measure, plan, run_facts, side_by_side
-from .files import write_whole
-from .pipeline import fingerprint, quiet
-from .report_blocks import Chart, Document
-from .report_figures import verdict_of
-from .report_html import to_html
-from .report_markdown import to_markdown
-from .report_sections import make_document
+from .. import inputs, plan
+from ..files import write_whole
+from ..pipeline import fingerprint, quiet
+from . import measure, run_facts, side_by_side
+from .blocks import Chart, Document
+from .figures import verdict_of
+from .html import to_html
+from .markdown import to_markdown
 from .run_facts import ORIGINAL, STAGES, RunFolder
+from .sections import make_document
 from .svg import standalone
 
 PICTURES = "report"  # the folder of the pictures that report.md shows

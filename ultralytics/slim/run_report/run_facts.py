@@ -12,9 +12,9 @@ import torch
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import YAML
 
-from .checkpoint import RECORD
-from .pipeline import fingerprint
-from .sparsity import NEAR_ZERO, absolute_gammas
+from ..pipeline import fingerprint
+from ..pruning.checkpoint import RECORD
+from ..sparsity import NEAR_ZERO, absolute_gammas
 
 STAGES = {"sparse": "sparse", "prune": "pruned", "retrain": "retrained", "distill": "distilled"}  # stage -> its model
 TRAININGS = ("sparse", "retrain", "distill")

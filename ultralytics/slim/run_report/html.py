@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from .report_blocks import Card, Chart, Document, Grid, Key, Pair, Words
+from .blocks import Card, Chart, Document, Grid, Key, Pair, Words
 from .svg import FONTS, STYLE
 
 KIND_COLORS = {"good": "b", "fair": "c", "bad": "d", "none": "d", "unknown": "a"}

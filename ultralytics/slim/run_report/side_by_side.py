@@ -11,8 +11,8 @@ import numpy as np
 from ultralytics import YOLO
 from ultralytics.data.utils import img2label_paths
 
-from .files import write_whole
-from .inputs import list_images
+from ..files import write_whole
+from ..inputs import list_images
 
 LOOKED_AT = 24  # images, evenly spaced over the split, among which the shown ones are chosen
 SHOWN = 4

@@ -1,0 +1,1 @@
+"""Structured pruning: which channels go together, which matter least, and a smaller model without them."""
