@@ -39,7 +39,8 @@ from relation import find_parent_nodes, metric, read_plabels_dir, visualize_node
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, report
 from ultralytics.slim.files import copy_whole, write_whole
-from ultralytics.slim.pruning.prune import PruneResult, prune_model
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
 from ultralytics.slim.run_report.write import write_report
 from ultralytics.utils import LOGGER

@@ -76,7 +76,7 @@ def run_copy(finished, tmp_path, monkeypatch) -> Path:
 def hurry(patch) -> None:
     """Time few runs, and no ONNX export: it takes seconds and has a test of its own."""
     patch.setattr(timing, "ROUNDS", 5)
-    patch.setattr(measure, "has_runtime", lambda: False)
+    patch.setattr(measure, "has_onnx_runtime", lambda: False)
 
 
 def shrink_gammas(weights: Path, out: Path) -> None:

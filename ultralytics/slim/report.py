@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from html import escape
@@ -19,6 +19,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
+from .runtimes import torch_run
 from .timing import take_turns
 
 
@@ -170,10 +171,5 @@ def latency_ms(models: list[nn.Module], imgsz: int, device: torch.device) -> lis
 
     The models take turns, so that a slow moment of the machine meets all of them alike.
     """
-    runs = {i: one_image(model, imgsz, device) for i, model in enumerate(models)}
+    runs = {i: torch_run(model, imgsz, device) for i, model in enumerate(models)}
     return [latency.median_ms for latency in take_turns(runs, partial(time_sync, device)).values()]
-
-
-def one_image(model: nn.Module, imgsz: int, device: torch.device) -> Callable[[], object]:
-    """Return a function that runs the model on one image of noise."""
-    return partial(model, torch.rand(1, next(model.parameters()).shape[1], imgsz, imgsz, device=device))

@@ -3,82 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from ultralytics import __version__
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import get_flops
 
 from .channels import ChannelGraph, trace_channels
-from .checkpoint import RECORD, save_checkpoint
+from .checkpoint import save_checkpoint
 from .fold import fold_constants
 from .images import fit_in_memory, load_images
 from .refit import refit
+from .result import PruneResult, gather
 from .rewrite import slice_model
 from .scores import pick_score, score_labels, tell_flat_gammas
 from .selection import Pool, Step, make_pools, plan, removed, take_share, unit_costs
 from .sensitivity import sensitivities
 from .surgeon import covariances, surgeon_scores
 from .targets import read_goal, take_target
-from .trace import OUTPUT
 from .verify import check_equal, masked
 
 SURGEON = "surgeon"
-
-
-@dataclass
-class PruneResult:
-    """What a pruning did.
-
-    Attributes:
-        path (Path): The checkpoint written.
-        model (nn.Module): The pruned model.
-        factor (float | None): Share of the prunable channels that was asked for; None where a target was.
-        ratio (float): Share of the prunable channels that was removed.
-        params (tuple[int, int]): Parameters before and after.
-        gflops (tuple[float, float]): GFLOPs before and after, at `imgsz`.
-        widths (list): (layer name, channels before, after) of every layer that makes channels.
-        frozen (list[str]): Layers with channels that could not be cut, each with the reason.
-        score (str): The score used.
-        error (float): Largest difference to the masked original, relative to the largest output.
-        imgsz (int): Image size of the GFLOPs, pixels.
-        frozen_share (float): Share of all channels that could not be cut though they are no predictions.
-        images (int): Unlabelled images that the result was re-fitted on.
-    """
-
-    path: Path
-    model: nn.Module
-    factor: float | None
-    ratio: float
-    params: tuple[int, int]
-    gflops: tuple[float, float]
-    widths: list[tuple[str, int, int]]
-    frozen: list[str]
-    score: str = ""
-    error: float = 0.0
-    imgsz: int = 640
-    frozen_share: float = 0.0
-    images: int = 0
-
-    def __str__(self) -> str:
-        """Return the outcome in a few lines."""
-        (p0, p1), (f0, f1) = self.params, self.gflops
-        cut = sum(a != b for _, a, b in self.widths)
-        asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
-        fitted = f", then re-fitted on {self.images} images" if self.images else ""
-        return (
-            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
-            f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
-            f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
-            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
-            f"{fitted}\n"
-            f"  saved as {self.path}"
-        )
 
 
 def prune_model(
@@ -150,9 +96,9 @@ def prune_model(
     elif not keep.all():
         kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
         LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
-    result = _result(path, model, pruned, graph, pools, keep, factor if target is None else None, imgsz)
+    result = gather(path, model, pruned, graph, pools, keep, factor if target is None else None, imgsz)
     result.score, result.error, result.images = method, error, 0 if batch is None else len(batch)
-    record = _record(result, scope, round_to, target)
+    record = result.record(scope, round_to, target)
     save_checkpoint(pruned, path, record, (getattr(yolo, "ckpt", None) or {}).get("train_args"))
     LOGGER.info(f"{result}")
     return result
@@ -214,50 +160,6 @@ def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Mo
     pruned = copy.deepcopy(model)
     slice_model(pruned, graph, keep)
     return pruned, check_equal(masked(model, graph, keep), pruned)
-
-
-def _result(path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep, factor, imgsz: int) -> PruneResult:
-    """Gather the figures of a pruning."""
-    total = sum(len(p.units) * p.size for p in pools)
-    gone = sum(int((~keep[labels]).sum()) for labels in graph.layers.values())
-    widths = [(name, len(labels), int(keep[labels].sum())) for name, labels in graph.layers.items()]
-    reasons, roots = graph.book.frozen(), graph.book.roots()
-    frozen, fixed = [], 0
-    for name, labels in graph.layers.items():
-        why = Counter(reasons[r] for r in roots[labels].tolist() if r in reasons)
-        fixed += sum(n for reason, n in why.items() if not reason.endswith(OUTPUT))
-        if why:
-            frozen.append(f"{name}: {sum(why.values())} of {len(labels)} channels ({why.most_common(1)[0][0]})")
-    return PruneResult(
-        path,
-        pruned,
-        factor,
-        gone / max(total, 1),
-        tuple(sum(p.numel() for p in m.parameters()) for m in (model, pruned)),
-        tuple(get_flops(m, imgsz) for m in (model, pruned)),
-        widths,
-        frozen,
-        imgsz=imgsz,
-        frozen_share=fixed / max(graph.total(), 1),
-    )
-
-
-def _record(result: PruneResult, scope: str, round_to: int, target) -> dict:
-    """Return the checkpoint's record of what was cut, in plain builtins."""
-    return {
-        "tool": f"{RECORD} of ultralytics {__version__}",
-        "score": result.score,
-        "scope": scope,
-        "round_to": round_to,
-        "factor": result.factor,
-        "target": list(target) if target else None,
-        "images": result.images,
-        "ratio": float(result.ratio),
-        "params": list(result.params),
-        "gflops": [float(g) for g in result.gflops],
-        "imgsz": result.imgsz,
-        "widths": {name: [before, after] for name, before, after in result.widths},
-    }
 
 
 def _nothing(pools: list[Pool], steps: list[Step], factor: float, round_to: int) -> str:

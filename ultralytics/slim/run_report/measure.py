@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
-from ..report import one_image, size_mb, validate
+from ..report import size_mb, validate
+from ..runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
 from ..timing import take_turns
-
-RUNTIME_NAME = "ONNX Runtime"
-
-
-def has_runtime() -> bool:
-    """Return whether ONNX Runtime can be measured here."""
-    return all(find_spec(package) for package in ("onnx", "onnxruntime"))
 
 
 def accuracy(weights: Path, data: str, imgsz: int, device) -> dict:
@@ -75,39 +63,14 @@ def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[st
     LOGGER.info(f"report: timing {' and '.join(weights)} in turns")
     with torch.inference_mode():
         models = {name: load_checkpoint(str(path), chosen, fuse=True)[0] for name, path in weights.items()}
-        runs = {name: one_image(model, imgsz, chosen) for name, model in models.items()}
-        found = {"PyTorch": take_turns(runs, partial(time_sync, chosen))}
-    if has_runtime():
+        runs = {name: torch_run(model, imgsz, chosen) for name, model in models.items()}
+        found = {RUNTIMES["torch"]: take_turns(runs, partial(time_sync, chosen))}
+    if has_onnx_runtime():
         with tempfile.TemporaryDirectory() as folder:
-            exported = {
-                name: _export(path, Path(folder, str(i)), imgsz) for i, (name, path) in enumerate(weights.items())
-            }
-            found[RUNTIME_NAME] = take_turns({name: _onnx_run(path) for name, path in exported.items()})
+            found[RUNTIMES["onnx"]] = take_turns(
+                {name: onnx_run(path, imgsz, Path(folder)) for name, path in weights.items()}
+            )
     return {runtime: {name: asdict(latency) for name, latency in rows.items()} for runtime, rows in found.items()}
-
-
-def _export(weights: Path, folder: Path, imgsz: int) -> Path:
-    """Export a copy of the checkpoint to ONNX, all checkpoints alike."""
-    folder.mkdir()
-    copy = shutil.copy(weights, folder / "model.pt")
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)  # twenty lines an export, about a file that is deleted again
-    try:
-        return Path(YOLO(copy).export(format="onnx", imgsz=imgsz, device="cpu", simplify=bool(find_spec("onnxslim"))))
-    finally:
-        LOGGER.setLevel(level)
-
-
-def _onnx_run(model: Path) -> Callable[[], object]:
-    """Return a function that infers one image on the CPU, with as many threads as PyTorch has."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0]
-    image = np.random.default_rng(0).random(given.shape, dtype=np.float32)
-    return partial(session.run, None, {given.name: image})
 
 
 def machine(device) -> str:

@@ -142,7 +142,7 @@ def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: d
     device = run.settings.get("device")
     earlier = {m["shape"]: m["latency"] for m in known.get("models", []) if "shape" in m}
     reusable = known.get("machine") == measure.machine(device) and all(earlier.get(shape) for shape in first)
-    if reusable and (not measure.has_runtime() or all(measure.RUNTIME_NAME in earlier[s] for s in first)):
+    if reusable and (not measure.has_onnx_runtime() or all(measure.RUNTIMES["onnx"] in earlier[s] for s in first)):
         found = earlier
     else:
         taken = measure.latencies(

@@ -1,0 +1,113 @@
+"""What a pruning did: the figures that are told, and the record that its checkpoint carries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ultralytics import __version__
+from ultralytics.utils.torch_utils import get_flops
+
+from .channels import ChannelGraph
+from .checkpoint import RECORD
+from .selection import Pool
+from .trace import OUTPUT
+
+
+@dataclass
+class PruneResult:
+    """What a pruning did.
+
+    Attributes:
+        path (Path): The checkpoint written.
+        model (nn.Module): The pruned model.
+        factor (float | None): Share of the prunable channels that was asked for; None where a target was.
+        ratio (float): Share of the prunable channels that was removed.
+        params (tuple[int, int]): Parameters before and after.
+        gflops (tuple[float, float]): GFLOPs before and after, at `imgsz`.
+        widths (list): (layer name, channels before, after) of every layer that makes channels.
+        frozen (list[str]): Layers with channels that could not be cut, each with the reason.
+        score (str): The score used.
+        error (float): Largest difference to the masked original, relative to the largest output.
+        imgsz (int): Image size of the GFLOPs, pixels.
+        frozen_share (float): Share of all channels that could not be cut though they are no predictions.
+        images (int): Unlabelled images that the result was re-fitted on.
+    """
+
+    path: Path
+    model: nn.Module
+    factor: float | None
+    ratio: float
+    params: tuple[int, int]
+    gflops: tuple[float, float]
+    widths: list[tuple[str, int, int]]
+    frozen: list[str]
+    score: str = ""
+    error: float = 0.0
+    imgsz: int = 640
+    frozen_share: float = 0.0
+    images: int = 0
+
+    def __str__(self) -> str:
+        """Return the outcome in a few lines."""
+        (p0, p1), (f0, f1) = self.params, self.gflops
+        cut = sum(a != b for _, a, b in self.widths)
+        asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
+        fitted = f", then re-fitted on {self.images} images" if self.images else ""
+        return (
+            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
+            f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
+            f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
+            f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
+            f"{fitted}\n"
+            f"  saved as {self.path}"
+        )
+
+    def record(self, scope: str, round_to: int, target) -> dict:
+        """Return the checkpoint's record of what was cut, in plain builtins."""
+        return {
+            "tool": f"{RECORD} of ultralytics {__version__}",
+            "score": self.score,
+            "scope": scope,
+            "round_to": round_to,
+            "factor": self.factor,
+            "target": list(target) if target else None,
+            "images": self.images,
+            "ratio": float(self.ratio),
+            "params": list(self.params),
+            "gflops": [float(g) for g in self.gflops],
+            "imgsz": self.imgsz,
+            "widths": {name: [before, after] for name, before, after in self.widths},
+        }
+
+
+def gather(
+    path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep: np.ndarray, factor, imgsz: int
+) -> PruneResult:
+    """Gather the figures of a pruning."""
+    total = sum(len(p.units) * p.size for p in pools)
+    gone = sum(int((~keep[labels]).sum()) for labels in graph.layers.values())
+    widths = [(name, len(labels), int(keep[labels].sum())) for name, labels in graph.layers.items()]
+    reasons, roots = graph.book.frozen(), graph.book.roots()
+    frozen, fixed = [], 0
+    for name, labels in graph.layers.items():
+        why = Counter(reasons[r] for r in roots[labels].tolist() if r in reasons)
+        fixed += sum(n for reason, n in why.items() if not reason.endswith(OUTPUT))
+        if why:
+            frozen.append(f"{name}: {sum(why.values())} of {len(labels)} channels ({why.most_common(1)[0][0]})")
+    return PruneResult(
+        path,
+        pruned,
+        factor,
+        gone / max(total, 1),
+        tuple(sum(p.numel() for p in m.parameters()) for m in (model, pruned)),
+        tuple(get_flops(m, imgsz) for m in (model, pruned)),
+        widths,
+        frozen,
+        imgsz=imgsz,
+        frozen_share=fixed / max(graph.total(), 1),
+    )
