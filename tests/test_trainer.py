@@ -21,9 +21,9 @@ SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, d
 
 @pytest.fixture(scope="session")
 def teacher_path(tiny_data, tmp_path_factory):
-    """A trained-for-a-moment yolov8n checkpoint of two classes."""
+    """A trained-for-a-moment checkpoint of two classes, wider than the students so that they need adapters."""
     folder = tmp_path_factory.mktemp("teacher")
-    model = YOLO("yolov8n.yaml", verbose=False)
+    model = YOLO("yolov8s.yaml", verbose=False)
     model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
     return folder / "run/weights/last.pt"
 
@@ -170,7 +170,7 @@ def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_pa
         tiny_data, tmp_path, weights=teacher_path, Distillation=str(teacher_path), loss_type="cwd", epochs=1,
         distill_check=True,
     )  # fmt: skip
-    assert "student layer 15 (C2f, 64 channels, stride 8) <- teacher layer 15" in log.text
+    assert "student layer 15 (C2f, 128 channels, stride 8) <- teacher layer 15" in log.text
     assert "no better than the student" in log.text and "times that without distillation" in log.text
 
 

@@ -190,8 +190,8 @@ class FeatureLoss(nn.Module):
     """One distillation loss over all tapped layers, with the adapters that align student and teacher.
 
     A loss from `FEATURE_LOSSES` with an adapter gets the student mapped to the teacher's channels by a 1×1
-    convolution, which starts as the identity where the channels agree; maps are standardised per channel where the
-    loss asks for it. Adapters and generators are parameters of this module: train them.
+    convolution where their numbers differ; maps are standardised per channel where the loss asks for it. Adapters and
+    generators are parameters of this module: train them.
 
     Args:
         channels_s: Channels of the student's layers.
@@ -221,7 +221,7 @@ class FeatureLoss(nn.Module):
         self.spec = FEATURE_LOSSES[distiller]
         self.strides = tuple(strides) if strides else None
         self.adapters = nn.ModuleList(
-            _adapter(s, t) if self.spec.adapter else nn.Identity() for s, t in zip(channels_s, channels_t)
+            nn.Conv2d(s, t, 1) if self.spec.adapter and s != t else nn.Identity() for s, t in zip(channels_s, channels_t)
         )
         self.losses = nn.ModuleList(self.spec.build(s, t, options) for s, t in zip(channels_s, channels_t))
 
@@ -244,14 +244,6 @@ class FeatureLoss(nn.Module):
         if not (self.spec.sums_positions and self.strides):
             return 1.0
         return (REFERENCE_IMGSZ / self.strides[i]) ** 2 / (t.shape[-2] * t.shape[-1])
-
-
-def _adapter(channels_s: int, channels_t: int) -> nn.Conv2d:
-    adapter = nn.Conv2d(channels_s, channels_t, 1)
-    if channels_s == channels_t:
-        nn.init.dirac_(adapter.weight)
-        nn.init.zeros_(adapter.bias)
-    return adapter
 
 
 def schedule_weight(schedule: str, run_progress: float, epoch_progress: float) -> float:

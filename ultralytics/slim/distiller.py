@@ -38,8 +38,7 @@ class Distiller:
         self.logit = LOGIT in settings.losses
         self.pairs = match_layers(student, teacher, settings.distill_layers) if self.features else []
         self.losses = _build_losses(settings, self.features, self.pairs, student, teacher).to(trainer.device)
-        channels_last = next(student.parameters()).is_contiguous(memory_format=torch.channels_last)
-        self.teacher = teachers.freeze(teacher, trainer.device, channels_last, keep_head=self.logit)
+        self.teacher = teachers.freeze(teacher, trainer.device, _channels_last(student), keep_head=self.logit)
         self.student_taps = FeatureTaps(student, self._layers(student, [s for s, _ in self.pairs]))
         self.teacher_taps = FeatureTaps(self.teacher, self._layers(teacher, [t for _, t in self.pairs]), True)
         if RANK != -1:
@@ -141,6 +140,12 @@ def _build_losses(
     if LOGIT in settings.losses:
         losses[LOGIT] = LogitLoss(settings.options.tau, check_heads(student, teacher))
     return nn.ModuleDict(losses)
+
+
+def _channels_last(student: nn.Module) -> bool:
+    """Return whether the teacher should compute in that memory format: on a CPU always, where it is the faster one."""
+    weight = next(student.parameters())
+    return weight.device.type == "cpu" or weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -42,9 +42,11 @@ class CWDLoss(nn.Module):
         _check_shapes(student, teacher)
         n, c = student.shape[:2]
         # float32, and log_softmax on both sides: half precision underflows and log(softmax) gives NaN.
-        # reshape, not view: features are channels_last on CUDA.
-        log_q = F.log_softmax(student.float().reshape(n, c, -1) / self.tau, dim=-1)
-        log_p = F.log_softmax(teacher.float().reshape(n, c, -1) / self.tau, dim=-1)
+        # reshape, not view: features may be channels_last.
+        student, teacher = student.float().reshape(n, c, -1), teacher.float().reshape(n, c, -1)
+        if self.tau != 1:  # a pass over both maps saved, forward and backward
+            student, teacher = student / self.tau, teacher / self.tau
+        log_q, log_p = F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1)
         return F.kl_div(log_q, log_p, reduction="sum", log_target=True) * (self.tau**2 / (n * c))
 
 
@@ -138,7 +140,8 @@ class LossSpec:
     Attributes:
         build: Makes the loss module from the student's and the teacher's number of channels and the options.
         weight: Weight of the loss, on top of which `distill_weight` comes.
-        adapter: Whether `FeatureLoss` maps the student to the teacher's channels by a 1×1 convolution beforehand.
+        adapter: Whether `FeatureLoss` maps the student to the teacher's channels by a 1×1 convolution beforehand,
+            where their numbers differ.
         standardise: Whether both maps are standardised per channel before they are compared.
         sums_positions: Whether the loss adds up positions, so that it must be scaled to one image size.
     """
