@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -57,6 +58,28 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def teacher_path(tiny_data, tmp_path_factory):
+    """A trained-for-a-moment checkpoint of two classes, wider than the students so that they need adapters."""
+    from short_runs import SHORT
+
+    from ultralytics import YOLO
+
+    folder = tmp_path_factory.mktemp("teacher")
+    model = YOLO("yolov8s.yaml", verbose=False)
+    model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
+    return folder / "run/weights/last.pt"
+
+
+@pytest.fixture
+def log(caplog):
+    """What Ultralytics' logger says, also where it does not hand records on."""
+    logger = logging.getLogger("ultralytics")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 def draw_sample(folder: Path, split: str, name: str, seed: int, size: int = 128) -> None:

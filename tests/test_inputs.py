@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from ultralytics.slim import inputs
-from ultralytics.utils import LOGGER
 
 
 @pytest.fixture
@@ -18,13 +17,6 @@ def data(tiny_data, tmp_path) -> Path:
     yaml = folder / "tiny.yaml"
     yaml.write_text(tiny_data.read_text().replace(tiny_data.parent.as_posix(), folder.as_posix()))
     return yaml
-
-
-@pytest.fixture
-def log(caplog):
-    LOGGER.addHandler(caplog.handler)
-    yield caplog
-    LOGGER.removeHandler(caplog.handler)
 
 
 def test_good_data_is_read(data):

@@ -1,7 +1,6 @@
 """The patched trainer on a tiny set: what distillation and sparsity change, and what they must leave alone."""
 
 import copy
-import logging
 import os
 import subprocess
 import sys
@@ -9,49 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from short_runs import SHORT, hooks_in, train, weights_of
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import trainer as slim_trainer
 from ultralytics.utils import YAML
-
-SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
-SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, distill_check=False)
-
-
-@pytest.fixture(scope="session")
-def teacher_path(tiny_data, tmp_path_factory):
-    """A trained-for-a-moment checkpoint of two classes, wider than the students so that they need adapters."""
-    folder = tmp_path_factory.mktemp("teacher")
-    model = YOLO("yolov8s.yaml", verbose=False)
-    model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
-    return folder / "run/weights/last.pt"
-
-
-@pytest.fixture
-def log(caplog):
-    """What Ultralytics' logger says, also where it does not hand records on."""
-    logger = logging.getLogger("ultralytics")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
-def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
-    """Train and return (YOLO, trainer); pass callbacks as `on_…=function`."""
-    model = weights if isinstance(weights, YOLO) else YOLO(str(weights), verbose=False)
-    for event in [k for k in kwargs if k.startswith("on_")]:
-        model.add_callback(event, kwargs.pop(event))
-    model.train(**{**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", **kwargs})
-    return model, model.trainer
-
-
-def weights_of(model):
-    return {k: v.clone() for k, v in model.state_dict().items()}
-
-
-def hooks_in(module):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
 
 
 @pytest.mark.parametrize("loss_type", ["cwd", "mgd", "pkd+mimic+logit"])

@@ -1,0 +1,25 @@
+"""Trainings of a second on the tiny set, for the tests of what a run does."""
+
+from __future__ import annotations
+
+from ultralytics import YOLO
+
+SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
+SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, distill_check=False)
+
+
+def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
+    """Train and return (YOLO, trainer); pass callbacks as `on_…=function`."""
+    model = weights if isinstance(weights, YOLO) else YOLO(str(weights), verbose=False)
+    for event in [k for k in kwargs if k.startswith("on_")]:
+        model.add_callback(event, kwargs.pop(event))
+    model.train(**{**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", **kwargs})
+    return model, model.trainer
+
+
+def weights_of(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def hooks_in(module):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())

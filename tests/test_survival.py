@@ -1,0 +1,143 @@
+"""What a distilling or sparse run must survive: half precision, accumulation, odd batches, NaN, early stops, custom code."""
+
+import gc
+import math
+
+import pytest
+import torch
+from short_runs import SHORT, hooks_in, train, weights_of
+
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+
+def losses_of(tiny_data, tmp_path, **options):
+    """Train and return (trainer, distillation losses of every batch)."""
+    losses = []
+    keep = lambda t: losses.append(float(t.loss_items["distill_loss"]))  # noqa: E731
+    return train(tiny_data, tmp_path, on_train_batch_end=keep, **options)[1], losses
+
+
+@pytest.mark.parametrize("loss_type", ["cwd+sparse", "mgd", "pkd+mimic+logit"])
+def test_bfloat16_agrees_with_float32(tiny_data, tmp_path, teacher_path, loss_type, monkeypatch):
+    """Ultralytics refuses bf16 on a CPU, which can compute it: only that guard is replaced."""
+    on_cpu = lambda dtype, device="cpu": torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16)  # noqa: E731
+    monkeypatch.setattr("ultralytics.engine.trainer.autocast", on_cpu)
+    options = dict(Distillation=str(teacher_path), loss_type=loss_type, epochs=1)
+    full = losses_of(tiny_data, tmp_path / "full", **options)[1]
+    trainer, half = losses_of(tiny_data, tmp_path / "half", amp="bf16", **options)
+    assert trainer.amp and not trainer.scaler.is_enabled()
+    assert half[0] == pytest.approx(full[0], rel=0.1) and all(math.isfinite(x) for x in half)
+    assert all(torch.isfinite(p).all() for p in trainer.slim.distiller.losses.parameters())
+
+
+def test_scaled_gradients_are_unscaled_before_the_adapters_step(tiny_data, tmp_path, teacher_path, monkeypatch):
+    """A gradient scaler on the CPU: the run ends where the one without a scaler does."""
+    ends = []
+    for scaled in (False, True):
+        with monkeypatch.context() as patch:
+            scaler = torch.amp.GradScaler
+            patch.setattr(torch.amp, "GradScaler", lambda device, enabled, on=scaled: scaler("cpu", enabled=on))
+            options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=1)
+            trainer, _ = losses_of(tiny_data, tmp_path / str(scaled), **options)
+        assert trainer.scaler.is_enabled() == scaled
+        ends.append({**weights_of(trainer.slim.distiller.losses), **weights_of(trainer.model)})
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_adapters_and_penalty_step_with_the_optimizer_when_gradients_accumulate(tiny_data, tmp_path, teacher_path):
+    steps = {"trainer": 0, "adapters": 0, "penalty": 0}
+
+    def count(trainer):
+        slim, original = trainer.slim, trainer.optimizer.step
+        adapters, penalty = slim.distiller.optimizer.step, slim.penalty.step
+
+        def counted(name, function):
+            def step(*args, **kwargs):
+                steps[name] += 1
+                return function(*args, **kwargs)
+
+            return step
+
+        trainer.optimizer.step = counted("trainer", original)
+        slim.distiller.optimizer.step = counted("adapters", adapters)
+        slim.penalty.step = counted("penalty", penalty)
+
+    options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse", batch=2, nbs=4, epochs=2)
+    trainer, losses = losses_of(tiny_data, tmp_path, on_train_start=count, **options)
+    assert trainer.accumulate == 2 and len(losses) == 8
+    assert steps["trainer"] == steps["adapters"] == steps["penalty"] == 4
+
+
+@pytest.mark.parametrize(
+    "options", [dict(batch=1, nbs=1), dict(batch=5), dict(imgsz=128, multi_scale=0.5)], ids=["one", "short", "scales"]
+)
+def test_odd_batches_and_sizes(tiny_data, tmp_path, teacher_path, options):
+    sizes = set()
+    note = lambda t: t.slim.distiller.student_taps.model.register_forward_pre_hook(  # noqa: E731
+        lambda m, x: sizes.add(tuple(x[0]["img"].shape)) if isinstance(x[0], dict) else None
+    )
+    trainer, losses = losses_of(
+        tiny_data, tmp_path, on_train_start=note, Distillation=str(teacher_path), loss_type="cwd+mgd+logit", **options
+    )
+    assert len(losses) == 2 * math.ceil(8 / trainer.args.batch) and all(x > 0 and math.isfinite(x) for x in losses)
+    counts, widths = {s[0] for s in sizes}, {s[-1] for s in sizes}
+    assert counts == {1} if trainer.args.batch == 1 else 3 in counts if trainer.args.batch == 5 else len(widths) > 1
+
+
+def test_early_stopping_leaves_a_finished_run(tiny_data, tmp_path, teacher_path):
+    stop_now = lambda t: setattr(t.stopper, "best_fitness", 2.0)  # noqa: E731 - no epoch can be better than this
+    trainer, _ = losses_of(
+        tiny_data, tmp_path, on_train_start=stop_now, Distillation=str(teacher_path), loss_type="cwd", epochs=6,
+        val=True, patience=2,
+    )  # fmt: skip
+    assert trainer.epoch < 5 and hooks_in(trainer.model) == 0
+    assert not (trainer.wdir / "slim.pt").exists() and trainer.last.exists()
+
+
+def test_recovers_from_nan(tiny_data, tmp_path, teacher_path, log):
+    """A student that has gone to NaN comes back from last.pt; the adapters are not carried along."""
+
+    def spoil(trainer):
+        if trainer.epoch == 1 and not trainer.nan_recovery_attempts:
+            next(trainer.model.parameters()).data.fill_(float("nan"))
+
+    trainer, losses = losses_of(
+        tiny_data, tmp_path, on_train_epoch_start=spoil, Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=3
+    )
+    assert "recovering from last.pt" in log.text and trainer.nan_recovery_attempts == 0
+    assert any(math.isnan(x) for x in losses) and all(math.isfinite(x) for x in losses[-4:])
+    for module in (trainer.model, trainer.slim.distiller.losses):
+        assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teacher_path):
+    called = []
+
+    class Mine(DetectionTrainer):
+        def preprocess_batch(self, batch):
+            called.append("preprocess")
+            return super().preprocess_batch(batch)
+
+        def optimizer_step(self):
+            called.append("step")
+            super().optimizer_step()
+
+    model = YOLO("yolov8n.yaml", verbose=False)
+    model.add_callback("on_train_batch_end", lambda t: called.append("callback"))
+    options = {**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", "epochs": 1}
+    model.train(trainer=Mine, Distillation=str(teacher_path), loss_type="cwd", **options)
+    assert type(model.trainer) is Mine and model.trainer.slim.distiller.ratio > 0
+    assert [called.count(what) for what in ("preprocess", "step", "callback")] == [2, 2, 2]
+
+
+def test_nothing_piles_up_from_step_to_step(tiny_data, tmp_path, teacher_path):
+    alive = []
+
+    def count(trainer):
+        gc.collect()
+        alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
+
+    losses_of(tiny_data, tmp_path, on_train_epoch_end=count, Distillation=str(teacher_path), loss_type="cwd+mgd+logit+sparse", batch=2, nbs=2, epochs=6)  # fmt: skip
+    assert alive[-1] <= alive[2]  # the first epochs make the optimizers' states
