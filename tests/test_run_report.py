@@ -18,10 +18,10 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.slim import timing
+from ultralytics.slim.detections import Found
 from ultralytics.slim.pipeline import Run
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.run_report import charts, measure, run_facts, side_by_side
-from ultralytics.slim.run_report.side_by_side import Found
 from ultralytics.slim.run_report.svg import standalone, ticks
 from ultralytics.slim.run_report.verdict import Figures, judge, share_words, where_lost
 from ultralytics.slim.run_report.write import write_report
@@ -411,35 +411,18 @@ def test_models_take_turns(monkeypatch):
     assert found["a"] == timing.Latency(1000, 1000, 1000, 5) and found["b"].median_ms == 3000
 
 
-def boxes(*rows) -> Found:
-    return Found(
-        np.array([r[:4] for r in rows], float).reshape(-1, 4), np.array([r[4] for r in rows], int), ["x"] * len(rows)
-    )
-
-
-def test_detections_are_matched_one_to_one():
-    original = boxes((0, 0, 10, 10, 0), (20, 20, 30, 30, 0), (40, 40, 50, 50, 1))
-    compressed = boxes((0, 0, 10, 9, 0), (0, 0, 10, 10, 0), (40, 40, 50, 50, 0))
-    found = side_by_side.compare(original, compressed)
-    assert found.both == [(0, 1)], "the larger overlap wins, and classes must agree"
-    assert found.lost == [1, 2] and found.new == [0, 2] and found.size == 4
-
-
-@pytest.mark.parametrize(
-    ("left", "right"), [(boxes(), boxes()), (boxes((0, 0, 5, 5, 0)), boxes()), (boxes(), boxes((0, 0, 5, 5, 0)))]
-)
-def test_images_without_detections_are_compared(left, right):
-    found = side_by_side.compare(left, right)
-    assert not found.both and (len(found.lost), len(found.new)) == (len(left.texts), len(right.texts))
+def boxes(*corners) -> Found:
+    count = len(corners)
+    return Found(np.array(corners, float).reshape(-1, 4), np.zeros(count, int), np.ones(count), ["x"] * count)
 
 
 def test_differences_are_drawn_where_they_are():
     white = np.full((320, 640, 3), 255, np.uint8)
     original, compressed = (
-        boxes((20, 40, 120, 140, 0), (220, 40, 320, 140, 0)),
-        boxes((20, 40, 120, 140, 0), (420, 40, 520, 140, 0)),
+        boxes((20, 40, 120, 140), (220, 40, 320, 140)),
+        boxes((20, 40, 120, 140), (420, 40, 520, 140)),
     )
-    difference = side_by_side.compare(original, compressed)
+    difference = side_by_side.compare(original, compressed, 0.5)
     left, right = (side_by_side.draw(white, original, compressed, difference, side) for side in (True, False))
     share = lambda picture, color: float((np.abs(picture[135:145, 180:340].astype(int) - color).sum(2) < 30).mean())
     assert share(left, side_by_side.LOST) > 1.5 * share(right, side_by_side.LOST) > 0, "dashed where it is missing"
@@ -451,15 +434,6 @@ def test_shown_images_run_from_most_to_least_different():
     differences = [side_by_side.Difference([], list(range(n)), []) for n in (1, 7, 3, 0, 5, 2, 6)]
     assert side_by_side.pick(differences) == [1, 4, 5, 3]
     assert side_by_side.pick([]) == [] and side_by_side.pick(differences[:2]) == [1, 0]
-
-
-def test_unlabelled_images_are_not_shown(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / f"images/{name}.png"), np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels/b.txt").write_text("")
-    assert [path.name for path in side_by_side.choose_images(str(tmp_path / "images"))] == ["b.png"]
 
 
 NAN = float("nan")

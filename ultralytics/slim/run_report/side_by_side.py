@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ultralytics import YOLO
-from ultralytics.data.utils import img2label_paths
-
+from ..detections import Difference, Found, choose_images, compare, detect
 from ..files import write_whole
-from ..inputs import list_images
 
 LOOKED_AT = 24  # images, evenly spaced over the split, among which the shown ones are chosen
 SHOWN = 4
@@ -27,77 +23,6 @@ KEY = (  # (CSS of the mark, meaning)
 )
 
 
-@dataclass(frozen=True)
-class Found:
-    """Detections of one image: (N, 4) boxes xyxy in pixels, N classes, and N texts."""
-
-    boxes_xyxy: np.ndarray
-    classes: np.ndarray
-    texts: list[str]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Indices of the detections of one image: pairs that agree, those lost, those new."""
-
-    both: list[tuple[int, int]]
-    lost: list[int]
-    new: list[int]
-
-    @property
-    def size(self) -> int:
-        return len(self.lost) + len(self.new)
-
-
-def choose_images(source: str | list[str]) -> list[Path]:
-    """Return some images of a split that have labels, evenly spaced."""
-    images = list_images(source)
-    images = [i for i, label in zip(images, img2label_paths(images)) if Path(label).is_file()] or images
-    return (
-        [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).round().astype(int))] if images else []
-    )
-
-
-def detect(weights: Path, images: list[Path], imgsz: int, device) -> list[Found]:
-    """Return what a checkpoint finds in each image, at Ultralytics' own thresholds."""
-    found = []
-    for result in YOLO(str(weights)).predict(
-        [str(i) for i in images], stream=True, imgsz=imgsz, device=device, verbose=False
-    ):
-        boxes = result.obb if result.boxes is None else result.boxes
-        if boxes is None:
-            raise ValueError(f"{weights} finds no boxes to compare; expected a detector")
-        classes = boxes.cls.cpu().numpy().astype(int)
-        texts = [f"{result.names[c]} {score:.2f}" for c, score in zip(classes.tolist(), boxes.conf.tolist())]
-        found.append(Found(boxes.xyxy.cpu().numpy().astype(float), classes, texts))
-    return found
-
-
-def compare(original: Found, compressed: Found) -> Difference:
-    """Match detections of the same class one to one, largest overlap first, at IoU >= 0.5."""
-    overlap = iou(original.boxes_xyxy, compressed.boxes_xyxy)
-    overlap[original.classes[:, None] != compressed.classes[None]] = 0
-    both, left, right = [], set(range(len(original.texts))), set(range(len(compressed.texts)))
-    for flat in np.argsort(-overlap, axis=None, kind="stable"):
-        i, j = (int(k) for k in np.unravel_index(flat, overlap.shape))
-        if overlap[i, j] < SAME_IOU:
-            break
-        if i in left and j in right:
-            both.append((i, j))
-            left.discard(i)
-            right.discard(j)
-    return Difference(both, sorted(left), sorted(right))
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the (N, M) intersection over union of boxes xyxy a (N, 4) and b (M, 4)."""
-    a, b = a.reshape(-1, 1, 4), b.reshape(1, -1, 4)
-    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(2)
-    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b)]
-    union = areas[0] + areas[1] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
 def pick(differences: list[Difference]) -> list[int]:
     """Return the indices of the images to show: from most different to least, evenly spaced."""
     order = sorted(range(len(differences)), key=lambda i: (-differences[i].size, i))
@@ -106,9 +31,9 @@ def pick(differences: list[Difference]) -> list[int]:
 
 def make_samples(original: Path, compressed: Path, source, imgsz: int, device, folder: Path) -> list[dict]:
     """Draw sample images with both models' detections into `folder`; return their captions and file names."""
-    images = choose_images(source)
-    pairs = list(zip(*(detect(w, images, imgsz, device) for w in (original, compressed))))
-    differences = [compare(*pair) for pair in pairs]
+    images = choose_images(source, LOOKED_AT)
+    pairs = list(zip(*(detect(w, images, imgsz=imgsz, device=device) for w in (original, compressed))))
+    differences = [compare(*pair, SAME_IOU) for pair in pairs]
     samples = []
     for rank, index in enumerate(pick(differences), 1):
         image, difference = cv2.imread(str(images[index])), differences[index]

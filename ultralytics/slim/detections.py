@@ -1,0 +1,92 @@
+"""What a model finds in some images, and how that differs from what another one finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ultralytics import YOLO
+from ultralytics.data.utils import img2label_paths
+
+from .inputs import list_images
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of one image: (N, 4) boxes xyxy in pixels, N class numbers, N scores in 0..1, and N class names."""
+
+    boxes_xyxy: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    names: list[str]
+
+    @property
+    def texts(self) -> list[str]:
+        return [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores)]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Indices of the detections of one image: pairs that agree, those lost, those new."""
+
+    both: list[tuple[int, int]]
+    lost: list[int]
+    new: list[int]
+
+    @property
+    def size(self) -> int:
+        return len(self.lost) + len(self.new)
+
+
+def choose_images(source: str | list[str], count: int) -> list[Path]:
+    """Return up to `count` images of a split that have labels, evenly spaced."""
+    images = list_images(source)
+    images = [i for i, label in zip(images, img2label_paths(images)) if Path(label).is_file()] or images
+    return [images[i] for i in np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))] if images else []
+
+
+def boxes_of(result):
+    """Return the boxes of an Ultralytics result, upright or rotated."""
+    boxes = result.obb if result.boxes is None else result.boxes
+    if boxes is None:
+        raise ValueError("this model finds no boxes; give weights of a detector")
+    return boxes
+
+
+def detect(model: YOLO | str | Path, images: list[Path], **settings) -> list[Found]:
+    """Return what a model finds in each image; `settings` are those of Ultralytics' `predict`."""
+    yolo = model if isinstance(model, YOLO) else YOLO(str(model))
+    found = []
+    for result in yolo.predict([str(i) for i in images], stream=True, verbose=False, **settings):
+        boxes = boxes_of(result)
+        classes, scores = (values.cpu().numpy() for values in (boxes.cls, boxes.conf))
+        names = [result.names[int(c)] for c in classes]
+        found.append(Found(boxes.xyxy.cpu().numpy().astype(float), classes.astype(int), scores.astype(float), names))
+    return found
+
+
+def compare(original: Found, other: Found, same_iou: float) -> Difference:
+    """Match detections of the same class one to one, largest overlap first, at IoU >= `same_iou`."""
+    overlap = iou(original.boxes_xyxy, other.boxes_xyxy)
+    overlap[original.classes[:, None] != other.classes[None]] = 0
+    both, left, right = [], set(range(len(original.classes))), set(range(len(other.classes)))
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        i, j = (int(k) for k in np.unravel_index(flat, overlap.shape))
+        if overlap[i, j] < same_iou:
+            break
+        if i in left and j in right:
+            both.append((i, j))
+            left.discard(i)
+            right.discard(j)
+    return Difference(both, sorted(left), sorted(right))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the (N, M) intersection over union of boxes xyxy a (N, 4) and b (M, 4)."""
+    a, b = a.reshape(-1, 1, 4), b.reshape(1, -1, 4)
+    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(2)
+    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b)]
+    union = areas[0] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
