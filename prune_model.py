@@ -19,7 +19,9 @@ import os
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before torch is imported
+COMMAND = "prune-model"  # what an installation adds to the path
+IS_COMMAND = __name__ == "__main__" or Path(sys.argv[0]).stem == COMMAND
+if IS_COMMAND:  # before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))  # Ultralytics would set 1
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait by spinning crawl where others compute too
 
@@ -27,7 +29,7 @@ import ultralytics
 
 if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
     place = next(iter(ultralytics.__path__))
-    raise (SystemExit if __name__ == "__main__" else ImportError)(
+    raise (SystemExit if IS_COMMAND else ImportError)(
         f"prune_model needs this project's fork of Ultralytics, but {place} is "
         + ("not made yet" if version == "not made" else f"the stock release {version}")
         + ": run `pip install -e .` in the checkout, which takes its place"
@@ -37,12 +39,13 @@ import cv2
 
 from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from ultralytics import YOLO
-from ultralytics.slim import cli, inputs, pipeline, plan, report
+from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
 from ultralytics.slim.run_report.write import write_report
+from ultralytics.slim.terminal import plain_where_piped
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 
@@ -101,7 +104,12 @@ class PruneModel:
         save_dir, settings = inputs.check_checkpoint_path(save_dir), {**TRAINING, **training}
         settings["data"] = inputs.prepare_data(settings["data"], HERE, self.model.task)
         model = YOLO(self.weights)
-        metrics = model.train(**settings)
+        try:
+            metrics = model.train(**settings)
+        except KeyboardInterrupt:
+            if model.trainer.last.exists():
+                LOGGER.info(f"\nthe last whole epoch is kept in {model.trainer.last}")
+            raise
         trainer = model.trainer
         self._load(copy_whole(trainer.best if trainer.best.exists() else trainer.last, save_dir))
         trained = Trained(save_dir, trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
@@ -180,16 +188,21 @@ DEMO |= {"batch": 16, "nbs": 16, "mosaic": 0.0, "warmup_epochs": 0.5, "sparse.sp
 DEMO |= {**FINE_TUNING, "lr0": 0.0005}
 
 
-def compress(project: str = "runs/slim", name: str | None = None, resume: bool = False, **given) -> report.Table:
+def compress(
+    project: str = "runs/slim", name: str | None = None, resume: bool = False, dry_run: bool = False, **given
+) -> report.Table | rehearsal.Estimate:
     """Sparse-train, prune, retrain, distil, compare, evaluate and export, in one folder; return the comparison.
 
     Args:
         project, name: the folder of the run is `project/name`, numbered where it exists.
         resume: go on with the run `name`, or with the newest unfinished one.
+        dry_run: check everything, try each stage for a moment, print and return how long the run would take, and stop.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
             distillation; half as many of each training before it), export `format`, any training argument of
             Ultralytics, and `STAGE.key` for one stage alone.
     """
+    if dry_run:
+        return _rehearse(_checked(given))
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, factor = settings["weights"], settings["factor"]
@@ -217,11 +230,25 @@ def compress(project: str = "runs/slim", name: str | None = None, resume: bool =
 
 def _start(project: str, name: str, given: dict) -> pipeline.Run:
     """Check what is given and make the folder of the run."""
+    settings = _checked(given)
+    return pipeline.Run.start(project, name, settings, settings["weights"])
+
+
+def _rehearse(settings: dict) -> rehearsal.Estimate:
+    """Print and return how long a run would take."""
+    LOGGER.info(plan.describe(settings))
+    estimate = rehearsal.rehearse(settings, inputs.prepare_data(settings["data"], HERE))
+    LOGGER.info(f"\n{estimate}")
+    return estimate
+
+
+def _checked(given: dict) -> dict:
+    """Return the settings of a run, completed and checked, with absolute paths."""
     settings = plan.complete(given, DEMO, TRAINING)
     settings["weights"] = str(Path(YOLO(inputs.find_weights(settings["weights"], HERE)).model_name).resolve())
     settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
     inputs.prepare_data(settings["data"], HERE)
-    return pipeline.Run.start(project, name, settings, settings["weights"])
+    return settings
 
 
 def _training(run: pipeline.Run, stage: str) -> dict:
@@ -262,11 +289,11 @@ def _picture(data: str, weights: Path, folder: Path) -> Prediction:
 # --------------------------------------------------------------------------------------------------- the command line
 
 HELP = """\
-usage: python prune_model.py [STAGE] [key=value ...]
-
+usage: python prune_model.py [STAGE] [key=value ...]  (installed: prune-model)
 Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
   python prune_model.py resume=True     goes on with the last unfinished run
+  python prune_model.py dry_run=True    checks all, tells how long it would take
 
 STAGE, by default run            its own keys besides weights=
   run       all of these           data factor epochs loss_type format name
@@ -301,13 +328,15 @@ METHODS = {
 }
 
 
-def main(args: list[str]) -> int:
+def main(args: list[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
+    args = sys.argv[1:] if args is None else args
     if any(word in ("help", "-h", "--help") for word in args):
         print(HELP)
         return 0
     cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
-    return cli.run("prune_model.py", lambda: _do(args))
+    with plain_where_piped():
+        return cli.run(Path(sys.argv[0]).name, lambda: _do(args))
 
 
 def _do(args: list[str]) -> None:
@@ -333,4 +362,4 @@ def _parameters(method) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

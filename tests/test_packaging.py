@@ -106,7 +106,8 @@ def test_the_wheel_carries_licence_notice_changes_and_commands(wheel: Path):
         commands = configparser.ConfigParser()
         commands.read_string(archive.read(f"{folder}/entry_points.txt").decode())
     entry = "ultralytics.cfg:entrypoint"
-    assert dict(commands["console_scripts"]) == {"yolo": entry, "ultralytics": entry}
+    expected = {"yolo": entry, "ultralytics": entry, "prune-model": "prune_model:main"}
+    assert dict(commands["console_scripts"]) == expected
 
 
 @pytest.mark.network
@@ -129,6 +130,7 @@ def test_installed_in_a_clean_environment_it_is_the_fork(wheel: Path, tmp_path: 
     assert Path(path).is_relative_to(site)
     assert versions == [load_pin().fork_version] * 2
     assert run(tmp_path / "v" / folder / "yolo", "version", cwd=tmp_path).strip() == load_pin().fork_version
+    assert run(tmp_path / "v" / folder / "prune-model", "--help", cwd=tmp_path).startswith("usage: ")
 
 
 # Requirements ------------------------------------------------------------------------------------------------------

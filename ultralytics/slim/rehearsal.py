@@ -1,0 +1,275 @@
+"""How long a run would take: every stage is begun for real, for a moment and in a temporary folder, and reckoned up.
+
+What would fail hours later (an export, a layer that the distillation cannot tap, memory) fails here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER, TQDM
+
+from . import inputs, plan, timing
+from .pruning.prune import prune_model
+
+SECONDS, BATCHES = 3.0, 3  # a training, and a validation, is timed for so long at least, and for so many batches
+IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
+
+
+class Enough(Exception):
+    """All that was to be timed has been."""
+
+
+@dataclass
+class Pace:
+    """Seconds that parts of a training or a validation take.
+
+    Attributes:
+        setup: until the first batch, and what the first batch took longer than the others.
+        batch: one training batch, loading included.
+        validation: the whole validation split once.
+        save: from the end of a validation to the next epoch.
+    """
+
+    setup: float = 0.0
+    batch: float = 0.0
+    validation: float = 0.0
+    save: float = 0.0
+
+    @property
+    def whole(self) -> float:
+        """Seconds of a validation with its set-up."""
+        return self.setup + self.validation
+
+    def training(self, epochs: int, batches: int, validate: bool = True) -> float:
+        """Return the seconds of a training of so many epochs of so many batches; the best epoch is validated again."""
+        validations = epochs + 1 if validate else 2
+        return self.setup + epochs * (batches * self.batch + self.save) + validations * self.validation
+
+
+class Clock:
+    """Times a training or a validation through Ultralytics' callbacks, and ends it by `Enough`."""
+
+    EVENTS = (
+        "on_train_start", "on_train_epoch_start", "on_train_batch_end", "on_train_epoch_end", "on_fit_epoch_end",
+        "on_val_start", "on_val_batch_end", "on_val_end",
+    )  # fmt: skip
+
+    def __init__(self):
+        self.pace, self.batches, self.val_batches, self.mark = Pace(), [], [], time.perf_counter()
+
+    def time(self, yolo: YOLO, work: Callable[[], object]) -> Pace:
+        """Do the work, a training or validation of `yolo`, for a moment; return its pace."""
+        for event in self.EVENTS:
+            yolo.add_callback(event, getattr(self, event))
+        self.mark = time.perf_counter()
+        with contextlib.suppress(Enough):
+            work()
+        first, rest = self.batches[:1], self.batches[1:] or self.batches
+        if rest:
+            self.pace.batch = sum(rest) / len(rest)
+            self.pace.setup += max(0.0, first[0] - self.pace.batch)
+        return self.pace
+
+    def _lap(self) -> float:
+        """Return the seconds since the last call."""
+        now = time.perf_counter()
+        self.mark, passed = now, now - self.mark
+        return passed
+
+    def on_train_start(self, trainer) -> None:
+        self.pace.setup = self._lap()
+
+    def on_train_epoch_start(self, trainer) -> None:
+        self._lap()
+
+    def on_train_batch_end(self, trainer) -> None:
+        self.batches.append(self._lap())
+        trainer.stop = self._is_enough(self.batches)  # Ultralytics then validates, as at the end of an epoch
+
+    def on_train_epoch_end(self, trainer) -> None:
+        self._lap()
+
+    def on_val_start(self, validator) -> None:
+        self._lap()
+
+    def on_val_batch_end(self, validator) -> None:
+        self.val_batches.append(self._lap())
+        if self._is_enough(self.val_batches):
+            self.pace.validation = sum(self.val_batches) / len(self.val_batches) * len(validator.dataloader)
+            raise Enough
+
+    def on_val_end(self, validator) -> None:
+        self.pace.validation = sum(self.val_batches) + self._lap()
+
+    def on_fit_epoch_end(self, trainer) -> None:
+        self.pace.save = self._lap()
+        raise Enough
+
+    @staticmethod
+    def _is_enough(taken: list[float]) -> bool:
+        return len(taken) > BATCHES and sum(taken) > SECONDS
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What one stage is expected to take."""
+
+    stage: str
+    epochs: int | None
+    seconds: float
+
+
+class Estimate(list):
+    """The expected times of a run's stages; reads as a table."""
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self)
+
+    def __str__(self) -> str:
+        rows = [(s.stage, "" if s.epochs is None else str(s.epochs), in_words(s.seconds)) for s in self]
+        rows = [("stage", "epochs", "estimate"), *rows, ("all", "", in_words(self.seconds))]
+        lines = [f"{stage:<10} {epochs:>6}  {seconds:>12}" for stage, epochs, seconds in rows]
+        return "\n".join(
+            [*lines, "an estimate, from a moment of each stage on this machine; nothing was started or kept"]
+        )
+
+    __repr__ = __str__
+
+
+def in_words(seconds: float) -> str:
+    """Return seconds as "45 s", "12 min" or "3 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def rehearse(settings: dict, data: str) -> Estimate:
+    """Try every stage of a run for a moment; return what the whole would take.
+
+    With several devices the first one alone is timed, on its share of the batch.
+
+    Args:
+        settings: the settings of the run, completed.
+        data: the data YAML, checked.
+    """
+    found = inputs.check_data(data)
+    images = {split: inputs.list_images(found[split]) for split in ("train", "val")}
+    with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, _Steps(6) as step:
+        stages = _Stages(settings, data, images, Path(folder))
+        sparse = step("sparse", lambda: stages.training("sparse", stages.original, {"loss_type": "sparse"}))
+        pruning = step("prune", stages.pruning)
+        retrain = step("retrain", lambda: stages.training("retrain", stages.pruned, {}))
+        distill = step("distill", stages.distillation)
+        export = step("export", stages.export)
+        measuring = step("measuring", stages.measuring)
+    epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.PACE}
+    return Estimate((
+        StageTime("sparse", epochs["sparse"], sparse),
+        StageTime("prune", None, pruning),
+        StageTime("retrain", epochs["retrain"], retrain),
+        StageTime("distill", epochs["distill"], distill),
+        StageTime("export", None, export),
+        StageTime("measuring", None, measuring),
+    ))  # fmt: skip
+
+
+class _Steps:
+    """A progress bar over the steps of the rehearsal, in the place of what Ultralytics logs meanwhile."""
+
+    def __init__(self, count: int):
+        self.bar = TQDM(total=count, desc="rehearsal")
+
+    def __enter__(self) -> _Steps:
+        self.level = LOGGER.level
+        LOGGER.setLevel(logging.ERROR)
+        return self
+
+    def __call__(self, name: str, work: Callable[[], float]) -> float:
+        self.bar.set_description(f"rehearsal: {name}")
+        seconds = work()
+        self.bar.update()
+        return seconds
+
+    def __exit__(self, *error) -> None:
+        LOGGER.setLevel(self.level)
+        self.bar.close()
+
+
+class _Stages:
+    """The stages of a run, each tried for a moment; every method returns the seconds that the whole of it would take."""
+
+    def __init__(self, settings: dict, data: str, images: dict[str, list[Path]], folder: Path):
+        self.settings, self.data, self.images, self.folder = settings, data, images, folder
+        self.original, self.pruned = settings["weights"], str(folder / "pruned.pt")
+
+    def training(self, stage: str, weights: str, own: dict) -> float:
+        given = {**own, **plan.training_of(self.settings, stage)}
+        devices = _devices(given.get("device"))
+        place = {"project": str(self.folder), "name": stage, "exist_ok": True, "device": devices[0]}
+        if len(devices) > 1:
+            place["batch"] = max(1, given["batch"] // len(devices))
+        yolo = YOLO(weights)
+        pace = Clock().time(yolo, lambda: yolo.train(**{**given, **place}))
+        images = len(self.images["train"]) * given.get("fraction", 1.0)
+        batches = math.ceil(images / (yolo.trainer.batch_size * len(devices)))
+        return pace.training(given["epochs"], batches, given.get("val", True))
+
+    def pruning(self) -> float:
+        """Prune on a few images: the time grows about as their number does."""
+        images = self.images["train"]
+        few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
+        options = {"images": few, "imgsz": self.settings["imgsz"], **plan.only(self.settings, "prune")}
+        factor = options.pop("factor", self.settings["factor"])
+        factor = None if plan.TARGETS & options.keys() else factor
+        seconds = _seconds(lambda: prune_model(YOLO(self.original), self.pruned, factor, **options))
+        return seconds * min(MOST_IMAGES, len(images)) / len(few)
+
+    def distillation(self) -> float:
+        """The training, and before it the validation of the two models that could be the teacher."""
+        own = {"Distillation": self.original, "loss_type": self.settings["loss_type"], "distill_check": False}
+        before = self._validation(self.original)
+        return 2 * before.whole + self.training("distill", self.pruned, own)
+
+    def export(self) -> float:
+        options = {"imgsz": self.settings["imgsz"], **plan.only(self.settings, "export")}
+        return _seconds(lambda: YOLO(self.pruned).export(format=self.settings["format"], **options))
+
+    def measuring(self) -> float:
+        """What follows the stages: the relations of two models, the comparison of five, and the report on them."""
+        large, small = self._validation(self.original), self._validation(self.pruned)
+        validations = 2 * (2 * large.whole + 3 * small.whole) + large.whole + small.whole
+        rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
+        timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
+        return validations + 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape
+
+    def _validation(self, weights: str) -> Pace:
+        yolo, clock = YOLO(weights), Clock()
+        options = {"plots": False, "verbose": False, "workers": 0, "save_dir": str(self.folder / "val")}
+        place = {"data": self.data, "imgsz": self.settings["imgsz"], "device": self.settings["device"]}
+        started = time.perf_counter()
+        pace = clock.time(yolo, lambda: yolo.val(**place, **options))
+        pace.setup = time.perf_counter() - started - sum(clock.val_batches)
+        return pace
+
+
+def _devices(device: object) -> list[object]:
+    """Return the devices of an argument such as "0,1" or [0, 1]; a single one as it is given."""
+    several = str(device).strip("[]() ").split(",")
+    return several if len(several) > 1 else [device]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
