@@ -206,7 +206,7 @@ def compress(
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, factor = settings["weights"], settings["factor"]
-    pruning = {"images": data, "imgsz": settings["imgsz"], **plan.only(settings, "prune")}
+    pruning = {"images": data, **{k: settings[k] for k in ("imgsz", "device")}, **plan.only(settings, "prune")}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
     with run, pipeline.quiet(not settings.get("verbose")):
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))

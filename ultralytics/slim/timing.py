@@ -30,19 +30,31 @@ def take_turns(
         runs: Name -> function that infers one image.
         clock: Seconds; for a GPU one that waits for it.
     """
-    for run in runs.values():
-        for _ in range(WARM_UP):
-            run()
+    warm_up(runs)
     times: dict[Hashable, list[float]] = {name: [] for name in runs}
     stop = clock() + SECONDS * len(runs)
     for done in range(ROUNDS):
         if done >= 5 and clock() >= stop:
             break
-        for name, run in runs.items():
-            start = clock()
-            run()
-            times[name].append(1e3 * (clock() - start))
+        one_round(runs, times, clock)
     return {name: _summary(taken) for name, taken in times.items()}
+
+
+def warm_up(runs: dict[Hashable, Callable[[], object]]) -> None:
+    """Call each function a few times, untimed: the first ones allocate and choose kernels."""
+    for run in runs.values():
+        for _ in range(WARM_UP):
+            run()
+
+
+def one_round(
+    runs: dict[Hashable, Callable[[], object]], times: dict[Hashable, list[float]], clock: Callable[[], float]
+) -> None:
+    """Call each function once and append its milliseconds to `times`."""
+    for name, run in runs.items():
+        start = clock()
+        run()
+        times[name].append(1e3 * (clock() - start))
 
 
 def _summary(milliseconds: list[float]) -> Latency:

@@ -14,6 +14,7 @@ from .channels import ChannelGraph, trace_channels
 from .checkpoint import save_checkpoint
 from .fold import fold_constants
 from .images import fit_in_memory, load_images
+from .latency import check_runtime
 from .refit import refit
 from .result import PruneResult, gather
 from .rewrite import slice_model
@@ -21,7 +22,7 @@ from .scores import pick_score, score_labels, tell_flat_gammas
 from .selection import Pool, Step, make_pools, plan, removed, take_share, unit_costs
 from .sensitivity import sensitivities
 from .surgeon import covariances, surgeon_scores
-from .targets import read_goal, take_target
+from .targets import make_target, read_goal, take_target
 from .verify import check_equal, masked
 
 SURGEON = "surgeon"
@@ -41,6 +42,10 @@ def prune_model(
     flops=None,
     params=None,
     size_mb=None,
+    latency_ms=None,
+    runtime="torch",
+    batch=1,
+    device=None,
     seed=0,
 ) -> PruneResult:
     """Remove channels of a model and save the result as a stock Ultralytics checkpoint.
@@ -61,6 +66,10 @@ def prune_model(
         flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
         params (float, optional): Target: share of the parameters to keep.
         size_mb (float, optional): Target: size of the checkpoint in MB (10⁶ bytes).
+        latency_ms (float, optional): Target: time of one inference on this machine, measured in turns with the original.
+        runtime (str): What the latency is measured in: 'torch', or 'onnx' for ONNX Runtime on the CPU.
+        batch (int): Images of one inference, for the latency; their side is `imgsz`.
+        device: Where 'torch' runs for the latency, as in Ultralytics; by default the first GPU, else the CPU.
         seed (int): Seed of the random score.
 
     Returns:
@@ -71,34 +80,36 @@ def prune_model(
         TypeError: If `yolo` holds no PyTorch model.
         RuntimeError: If the result is not equal to the masked original; nothing is written then.
     """
-    factor, target = read_goal(factor, flops=flops, params=params, size_mb=size_mb)
+    factor, asked = read_goal(factor, flops=flops, params=params, size_mb=size_mb, latency_ms=latency_ms)
+    check_runtime(runtime, batch)
     path, model = _checked(yolo, save_dir, round_to)
     imgsz = imgsz or _training_size(model)
+    target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
     graph = trace_channels(model)
-    batch = None if images is None else load_images(images, imgsz, *fit_in_memory(graph, model, imgsz))
-    method, scope = _choices(model, score, scope, batch)
-    pools, book, where = _scored(model, graph, method, seed, exclude, batch, target)
+    images = None if images is None else load_images(images, imgsz, *fit_in_memory(graph, model, imgsz))
+    method, scope = _choices(model, score, scope, images)
+    pools, book, where = _scored(model, graph, method, seed, exclude, images, target)
     costs = unit_costs(
         graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target)
     )
     steps = plan(pools, scope, round_to, costs if method == SURGEON else None)
-    taken = (
-        take_target(model, graph, pools, book, steps, target, imgsz)
-        if target
-        else take_share(pools, steps, scope, factor)
-    )
+    if target:
+        taken, reading = take_target(model, graph, pools, book, steps, target)
+    else:
+        taken, reading = take_share(pools, steps, scope, factor), None
     keep = ~np.isin(book.roots(), removed(pools, taken))
     if keep.all() and not (target or factor == 0):
         raise ValueError(_nothing(pools, steps, factor, round_to))
     pruned, error = _cut(model, graph, keep)
-    if batch is None:
+    if images is None:
         fold_constants(model, pruned, graph, keep)
     elif not keep.all():
         kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
-        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
-    result = gather(path, model, pruned, graph, pools, keep, factor if target is None else None, imgsz)
-    result.score, result.error, result.images = method, error, 0 if batch is None else len(batch)
-    record = result.record(scope, round_to, target)
+        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, images)} layers on {len(images)} images")
+    result = gather(path, model, pruned, graph, pools, keep, factor, imgsz)
+    result.score, result.error, result.images = method, error, 0 if images is None else len(images)
+    result.latency = target.stopwatch.told(reading) if target and target.stopwatch else None
+    record = result.record(scope, round_to, asked)
     save_checkpoint(pruned, path, record, (getattr(yolo, "ckpt", None) or {}).get("train_args"))
     LOGGER.info(f"{result}")
     return result
@@ -152,7 +163,7 @@ def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
 
 def _currency(target) -> str:
     """Return what a step should save most of: parameters where those or the size are the target, else FLOPs."""
-    return "params" if target and target[0] in {"params", "size_mb"} else "flops"
+    return "params" if target and target.what in {"params", "size_mb"} else "flops"
 
 
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:

@@ -12,6 +12,7 @@ from torch import nn
 from ultralytics import __version__
 from ultralytics.utils.torch_utils import get_flops
 
+from ..runtimes import RUNTIMES
 from .channels import ChannelGraph
 from .checkpoint import RECORD
 from .selection import Pool
@@ -36,6 +37,7 @@ class PruneResult:
         imgsz (int): Image size of the GFLOPs, pixels.
         frozen_share (float): Share of all channels that could not be cut though they are no predictions.
         images (int): Unlabelled images that the result was re-fitted on.
+        latency (dict | None): Milliseconds before and after where they were the target, and how they were measured.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class PruneResult:
     imgsz: int = 640
     frozen_share: float = 0.0
     images: int = 0
+    latency: dict | None = None
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
@@ -62,9 +65,19 @@ class PruneResult:
             f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
             f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
+            f"{self._timed()}"
             f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
             f"{fitted}\n"
             f"  saved as {self.path}"
+        )
+
+    def _timed(self) -> str:
+        """Return the latencies, if any were measured, as a line."""
+        if not (t := self.latency):
+            return ""
+        return (
+            f"  latency {t['before_ms']:.2f} -> {t['after_ms']:.2f} ms ({t['after_ms'] / t['before_ms']:.1%}, standard "
+            f"error {t['error']:.1%} of it) in {RUNTIMES[t['runtime']]} on {t['device']}, batch {t['batch']}\n"
         )
 
     def record(self, scope: str, round_to: int, target) -> dict:
@@ -76,6 +89,7 @@ class PruneResult:
             "round_to": round_to,
             "factor": self.factor,
             "target": list(target) if target else None,
+            "latency": self.latency,
             "images": self.images,
             "ratio": float(self.ratio),
             "params": list(self.params),

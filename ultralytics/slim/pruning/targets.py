@@ -1,25 +1,31 @@
-"""Goals of a pruning: a share of the channels, or a size to come down to."""
+"""Goals of a pruning: a share of the channels, or a size or latency to come down to."""
 
 from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.utils import TQDM
 from ultralytics.utils.torch_utils import get_flops
 
 from .channels import ChannelGraph
 from .checkpoint import stripped
 from .labels import LabelBook
+from .latency import Reading, Stopwatch
 from .rewrite import slice_model
 from .selection import Pool, Step, removed
 
 SLACK = 0.02  # a result may be this much under its target
-TRIES = 24  # further steps tried to come within the slack
+TRIES = 24  # further choices tried to come within the slack; a sixth of them where each is timed
 DEFAULT_FACTOR = 0.7
+SHARE = "the share of the original to keep, 0 < share <= 1"
+WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
+UNITS = {"size_mb": "MB", "latency_ms": "ms"}
 
 
 def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None]:
@@ -38,66 +44,132 @@ def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None
             raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
         return float(factor), None
     ((what, value),) = given.items()
-    top = float("inf") if what == "size_mb" else 1
+    top = 1 if WANTED[what] is SHARE else float("inf")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= top:
-        wanted = "a size in MB above 0" if what == "size_mb" else "the share of the original to keep, 0 < share <= 1"
-        raise ValueError(f"{what} should be {wanted}, got {value!r}")
+        raise ValueError(f"{what} should be {WANTED[what]}, got {value!r}")
     return None, (what, float(value))
 
 
-def measure(model: nn.Module, what: str, imgsz: int) -> float:
-    """Return a model's GFLOPs, parameters, or the size of its checkpoint in MB."""
-    if what == "flops":
-        return get_flops(model, imgsz)
-    if what == "params":
-        return float(sum(p.numel() for p in model.parameters()))
-    buffer = io.BytesIO()
-    torch.save({"model": stripped(model)}, buffer)
-    return buffer.tell() / 1e6
+class Target:
+    """An amount that a model should come down to: GFLOPs, parameters, MB of its checkpoint, or milliseconds.
+
+    Attributes:
+        what (str): A key of `WANTED`.
+        value (float): As it was asked for.
+        whole (float): What the original has.
+        goal (float): What the result may have at most.
+        stopwatch (Stopwatch | None): What times it, for a latency.
+    """
+
+    def __init__(self, what: str, value: float, original: nn.Module, imgsz: int, stopwatch: Stopwatch | None = None):
+        self.what, self.value, self.imgsz, self.stopwatch = what, value, imgsz, stopwatch
+        self.whole = stopwatch.original_ms if stopwatch else self._amount(original)
+        self.goal = value * self.whole if WANTED[what] is SHARE else value
+
+    def measure(self, model: nn.Module) -> Reading:
+        """Return what a model has, a latency exactly enough to tell whether it is at the goal."""
+        if self.stopwatch:
+            return self.stopwatch(model, (1 - SLACK) * self.goal, self.goal)
+        return Reading(self._amount(model))
+
+    def is_met(self, reading: Reading) -> bool:
+        """Return whether this is the goal or at most 2 % under it; more where a timing is less exact than that."""
+        slack = max(SLACK, 2 * reading.error)
+        return (1 - slack) * self.goal <= reading.value <= self.goal
+
+    def words(self, amount: float) -> str:
+        """Return an amount in the target's unit: a share of the original, or an absolute number."""
+        unit = UNITS.get(self.what)
+        return f"{amount:.4g} {unit}" if unit else f"{amount / self.whole:.4g} of the original"
+
+    def _amount(self, model: nn.Module) -> float:
+        if self.what == "flops":
+            return get_flops(model, self.imgsz)
+        if self.what == "params":
+            return float(sum(p.numel() for p in model.parameters()))
+        buffer = io.BytesIO()
+        torch.save({"model": stripped(model)}, buffer)
+        return buffer.tell() / 1e6
+
+
+def make_target(
+    what: str, value: float, original: nn.Module, imgsz: int, runtime: str, batch: int, device=None
+) -> Target:
+    """Return the target `what=value`; for a latency the original is timed."""
+    stopwatch = Stopwatch(original, runtime, imgsz, batch, device) if what == "latency_ms" else None
+    return Target(what, value, original, imgsz, stopwatch)
 
 
 def take_target(
-    model: nn.Module,
-    graph: ChannelGraph,
-    pools: list[Pool],
-    book: LabelBook,
-    steps: list[Step],
-    target: tuple,
-    imgsz: int,
-) -> list[Step]:
-    """Return the first steps that bring the model down to its target, or at most 2 % under it.
+    model: nn.Module, graph: ChannelGraph, pools: list[Pool], book: LabelBook, steps: list[Step], target: Target
+) -> tuple[list[Step], Reading]:
+    """Return the first steps that bring the model down to its target, or at most 2 % under it, and what it has then.
 
     Raises:
         ValueError: If no choice of steps does; the message gives the closest that one does.
     """
-    what, value = target
-    whole = measure(model, what, imgsz)
-    goal = value if what == "size_mb" else value * whole
     roots = book.roots()
 
-    def after(taken: list[Step]) -> float:
+    def after(taken: list[Step]) -> Reading:
         cut = copy.deepcopy(model)
         slice_model(cut, graph, ~np.isin(roots, removed(pools, taken)))
-        return measure(cut, what, imgsz)
+        return target.measure(cut)
 
-    if whole <= goal:
-        return _checked([], whole, goal, whole, what)
-    low, high = 0, len(steps)  # `low` steps are too few, `high` are enough
-    best = after(steps)
-    if best > goal:
-        raise ValueError(_out_of_reach(what, goal, best, whole, "the floor of every layer"))
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = after(steps[:middle])
-        low, high, best = (low, middle, reached) if reached <= goal else (middle, high, best)
+    start = Reading(target.whole)
+    if target.whole <= target.goal:
+        if not target.is_met(start):
+            raise ValueError(f"{target.what}={target.value:g}: the model has no more than {target.words(target.whole)}")
+        return [], start
+    with TQDM(desc=f"prune: timing towards {target.words(target.goal)}", disable=not target.stopwatch) as bar:
+
+        def told(taken: list[Step]) -> Reading:
+            reading = after(taken)
+            bar.set_postfix(last=target.words(reading.value))
+            bar.update()
+            return reading
+
+        taken, best, over = _search(steps, start, told, target)
+    if not target.is_met(best):
+        raise ValueError(f"{target.what}={target.value:g} cannot be met: {_closest(target, best, over)}")
+    return taken, best
+
+
+def _search(
+    steps: list[Step], start: Reading, after: Callable[[list[Step]], Reading], target: Target
+) -> tuple[list[Step], Reading, Reading]:
+    """Return the steps that end closest under the goal, what is reached with them, and the closest found over it.
+
+    Amounts fall with every step. The border is looked for by turns in the middle and where a straight line meets the
+    goal. A latency is good enough anywhere within the slack: each look costs seconds.
+    """
+    goal, timed = target.goal, target.stopwatch is not None
+    aim = (1 - SLACK / 2) * goal if timed else goal
+    low, high, over, best, turn = 0, len(steps), start, after(steps), 0  # `low` steps are too few, `high` are enough
+    if best.value > goal:
+        return steps, best, best
+    while high - low > 1 and not (timed and target.is_met(best)):
+        share = 0.5 if turn % 2 else (over.value - aim) / max(over.value - best.value, 1e-12)
+        middle = min(max(low + round(share * (high - low)), low + 1), high - 1)
+        reading = after(steps[:middle])
+        low, over, high, best = (low, over, middle, reading) if reading.value <= goal else (middle, reading, high, best)
+        turn += 1
     taken = steps[:high]
-    for extra in _next_steps(steps, low)[1 : TRIES + 1]:  # a smaller step instead of the last, if that overshot
-        if best >= (1 - SLACK) * goal:
+    others = [[*steps[:low], s] for s in _next_steps(steps, low)[1 : TRIES + 1]]  # a smaller step instead of the last
+    for other in [steps[:low], *others[: TRIES // 6]] if timed else others:  # a reading that decided may have been bad
+        if target.is_met(best):
             break
-        reached = after([*steps[:low], extra])
-        if best < reached <= goal:
-            taken, best = [*steps[:low], extra], reached
-    return _checked(taken, best, goal, whole, what)
+        reading = after(other)
+        if best.value < reading.value <= goal:
+            taken, best = other, reading
+    return taken, best, over
+
+
+def _closest(target: Target, under: Reading, over: Reading) -> str:
+    """Return the closest amounts that can be had, in words."""
+    if under.value > target.goal:
+        return f"the closest is {target.words(under.value)} (the floor of every layer)"
+    both = f"{target.words(under.value)} and {target.words(over.value)}"
+    return f"the closest are {both} (these widths; a smaller round_to comes closer)"
 
 
 def _next_steps(steps: list[Step], taken: int) -> list[Step]:
@@ -108,16 +180,3 @@ def _next_steps(steps: list[Step], taken: int) -> list[Step]:
             seen.add(step.pool)
             out.append(step)
     return out
-
-
-def _checked(taken: list[Step], reached: float, goal: float, whole: float, what: str) -> list[Step]:
-    """Return the steps if what they reach is at the goal or within the slack under it."""
-    if not (1 - SLACK) * goal <= reached <= goal:
-        raise ValueError(_out_of_reach(what, goal, reached, whole, "these widths; a smaller round_to comes closer"))
-    return taken
-
-
-def _out_of_reach(what: str, goal: float, reached: float, whole: float, why: str) -> str:
-    if what == "size_mb":
-        return f"size_mb={goal:.3g} cannot be met: the closest is {reached:.3g} MB ({why})"
-    return f"{what}={goal / whole:.3g} cannot be met: the closest is {reached / whole:.3g} of the original ({why})"

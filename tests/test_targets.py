@@ -1,0 +1,173 @@
+"""A pruning ends at its target or at most 2 % under it, or says what the closest is."""
+
+from __future__ import annotations
+
+import copy
+import re
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from random_models import randomised
+
+from ultralytics import YOLO
+from ultralytics.slim.pruning import latency
+from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.latency import Reading, Stopwatch
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.rewrite import slice_model
+from ultralytics.slim.pruning.scores import score_labels
+from ultralytics.slim.pruning.selection import make_pools, plan, removed
+from ultralytics.slim.pruning.targets import Target, read_goal, take_target
+
+
+@pytest.fixture(scope="module")
+def yolo() -> YOLO:
+    return randomised("yolov8n.yaml", nc=3)
+
+
+def test_goal_defaults_to_the_issue_factor() -> None:
+    assert read_goal(None, flops=None) == (0.7, None)
+    assert read_goal(None, flops=0.5) == (None, ("flops", 0.5))
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolo11n"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_every_target_is_met_or_its_neighbours_are_named(name: str, scope: str) -> None:
+    """For random values of each target: what is left is at most 2 % under it, or no value named is."""
+    model, random, met = randomised(f"{name}.yaml", nc=3).model.eval(), np.random.default_rng(0), 0
+    graph = trace_channels(model)
+    pools, book = make_pools(graph, score_labels(model, graph, "l1"))
+    for round_to in (8, 16):
+        steps = plan(pools, scope, round_to)
+        for what, (low, high) in {"flops": (0.1, 1), "params": (0.1, 1), "size_mb": (1, 5.5)}.items():
+            target = Target(what, float(random.uniform(low, high)), model, 64)
+            try:
+                taken, reading = take_target(model, graph, pools, book, steps, target)
+            except ValueError as error:
+                *under, over = (float(n) for n in re.findall(r"([\d.]+) (?:of the|MB)", str(error)))
+                assert all(u < 0.98 * target.value for u in under) and over > target.value
+                continue
+            cut = copy.deepcopy(model)
+            slice_model(cut, graph, ~np.isin(book.roots(), removed(pools, taken)))
+            assert target.measure(cut) == reading and 0.98 * target.goal <= reading.value <= target.goal
+            met += 1
+    assert met >= 4
+
+
+@pytest.mark.parametrize(("what", "value"), [("flops", 0.5), ("params", 0.4), ("size_mb", 3.0)])
+def test_the_file_is_at_its_target(yolo: YOLO, tmp_path: Path, what: str, value: float) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", imgsz=64, **{what: value})
+    reached = {
+        "flops": result.gflops[1] / result.gflops[0],
+        "params": result.params[1] / result.params[0],
+        "size_mb": result.path.stat().st_size / 1e6,
+    }[what]
+    assert 0.98 * value <= reached <= value * 1.005
+    assert result.factor is None and torch.load(result.path, weights_only=False)["slim"]["target"] == [what, value]
+
+
+@pytest.mark.parametrize("target", [{"size_mb": 50}, {"latency_ms": 1e9}])
+def test_a_target_above_the_model_is_an_error(yolo: YOLO, tmp_path: Path, target: dict) -> None:
+    with pytest.raises(ValueError, match=r"has no more than [\d.]+ (MB|ms)"):
+        prune_model(yolo, tmp_path / "p.pt", imgsz=64, **target)
+
+
+# ------------------------------------------------------------------------------------------------------------- latency
+
+
+class Machine:
+    """A clock and a runtime in which a model takes 1 ms a 100,000 parameters, more in busy moments, and never exactly."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, noise: float = 0.02):
+        self.now, self.random, self.noise, self.runs = 0.0, np.random.default_rng(0), noise, count(1)
+        monkeypatch.setattr(latency, "time_sync", lambda device: self.now)
+        monkeypatch.setattr("ultralytics.slim.pruning.latency.torch_run", self.runner)
+
+    @staticmethod
+    def milliseconds(model: torch.nn.Module) -> float:
+        return sum(p.numel() for p in model.parameters()) / 1e5
+
+    def runner(self, model: torch.nn.Module, *how):
+        exact = self.milliseconds(model)
+
+        def run() -> None:
+            busy = 1 + 2 * (next(self.runs) // 2 % 200 > 120)  # other work, for 80 of every 200 rounds
+            self.now += 1e-3 * exact * busy * self.random.lognormal(0, self.noise)
+
+        return run
+
+
+def fused_ms(model: torch.nn.Module) -> float:
+    return Machine.milliseconds(copy.deepcopy(model).float().fuse(verbose=False))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+def test_latency_is_met_on_a_busy_machine(yolo: YOLO, tmp_path: Path, monkeypatch, share: float) -> None:
+    Machine(monkeypatch)
+    wanted = share * fused_ms(yolo.model)
+    result = prune_model(yolo, tmp_path / "p.pt", latency_ms=wanted, imgsz=64)
+    assert 0.97 * wanted <= fused_ms(result.model) <= 1.01 * wanted
+    told = torch.load(result.path, weights_only=False)["slim"]["latency"]
+    assert told == result.latency and told["runtime"] == "torch" and told["batch"] == 1 and 0 < told["error"] < 0.01
+    assert 0.98 * wanted <= told["after_ms"] <= wanted < told["before_ms"]
+    assert f"-> {told['after_ms']:.2f} ms" in str(result)
+
+
+def test_a_latency_out_of_reach_names_the_closest(yolo: YOLO, tmp_path: Path, monkeypatch) -> None:
+    Machine(monkeypatch)
+    with pytest.raises(ValueError, match=r"latency_ms=0.1 cannot be met: the closest is [\d.]+ ms \(the floor"):
+        prune_model(yolo, tmp_path / "p.pt", latency_ms=0.1, imgsz=64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_far_candidate_is_timed_briefly_and_a_near_one_exactly(yolo: YOLO, monkeypatch) -> None:
+    Machine(monkeypatch, noise=0.01)
+    monkeypatch.setattr(latency, "SECONDS", (0.0, 1e9))
+    watch = Stopwatch(yolo.model, "torch", 64)
+    near, far = (
+        watch(yolo.model, share * watch.original_ms, (share + 0.02) * watch.original_ms) for share in (0.99, 0.5)
+    )
+    assert far.rounds == 15 < near.rounds and near.error < 0.0025
+    assert near.value == pytest.approx(watch.original_ms, rel=4 * near.error)
+
+
+def test_slack_grows_with_the_spread_of_a_timing(yolo: YOLO) -> None:
+    target = Target("params", 1.0, yolo.model, 64)
+    under = 0.97 * target.goal
+    assert not target.is_met(Reading(under, 0.01)) and target.is_met(Reading(under, 0.02))
+    assert not target.is_met(Reading(1.001 * target.goal, 0.02))
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, monkeypatch, runtime: str) -> None:
+    """The same model takes as long as itself; one with a fifth of the GFLOPs is faster."""
+    if runtime == "onnx":
+        pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(latency, "SECONDS", (0.3, 2.0))
+    small = prune_model(yolo, tmp_path / "p.pt", flops=0.2, imgsz=64).model
+    watch = Stopwatch(yolo.model.float().eval(), runtime, 256, batch=2, device="cpu")
+    same, less = (watch(m, 0, 1e-9).value / watch.original_ms for m in (yolo.model, small))
+    assert 0.7 < same < 1.4 and less < 0.8 * same
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"runtime": "tensorrt"}, "one of torch, onnx, got 'tensorrt'"),
+        ({"batch": 0}, "from 1, got 0"),
+        ({"latency_ms": 0}, "milliseconds above 0"),
+        ({"latency_ms": 5, "flops": 0.5}, "one goal"),
+    ],
+)
+def test_bad_latency_arguments(yolo: YOLO, tmp_path: Path, keys: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prune_model(yolo, tmp_path / "p.pt", imgsz=64, **{"latency_ms": None, **keys})
+
+
+def test_a_missing_runtime_says_what_to_install(yolo: YOLO, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(latency, "has_onnx_runtime", lambda: False)
+    with pytest.raises(ValueError, match="pip install onnx onnxruntime"):
+        prune_model(yolo, tmp_path / "p.pt", latency_ms=5, runtime="onnx", imgsz=64)
