@@ -208,7 +208,7 @@ def compress(
     original, factor = settings["weights"], settings["factor"]
     pruning = {"images": data, **{k: settings[k] for k in ("imgsz", "device")}, **plan.only(settings, "prune")}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
-    with run, pipeline.quiet(not settings.get("verbose")):
+    with run, pipeline.quiet(not settings.get("verbose")), report.measured_once():
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
         pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **pruning))
         retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))

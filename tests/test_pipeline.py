@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ultralytics.slim import pipeline
-from ultralytics.slim.pipeline import Run, fingerprint, quiet, training_state
+from ultralytics.slim.files import fingerprint
+from ultralytics.slim.pipeline import Run, quiet, training_state
 from ultralytics.utils import LOGGER
 
 

@@ -96,3 +96,22 @@ def test_compare_measures_each_model_fused(models, tiny_data, monkeypatch):
     fused = YOLO(large.path).model.fuse(verbose=False)
     assert large.params == sum(p.numel() for p in fused.parameters())
     assert found.metric == "mAP50-95"
+
+
+def test_a_checkpoint_is_validated_once_within_a_run(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(report, "_validate", lambda weights, *args, **val: done.append((str(weights), val)) or len(done))
+    file, copy, other = (tmp_path / name for name in ("a.pt", "copy.pt", "b.pt"))
+    for path, text in ((file, "a"), (copy, "a"), (other, "b")):
+        path.write_text(text)
+    with report.measured_once():
+        first = report.validate(file, "data.yaml", 64)
+        assert report.validate(copy, "data.yaml", 64) == first  # the same weights under another name
+        assert first not in {report.validate(other, "data.yaml", 64), report.validate(file, "data.yaml", 128)}
+        report.validate(file, "data.yaml", 64, conf=0.5)
+        assert len(done) == 4
+        file.write_text("changed")
+        report.validate(file, "data.yaml", 64)
+        assert len(done) == 5
+    report.validate(file, "data.yaml", 64)  # outside of it nothing is remembered: labels may have changed
+    assert len(done) == 6

@@ -1,7 +1,8 @@
-"""Write files so that a name never stands for half a file."""
+"""Write files so that a name never stands for half a file, and tell files apart by what they hold."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -24,3 +25,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
 def copy_whole(source: str | Path, path: str | Path) -> Path:
     """Copy a file so that `path` is never half-written."""
     return write_whole(path, lambda partial: shutil.copyfile(source, partial))
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -16,7 +15,7 @@ import torch
 from ultralytics.utils import LOGGER, colorstr, remove_colorstr
 from ultralytics.utils.files import increment_path
 
-from .files import copy_whole, write_whole
+from .files import copy_whole, fingerprint, write_whole
 
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
 # Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
@@ -150,11 +149,6 @@ class Run:
         record["results"] = results or {}
         text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
         write_whole(self.record, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def fingerprint(path: str | Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def training_state(last: Path) -> str:

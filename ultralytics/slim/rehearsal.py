@@ -246,9 +246,12 @@ class _Stages:
         return _seconds(lambda: YOLO(self.pruned).export(format=self.settings["format"], **options))
 
     def measuring(self) -> float:
-        """What follows the stages: the relations of two models, the comparison of five, and the report on them."""
+        """What follows the stages: the relations of two models, the comparison of five, and the report on them.
+
+        The two large models were validated before the distillation, and no model is twice.
+        """
         large, small = self._validation(self.original), self._validation(self.pruned)
-        validations = 2 * (2 * large.whole + 3 * small.whole) + large.whole + small.whole
+        validations = 3 * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
         return validations + 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import partial
 from html import escape
@@ -19,6 +21,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
+from .files import fingerprint
 from .runtimes import torch_run
 from .timing import take_turns
 
@@ -144,8 +147,31 @@ def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **va
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
 
 
+@contextmanager
+def measured_once() -> Iterator[None]:
+    """Validate the same checkpoint on the same data only once within this context, whatever asks for it."""
+    _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.set(None)
+
+
+_remembered: ContextVar[dict | None] = ContextVar("validations", default=None)
+
+
 def validate(weights: str | Path, data: str, imgsz: int, device=None, **val) -> tuple[YOLO, object]:
     """Return the model of a checkpoint and its Ultralytics metrics on the data's `val` split; leaves no files."""
+    known = _remembered.get()
+    if known is None:
+        return _validate(weights, data, imgsz, device, **val)
+    key = fingerprint(weights), str(data), imgsz, str(device), repr(val)
+    if key not in known:
+        known[key] = _validate(weights, data, imgsz, device, **val)
+    return known[key]
+
+
+def _validate(weights: str | Path, data: str, imgsz: int, device, **val) -> tuple[YOLO, object]:
     yolo = YOLO(str(weights))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}

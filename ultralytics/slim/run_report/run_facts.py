@@ -12,7 +12,7 @@ import torch
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import YAML
 
-from ..pipeline import fingerprint
+from ..files import fingerprint
 from ..pruning.checkpoint import RECORD
 from ..sparsity import NEAR_ZERO, absolute_gammas
 

@@ -12,8 +12,8 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
 from .. import inputs, plan
-from ..files import write_whole
-from ..pipeline import fingerprint, quiet
+from ..files import fingerprint, write_whole
+from ..pipeline import quiet
 from . import measure, run_facts, side_by_side
 from .blocks import Chart, Document
 from .figures import verdict_of
