@@ -37,7 +37,7 @@ if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
 
 import cv2
 
-from relation import find_parent_nodes, metric, read_plabels_dir, visualize_nodes
+from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.files import copy_whole, write_whole
@@ -52,6 +52,7 @@ from ultralytics.utils.files import increment_path
 HERE = Path(__file__).resolve().parent
 DATA, IMGSZ = "diagram.yaml", 640
 TRAINING = {"data": DATA, "imgsz": IMGSZ, "batch": 20, "workers": 4, "amp": False, "device": None}
+NODES = {"iou": 0.4, "verbose": False}  # keeps the most relations, see docs/relations.md
 # `optimizer=auto` would ignore lr0, so distillation names its optimizer; AdamW's biases must not start at lr 0.1.
 FINE_TUNING = {"lr0": 0.001, "optimizer": "AdamW", "momentum": 0.9, "warmup_bias_lr": 0.0}
 
@@ -129,12 +130,12 @@ class PruneModel:
         LOGGER.info(f"\n{table}")
         return table
 
-    def predict(self, source, save_dir: str | Path | None = None, mode: str = "containment", **kwargs) -> Predictions:
+    def predict(self, source, save_dir: str | Path | None = None, mode: str = "auto", **kwargs) -> Predictions:
         """Detect nodes, find each one's parent, and draw both; `source` is anything that Ultralytics predicts on."""
         inputs.check_source(source)
         folder = Path(save_dir) if save_dir else increment_path(Path("runs/slim/predict"))
         found = Predictions()
-        for result in self.model.predict(source, stream=True, **{"verbose": False, **kwargs}):
+        for result in self._detect(source, kwargs):
             boxes, parents = _nodes_of(result, mode)
             classes = [result.names[int(c)] for c in _found(result).cls]
             picture = visualize_nodes(result.orig_img, boxes, parents, classes)
@@ -144,13 +145,13 @@ class PruneModel:
         LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
         return found
 
-    def evaluate(self, data_path: str | Path, mode: str = "containment", **kwargs) -> RelationScores:
+    def evaluate(self, data_path: str | Path, mode: str = "auto", **kwargs) -> RelationScores:
         """Print and return how many child -> parent relations of `data_path`'s images/val and plabels/val are found."""
         labelled = read_plabels_dir(Path(data_path, "images/val"), Path(data_path, "plabels/val"))
         inputs.check_images(image for image, _ in labelled)
         truth = {str(image.absolute()): labels for image, labels in labelled}
         pred, true = [], []
-        for result in self.model.predict(list(truth), stream=True, **{"verbose": False, **kwargs}):
+        for result in self._detect(list(truth), kwargs):
             height, width = result.orig_shape
             labels = truth[result.path].in_pixels((width, height))
             pred.append(_nodes_of(result, mode))
@@ -160,6 +161,12 @@ class PruneModel:
         scores = RelationScores(*metric(pred, true))
         LOGGER.info(f"{self.weights} on {len(true)} images: {scores}")
         return scores
+
+    def _detect(self, source, settings: dict):
+        """Yield Ultralytics' result for each image, without the boxes of nodes that have a better one."""
+        for result in self.model.predict(source, stream=True, **{**NODES, **settings}):
+            found = _found(result)
+            yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
 
 
 def _found(result):
@@ -281,7 +288,7 @@ def _picture(data: str, weights: Path, folder: Path) -> Prediction:
     """Return the prediction for a typical image of the validation split, one with many relations where there are any."""
     model = PruneModel(weights)
     images = inputs.typical_images(inputs.check_data(data)["val"], 9)
-    parents = [_nodes_of(r, "containment")[1] for r in model.model.predict(images, verbose=False)]
+    parents = [_nodes_of(r, "auto")[1] for r in model._detect(images, {})]
     share = [sum(p >= 0 for p in of_image) / max(len(of_image), 1) for of_image in parents]
     return model.predict(str(images[share.index(max(share))]), folder)[0]
 

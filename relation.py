@@ -15,9 +15,12 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-MODES = ("containment", "layout")
+MODES = ("containment", "layout", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
+TIDY = 0.05  # most untidiness of a tree, see `_auto_parents`
+ALIKE = 1.5  # most that the tall nodes of a tree are higher than the low ones
+DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
 IMAGE_SUFFIXES = tuple(".avif .bmp .dng .heic .heif .jp2 .jpeg .jpeg2000 .jpg .mpo .png .tif .tiff .webp".split())
 
 
@@ -32,7 +35,8 @@ def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
         mode: `containment`, for nodes drawn inside their parent: the parent is the smallest box that is at least 1.2
             times as large as the node and covers at least 80 % of it; equal areas go to the larger cover, then to the
             lower index. A box without area has no parent. `layout`, for mind maps and organisation charts, where
-            nodes lie beside their parent: see `_layout_parents`.
+            nodes lie beside their parent: see `_best_tree`. `auto`: `containment` where any node lies inside
+            another, else `layout` where the nodes form a tidy tree: see `_auto_parents`.
 
     Raises:
         ValueError: an unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2.
@@ -40,7 +44,28 @@ def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     boxes = _check_boxes(nodes)
-    return (_containment_parents if mode == "containment" else _layout_parents)(boxes)
+    return {"containment": _containment_parents, "layout": _layout_parents, "auto": _auto_parents}[mode](boxes)
+
+
+def distinct_nodes(nodes, scores, iou: float = DUPLICATE_IOU) -> list[int]:
+    """Return the indices of the boxes to keep, in their order, so that no two of any class overlap by `iou` or more.
+
+    Of two that do, the one with the higher score stays, then the lower index. Ultralytics removes duplicates within
+    a class; one that is seen as two classes would stand between a node and its parent, or be its own parent's twin.
+
+    Args:
+        nodes: (N, 4) boxes xyxy.
+        scores: N confidences.
+        iou: intersection over union, in (0, 1].
+    """
+    boxes, scores = _check_boxes(nodes), np.asarray(scores, dtype=float)
+    if scores.shape != (len(boxes),):
+        raise ValueError(f"scores must hold one number a node, got shape {scores.shape} for {len(boxes)} nodes")
+    overlap, kept = _overlaps(boxes, boxes), []
+    for i in np.argsort(-scores, kind="stable"):
+        if not (overlap[i, kept] >= iou).any():
+            kept.append(int(i))
+    return sorted(kept)
 
 
 def _containment_parents(boxes: np.ndarray) -> list[int]:
@@ -53,7 +78,27 @@ def _containment_parents(boxes: np.ndarray) -> list[int]:
     return parents
 
 
+def _auto_parents(boxes: np.ndarray) -> list[int]:
+    """Take the containers' word where there are any; else read a tidy tree as one, and anything else as no relations.
+
+    Tidy: the mean cost of a node (`_best_tree`) is at most 0.05 of the drawing's mean side, and the nodes are about
+    equally high (their 0.9-quantile at most 1.5 times the 0.1-quantile), as topics and cards are, and the symbols of
+    a flow chart are not. Fewer than three nodes are no tree.
+    """
+    parents = _containment_parents(boxes)
+    if len(boxes) < 3 or max(parents) >= 0:
+        return parents
+    cost, tree = _best_tree(boxes)
+    low, high = np.quantile(boxes[:, 3] - boxes[:, 1], [0.1, 0.9])
+    tidy = cost <= TIDY * len(boxes) * _extent(boxes).mean()
+    return tree if tidy and high <= ALIKE * low else parents
+
+
 def _layout_parents(boxes: np.ndarray) -> list[int]:
+    return _best_tree(boxes)[1] if len(boxes) else []
+
+
+def _best_tree(boxes: np.ndarray) -> tuple[float, list[int]]:
     """Read the boxes as a tidy tree that grows outwards from one level of roots, along x or along y.
 
     Boxes fall into levels, columns along x or rows along y. From the level of the roots each next level outwards holds
@@ -61,10 +106,11 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
     (`_assign_level`). All choices of axis and root level are tried; the cheapest wins. Costs are displacements: of
     parents from that middle, of nodes from the line of their level, and half the drawing for each root beyond the
     first. A mind map is the case of a root in a middle column.
+
+    Returns:
+        (cost, parents).
     """
-    if len(boxes) == 0:
-        return []
-    root_cost = float((boxes[:, 2:].max(0) - boxes[:, :2].min(0)).sum()) / 2
+    root_cost = float(_extent(boxes).mean())
     best_cost, best = np.inf, {}
     for axis in (1, 0):  # rows first: ties read as an organisation chart
         levels = _levels(boxes, axis)
@@ -77,7 +123,12 @@ def _layout_parents(boxes: np.ndarray) -> list[int]:
             cost = sum(cost for cost, _ in steps) + ragged + root_cost * (len(level) - 1)
             if cost < best_cost - 1e-9:
                 best_cost, best = cost, {child: parent for _, edges in steps for child, parent in edges.items()}
-    return [best.get(i, -1) for i in range(len(boxes))]
+    return best_cost, [best.get(i, -1) for i in range(len(boxes))]
+
+
+def _extent(boxes: np.ndarray) -> np.ndarray:
+    """Return the (width, height) of the drawing that N >= 1 boxes span."""
+    return boxes[:, 2:].max(0) - boxes[:, :2].min(0)
 
 
 def _levels(boxes: np.ndarray, axis: int) -> list[list[int]]:
@@ -176,19 +227,16 @@ def _count_edges(pred_boxes, pred_parents, true_boxes, true_parents, iou: float)
     """Return (right, predicted, true) numbers of edges of one image."""
     pred_boxes, true_boxes = _check_boxes(pred_boxes), _check_boxes(true_boxes)
     pred_parents, true_parents = _check_parents(pred_parents, pred_boxes), _check_parents(true_parents, true_boxes)
-    twin = _match(pred_boxes, true_boxes, iou)
+    twin = _match(_overlaps(pred_boxes, true_boxes), iou)
     true_edges = {(child, parent) for child, parent in enumerate(true_parents) if parent >= 0}
     pred_edges = [(child, parent) for child, parent in enumerate(pred_parents) if parent >= 0]
     right = sum((twin.get(child), twin.get(parent)) in true_edges for child, parent in pred_edges)
     return right, len(pred_edges), len(true_edges)
 
 
-def _match(pred: np.ndarray, true: np.ndarray, iou: float) -> dict[int, int]:
-    """Return {predicted index: true index} of the one-to-one matching with the largest sum of IoU."""
-    shared = _intersections(pred, true)
-    union = _areas(pred)[:, None] + _areas(true)[None] - shared
-    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    overlap[overlap < iou] = 0
+def _match(overlap: np.ndarray, iou: float) -> dict[int, int]:
+    """Return {row: column} of the one-to-one matching of (N, M) overlaps with the largest sum, none under `iou`."""
+    overlap = np.where(overlap < iou, 0, overlap)
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     return {int(r): int(c) for r, c in zip(rows, columns) if overlap[r, c] > 0}
 
@@ -443,3 +491,10 @@ def _intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     return np.clip(high - low, 0, None).prod(2)
+
+
+def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the (N, M) intersections over union of boxes a (N, 4) and b (M, 4); 0 where neither has an area."""
+    shared = _intersections(a, b)
+    union = _areas(a)[:, None] + _areas(b)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relation import Plabels, find_parent_nodes, metric, read_plabels, read_plabels_dir, visualize_nodes
+from relation import Plabels, distinct_nodes, find_parent_nodes, metric, read_plabels, read_plabels_dir, visualize_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
@@ -65,7 +65,7 @@ def test_bad_boxes_are_named(box, mode):
 
 
 def test_unknown_mode_lists_the_choices():
-    with pytest.raises(ValueError, match="containment, layout, got 'tree'"):
+    with pytest.raises(ValueError, match="containment, layout, auto, got 'tree'"):
         find_parent_nodes([ROOM], mode="tree")
 
 
@@ -119,6 +119,56 @@ def test_layout_ignores_the_order_of_nodes():
     found = find_parent_nodes(np.array(CHART)[order], mode="layout")
     back = {new: int(old) for new, old in enumerate(order)}
     assert {back[i]: back.get(p, -1) for i, p in enumerate(found)} == dict(enumerate(CHART_PARENTS))
+
+
+# -------------------------------------------------------------------------------------------------------------- auto
+
+FLOW = nodes_at((20, 50), (90, 50), (160, 50)) + nodes_at((125, 50), (195, 50), wide=8, high=8)
+AUTO = {
+    "nothing": ([], []),
+    "one lies inside another": ([ROOM, DESK, *nodes_at((150, 10), (150, 60))], [-1, 0, -1, -1]),
+    "an organisation chart": (CHART, CHART_PARENTS),
+    "a mind map": (MIND_MAP, [-1, 0, 0, 1, 1, 0, 0]),
+    "two nodes are no tree": (nodes_at((50, 10), (50, 60)), [-1, -1]),
+    "tall and low symbols are a flow": (FLOW, [-1] * 5),
+    "scattered nodes are no tree": (nodes_at((10, 10), (90, 33), (30, 160), (140, 90), (200, 20)), [-1] * 5),
+    "no area": ([[5, 5, 5, 5]] * 4, [-1] * 4),
+}
+
+
+@pytest.mark.parametrize(("nodes", "parents"), AUTO.values(), ids=AUTO)
+def test_auto_chooses_by_image(nodes, parents):
+    assert find_parent_nodes(nodes, mode="auto") == parents
+
+
+def test_auto_is_none_the_worse_for_scale_and_order():
+    order = np.random.default_rng(2).permutation(len(CHART))
+    found = find_parent_nodes(np.array(CHART)[order] / 640, mode="auto")
+    assert {order[i]: order[p] if p >= 0 else -1 for i, p in enumerate(found)} == dict(enumerate(CHART_PARENTS))
+
+
+# -------------------------------------------------------------------------------------------------------- duplicates
+
+NEAR = [0, 0, 90, 90]  # IoU with ROOM 0.81
+DISTINCT = {
+    "nothing": ([], [], []),
+    "the better one stays": ([ROOM, NEAR], [0.5, 0.6], [1]),
+    "equal scores: the first": ([NEAR, ROOM], [0.5, 0.5], [0]),
+    "under the threshold": ([ROOM, [0, 0, 100, 79]], [0.5, 0.6], [0, 1]),
+    "at the threshold": ([ROOM, [0, 0, 100, 80]], [0.5, 0.6], [1]),
+    "one that is out keeps no other out": ([[0, 0, 82, 82], NEAR, ROOM], [0.1, 0.5, 0.9], [0, 2]),
+    "boxes without area": ([[5, 5, 5, 5], [5, 5, 5, 5]], [0.5, 0.5], [0, 1]),
+}
+
+
+@pytest.mark.parametrize(("nodes", "scores", "kept"), DISTINCT.values(), ids=DISTINCT)
+def test_distinct_nodes(nodes, scores, kept):
+    assert distinct_nodes(nodes, scores) == kept
+
+
+def test_distinct_nodes_wants_a_score_each():
+    with pytest.raises(ValueError, match="one number a node, got shape .1,. for 2 nodes"):
+        distinct_nodes([ROOM, NEAR], [0.5])
 
 
 # ------------------------------------------------------------------------------------------------------------ metric
