@@ -12,20 +12,19 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import ultralytics
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
+from ultralytics.engine.model import Model
+from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 
 from .prune import PruneResult, prune_model
+from .refusals import Refusal
 
 MODELS = Path(ultralytics.__file__).parent / "cfg" / "models"
 SCALED = re.compile(r"^(yolov5|yolov6|yolov8|yolo11|yolo12|yolo26|yoloe-v8|yoloe-11|yoloe-26)(?=[-.])")
-REFUSED = {  # by pattern of the file's name: why `YOLO(...)` cannot build it here, or why it is not ours to prune
-    r"rtdetr": "RT-DETR is a family of its own (its class is RTDETR, its decoder no convolution)",
-    r"world|yoloe": "needs text embeddings of its classes",
-    r"resnet18": "its TorchVision backbone downloads weights when it is built",
-}
 
 
 def shipped() -> list[str]:
@@ -33,22 +32,31 @@ def shipped() -> list[str]:
     return sorted(SCALED.sub(r"\1n", path.name) for path in MODELS.rglob("*.yaml"))
 
 
-def reason_against(name: str) -> str | None:
-    """Return why an architecture is left out, or None."""
-    return next((why for pattern, why in REFUSED.items() if re.search(pattern, name)), None)
+def untrained(name: str) -> Model:
+    """Return the model of a YAML; a TorchVision backbone comes without the weights that it would download."""
+    if "rtdetr" in name:
+        return RTDETR(name)
+    cfg = yaml_model_load(name)
+    layers = [layer for layer in cfg["backbone"] if layer[2] == "TorchVision"]
+    if not layers:
+        return YOLO(name, verbose=False)
+    for layer in layers:
+        layer[3][2] = None
+    yolo = YOLO("yolov8n-cls.yaml", verbose=False)
+    yolo.model = type(yolo.model)(cfg, verbose=False)
+    return yolo
 
 
-def shaken(name: str, seed: int = 0) -> YOLO:
-    """Return an untrained model with random BatchNorm statistics, which hide no wrongly cut channel."""
-    torch.manual_seed(seed)
-    yolo, random = YOLO(name, verbose=False), torch.Generator().manual_seed(seed)
-    for m in yolo.model.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
+def shake(model: nn.Module, seed: int = 0) -> None:
+    """Give every BatchNorm random statistics, scales and shifts: no wrongly cut channel hides behind zeros and ones."""
+    random = torch.Generator().manual_seed(seed)
+    for m in model.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.running_mean.normal_(0, 0.2, generator=random)
             m.running_var.uniform_(0.5, 2, generator=random)
-            m.weight.data.uniform_(0.3, 1.5, generator=random)
-            m.bias.data.normal_(0, 0.3, generator=random)
-    return yolo
+            if m.affine:
+                m.weight.data.uniform_(0.3, 1.5, generator=random)
+                m.bias.data.normal_(0, 0.3, generator=random)
 
 
 def row(name: str, result: PruneResult) -> str:
@@ -61,19 +69,20 @@ def row(name: str, result: PruneResult) -> str:
 def main(factor: float = 0.3) -> int:
     """Write the table to standard output; return how many architectures failed."""
     LOGGER.setLevel(logging.ERROR)
+    torch.manual_seed(0)
     failed = 0
     head = "architecture | parameters (M) | left | GFLOPs | left | channels fixed | difference to masked"
     sys.stdout.write(f"| {head} |\n|{' --- |' * 7}\n")
     with tempfile.TemporaryDirectory() as folder:
         for name in shipped():
-            why = reason_against(name)
-            if why is None:
-                try:
-                    line = row(name, prune_model(shaken(name), Path(folder) / "p.pt", factor, imgsz=640))
-                except (RuntimeError, ValueError) as error:
-                    line, failed = f"| {name} | **failed**: {error} | | | | | |", failed + 1
-            else:
-                line = f"| {name} | left out: {why} | | | | | |"
+            try:
+                yolo = untrained(name)
+                shake(yolo.model)
+                line = row(name, prune_model(yolo, Path(folder) / "p.pt", factor, imgsz=640))
+            except Refusal as refusal:
+                line = f"| {name} | refused: {refusal} | | | | | |"
+            except (RuntimeError, ValueError) as error:
+                line, failed = f"| {name} | **failed**: {error} | | | | | |", failed + 1
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
     return failed

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .labels import LabelBook
+from .refusals import refuse_blocks, refuse_unrun
 from .trace import OUTPUT, Trace
 
 
@@ -69,7 +70,12 @@ def without_features(output):
 
 
 def trace_channels(model: nn.Module) -> ChannelGraph:
-    """Return the channel graph of `model`, which is not modified."""
+    """Return the channel graph of `model`, which is not modified.
+
+    Raises:
+        Refusal: If the model has a block that is not pruned; the message names it (see `refusals`).
+    """
+    refuse_blocks(model)
     net = copy.deepcopy(model).float().cpu()
     net.train()
     for m in net.modules():
@@ -83,6 +89,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     x = torch.zeros(input_size(net))
     with torch.no_grad(), trace:
         output = net(x)
+    refuse_unrun(net, trace)
     trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net)
 

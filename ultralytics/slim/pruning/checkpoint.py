@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -32,22 +31,27 @@ def stripped(model: nn.Module) -> nn.Module:
     return net
 
 
-def save_checkpoint(model: nn.Module, path: Path, record: dict, train_args: dict | None = None) -> None:
+def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict | None = None) -> None:
     """Write `model` to `path`: to a temporary file first, which is loaded and run before it is renamed.
+
+    The same model and record give the same bytes, whatever the time and the file's name: the date is the original's,
+    and stands for when the weights were trained.
 
     Args:
         model (nn.Module): The model; not modified.
         path (Path): The .pt file to write; parents are created.
         record (dict): Plain builtins, kept under the key `slim`.
-        train_args (dict, optional): Training arguments of the original; those Ultralytics does not know are dropped.
+        original (dict, optional): Checkpoint of the model before pruning, for its date and its training arguments; those
+            that Ultralytics does not know are dropped.
 
     Raises:
         RuntimeError: If the file does not load back to the same model; nothing is left behind then.
     """
     net = stripped(model)
-    args = {**DEFAULT_CFG_DICT, **_as_dict(train_args)}
+    original = original or {}
+    args = {**DEFAULT_CFG_DICT, **_as_dict(original.get("train_args"))}
     checkpoint = {
-        "date": datetime.now().astimezone().isoformat(),
+        "date": original.get("date"),
         "version": __version__.partition("+")[0],
         "license": "AGPL-3.0 License (https://ultralytics.com/license)",
         "docs": "https://docs.ultralytics.com",
@@ -63,7 +67,8 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, train_args: dict
     }
 
     def write_and_check(partial: Path) -> None:
-        torch.save(checkpoint, partial)
+        with partial.open("wb") as file:  # given a path, torch writes its name into the file
+            torch.save(checkpoint, file)
         check_equal(load_checkpoint(partial)[0], net)
 
     write_whole(path, write_and_check)

@@ -110,7 +110,7 @@ def prune_model(
     result.score, result.error, result.images = method, error, 0 if images is None else len(images)
     result.latency = target.stopwatch.told(reading) if target and target.stopwatch else None
     record = result.record(scope, round_to, asked)
-    save_checkpoint(pruned, path, record, (getattr(yolo, "ckpt", None) or {}).get("train_args"))
+    save_checkpoint(pruned, path, record, getattr(yolo, "ckpt", None))
     LOGGER.info(f"{result}")
     return result
 

@@ -37,6 +37,7 @@ class Trace(TorchFunctionMode):
         self.book, self.slots, self.produced = LabelBook(), [], []
         self.attributes, self.depthwise_inputs, self.positions = [], [], {}
         self._labels, self._zero, self._alive = {}, {}, []
+        self._met: set[int] = set()
         self._slot_of = {}
         self._stack = [("", model, None)]
         self._own = {id(t) for t in [*model.parameters(), *model.buffers()]}
@@ -193,11 +194,17 @@ class Trace(TorchFunctionMode):
             elif isinstance(value, torch.Tensor) and (id(value) in self._labels or id(value) in self._own):
                 self.book.freeze(self.labels(value), f"{self.where()}: {what}")
 
+    def never_met(self, module: nn.Module) -> bool:
+        """Return whether `module` has parameters of its own, none of which any operation has read."""
+        own = list(module.parameters(recurse=False))
+        return bool(own) and not any(id(p) in self._met for p in own)
+
     # -- the mode itself ----------------------------------------------------------------------------------------------
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Run one operation and give its result labels."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func)).strip("_")
+        self._met.update(id(value) for value in (*args, *kwargs.values()) if isinstance(value, nn.Parameter))
         self.result = func(*args, **kwargs)
         if name in WITHOUT_CHANNELS:
             return self.result
