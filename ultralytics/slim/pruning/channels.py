@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .labels import LabelBook
+from .raw import is_fused
 from .refusals import refuse_blocks, refuse_unrun
 from .trace import OUTPUT, Trace
 
@@ -77,7 +78,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     """
     refuse_blocks(model)
     net = copy.deepcopy(model).float().cpu()
-    net.train()
+    net.train(not is_fused(net))
     for m in net.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.eval()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.nn.tasks import guess_model_task, load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
 
 from ..files import write_whole
@@ -49,7 +49,8 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     """
     net = stripped(model)
     original = original or {}
-    args = {**DEFAULT_CFG_DICT, **_as_dict(original.get("train_args"))}
+    task = getattr(model, "task", None) or guess_model_task(model)
+    args = {**DEFAULT_CFG_DICT, **_as_dict(original.get("train_args")), "task": task}
     checkpoint = {
         "date": original.get("date"),
         "version": __version__.partition("+")[0],

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .channels import ChannelGraph, input_size
+from .raw import run_raw
 
 GRID = 12  # input size in multiples of the largest stride; the middle half is averaged
 
@@ -88,9 +89,7 @@ def reader_means(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> dic
             modules[name].register_forward_hook(_stand_in(torch.from_numpy(gone), random))
         elif slot.role == "in" and key == "weight":
             modules[name].register_forward_pre_hook(_note(means, name))
-    head = net.model[-1] if hasattr(net, "model") else net
-    head.training = True  # raw predictions
-    net(torch.zeros(input_size(net, GRID, GRID)))
+    run_raw(net, torch.zeros(input_size(net, GRID, GRID), dtype=next(net.parameters()).dtype))
     return {name: mean for name, mean in means.items() if isinstance(mean, torch.Tensor)}
 
 

@@ -45,11 +45,11 @@ class LabelBook:
             elif x or y:
                 self._reason.setdefault(x or y, why)
 
-    def freeze(self, labels: np.ndarray, why: str) -> None:
-        """Mark labels as not removable; the first reason given is the one that is reported."""
+    def freeze(self, labels: np.ndarray, why: str, overrule: bool = False) -> None:
+        """Mark labels as not removable; the first reason given is reported, or the last that is to `overrule`."""
         for label in np.unique(labels).tolist():
-            if label:
-                self._reason.setdefault(label, why)
+            if label and (overrule or label not in self._reason):
+                self._reason[label] = why
 
     def equal_counts(self, parts: list[np.ndarray]) -> None:
         """Demand that every part (arrays of one length) keeps the same number of channels."""

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ultralytics.nn.modules import Detect
 from ultralytics.nn.modules.block import AAttn
 
+from .raw import set_raw
 from .sensitivity import pick_positions
 
 RIDGE = 3e-2  # of the inputs' mean variance
@@ -57,6 +57,8 @@ def refit(
     """
     done, ours, theirs = 0, [], []
     x, z = images, images
+    set_raw(original)
+    set_raw(pruned)
     random = torch.Generator().manual_seed(0)
     for layer, source in zip(pruned.model, original.model):
         x, z = _inputs(layer, x, ours), _inputs(layer, z, theirs)
@@ -68,6 +70,8 @@ def refit(
         done += len(targets)
         ours.append(x if layer.i in pruned.save else None)
         theirs.append(z if layer.i in pruned.save else None)
+    original.eval()
+    pruned.eval()
     return done
 
 
@@ -97,14 +101,11 @@ class _hooks:
                     self.handles.append(m.register_forward_pre_hook(before))
                 if after:
                     self.handles.append(m.register_forward_hook(after))
-        self.layer, self.training = layer, layer.training
-        layer.training = isinstance(layer, Detect) or layer.training  # a head in training mode puts out raw predictions
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        self.layer.training = self.training
         for handle in self.handles:
             handle.remove()
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .raw import run_raw
+
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 BOX_WEIGHT = 0.1  # weight of what is not a class probability
 
@@ -42,7 +44,6 @@ def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dic
         batch (int): Images run at once.
     """
     net, outputs, found = copy.deepcopy(model).eval().requires_grad_(True), {}, {}
-    net.model[-1].training = True  # raw predictions
     for name, m in net.named_modules():
         if hasattr(m, "inplace"):
             m.inplace = False  # an activation in place would overwrite the output whose gradient is asked for
@@ -52,7 +53,7 @@ def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dic
     for part in images.split(batch):
         outputs.clear()
         with torch.enable_grad():
-            total = judged(net(part), random)
+            total = judged(run_raw(net, part), random)
             names = [n for n in outputs if outputs[n].requires_grad]
             grads = torch.autograd.grad(total, [outputs[n] for n in names], allow_unused=True)
         for name, grad in zip(names, grads):

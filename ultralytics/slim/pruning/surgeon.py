@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .channels import ChannelGraph
+from .raw import set_raw
 from .selection import Pool
 from .sensitivity import Sensitivity, pick_positions
 
@@ -81,7 +82,7 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
         if name in sensitive and (isinstance(m, nn.Linear) or m.groups == 1):
             handles.append(m.register_forward_pre_hook(sampler(name)))
     head, training = model.model[-1], model.model[-1].training
-    head.training = True  # raw predictions, nothing decoded or cached
+    set_raw(model)  # nothing decoded or cached
     try:
         for part in images.split(batch):
             model(part)

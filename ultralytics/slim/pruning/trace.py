@@ -1,7 +1,7 @@
 """Run a model once and follow every channel through it.
 
 The model is run on a small input in training mode (raw outputs, nothing cached), with the BatchNorms in evaluation
-mode, under a `TorchFunctionMode` that sees every tensor operation before PyTorch takes it apart: `chunk` is a chunk
+mode (a fused model, whose head lacks what training needs, in evaluation mode altogether), under a `TorchFunctionMode` that sees every tensor operation before PyTorch takes it apart: `chunk` is a chunk
 here, not eight slices. Unlike `torch.export` this takes a fraction of a second, knows which module is running, and
 leaves nothing behind in the model.
 """
@@ -17,6 +17,14 @@ from .labels import LabelBook
 from .ops import RULES, WITHOUT_CHANNELS
 
 OUTPUT = "model output"  # the reason for which predictions are frozen
+
+
+def tensors_in(value) -> list[torch.Tensor]:
+    """Return the tensors in nested tuples, lists and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [tensor for inner in values for tensor in tensors_in(inner)]
 
 
 class Trace(TorchFunctionMode):
@@ -186,13 +194,9 @@ class Trace(TorchFunctionMode):
 
     def unknown(self, what: str, *values) -> None:
         """Freeze every label of `values`: this walk does not know what becomes of them."""
-        for value in values:
-            if isinstance(value, (tuple, list)):
-                self.unknown(what, *value)
-            elif isinstance(value, dict):
-                self.unknown(what, *value.values())
-            elif isinstance(value, torch.Tensor) and (id(value) in self._labels or id(value) in self._own):
-                self.book.freeze(self.labels(value), f"{self.where()}: {what}")
+        for tensor in tensors_in(values):
+            if id(tensor) in self._labels or id(tensor) in self._own:
+                self.book.freeze(self.labels(tensor), f"{self.where()}: {what}", overrule=what == OUTPUT)
 
     def never_met(self, module: nn.Module) -> bool:
         """Return whether `module` has parameters of its own, none of which any operation has read."""
@@ -204,7 +208,7 @@ class Trace(TorchFunctionMode):
         """Run one operation and give its result labels."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func)).strip("_")
-        self._met.update(id(value) for value in (*args, *kwargs.values()) if isinstance(value, nn.Parameter))
+        self._met.update(id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self._own)
         self.result = func(*args, **kwargs)
         if name in WITHOUT_CHANNELS:
             return self.result
