@@ -11,6 +11,7 @@ from torch import nn
 from ultralytics.utils import LOGGER, RANK, colorstr
 from ultralytics.utils.torch_utils import unwrap_model
 
+from . import resolution
 from . import teacher as teachers
 from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
 from .losses import FEATURE_LOSSES
@@ -41,6 +42,8 @@ class Distiller:
         self.teacher = teachers.freeze(teacher, trainer.device, _channels_last(student), keep_head=self.logit)
         self.student_taps = FeatureTaps(student, self._layers(student, [s for s, _ in self.pairs]))
         self.teacher_taps = FeatureTaps(self.teacher, self._layers(teacher, [t for _, t in self.pairs]), True)
+        if settings.distill_imgsz:
+            resolution.load_at(trainer, settings.distill_imgsz)
         if RANK != -1:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
@@ -74,7 +77,8 @@ class Distiller:
         `loss_items` gets it as `distill_loss`, per image like the other items.
         """
         trainer, images = self.trainer, batch["img"]
-        per_image = self._per_image(images, epoch_progress) if self.on else torch.zeros((), device=images.device)
+        seen = batch.get(resolution.TEACHER_IMAGES, images)
+        per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
         self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / len(images)])
         trainer.loss_items = {**trainer.loss_items, "distill_loss": per_image.detach()}
         return per_image * len(images)
@@ -84,7 +88,8 @@ class Distiller:
         total = torch.zeros((), device=images.device)
         for name in self.features:
             n = len(self.pairs)
-            total = total + FEATURE_LOSSES[name].weight * self.losses[name](student[:n], teacher[:n])
+            aligned = resolution.to_grid(teacher[:n], student[:n])
+            total = total + FEATURE_LOSSES[name].weight * self.losses[name](student[:n], aligned)
         if self.logit:
             raw = raw_predictions(student[-1]), raw_predictions(teacher[-1])
             total = total + LOGIT_WEIGHT * self.losses[LOGIT](*raw)

@@ -37,7 +37,8 @@ def expected_slow_down(distiller: Distiller) -> float:
     The teacher counts whole, though it may stop before its head.
     """
     imgsz = distiller.trainer.args.imgsz
-    student, teacher = get_flops(unwrap_model(distiller.trainer.model), imgsz), get_flops(distiller.teacher, imgsz)
+    student = get_flops(unwrap_model(distiller.trainer.model), imgsz)
+    teacher = get_flops(distiller.teacher, distiller.settings.distill_imgsz or imgsz)
     if not student or not teacher:
         return 0.0
     adapters = 0.0

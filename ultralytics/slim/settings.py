@@ -23,6 +23,7 @@ TRAIN_ARGS: dict[str, Any] = {
     "distill_weight": 1.0,
     "distill_schedule": "run",
     "distill_layers": None,
+    "distill_imgsz": None,
     "distill_tau": 1.0,
     "distill_alpha": 2e-5,
     "distill_mask": 0.65,
@@ -43,6 +44,7 @@ class SlimSettings:
         distill_weight: Factor on the distillation loss, on top of each loss's own weight and the schedule.
         distill_schedule: 'run' or 'epoch' (cosine from 1 to 0.1 over the run or each epoch) or 'constant'.
         distill_layers: Indices of the tapped layers in `model.model`, or None to choose them from the model.
+        distill_imgsz: Side in pixels of the images that the teacher sees, or None for the student's.
         options: τ of CWD and of the box distributions, α and λ of MGD.
         distill_close_mosaic: Whether to go on distilling in the last epochs, which train without mosaic.
         distill_check: Whether to measure teacher and student on the validation data before the first epoch.
@@ -56,6 +58,7 @@ class SlimSettings:
     distill_weight: float = 1.0
     distill_schedule: str = "run"
     distill_layers: tuple[int, ...] | None = None
+    distill_imgsz: int | None = None
     options: LossOptions = LossOptions()
     distill_close_mosaic: bool = True
     distill_check: bool = True
@@ -86,6 +89,7 @@ class SlimSettings:
             distill_weight=_number("distill_weight", values["distill_weight"]),
             distill_schedule=_choice("distill_schedule", values["distill_schedule"], SCHEDULES),
             distill_layers=_layers(values["distill_layers"]),
+            distill_imgsz=_imgsz(values["distill_imgsz"], losses),
             options=_options(values),
             distill_close_mosaic=_flag("distill_close_mosaic", values["distill_close_mosaic"]),
             distill_check=_flag("distill_check", values["distill_check"]),
@@ -162,6 +166,19 @@ def _number(name: str, value: Any) -> float:
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def _imgsz(value: Any, losses: tuple[str, ...]) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 32:
+        raise ValueError(f"distill_imgsz must be the side in pixels of the teacher's images, from 32, got {value!r}")
+    if LOGIT in losses:
+        raise ValueError(
+            "distill_imgsz= cannot be combined with loss_type=logit: at another image size the teacher's predictions lie "
+            "on another grid. Use feature losses, such as cwd."
+        )
     return value
 
 
