@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +26,14 @@ from ultralytics.slim.pruning.refusals import Refusal
 from ultralytics.slim.pruning.rewrite import slice_model
 from ultralytics.slim.pruning.scores import score_labels
 from ultralytics.slim.pruning.selection import make_pools, plan, removed, take_share
-from ultralytics.slim.pruning.verify import check_equal, flatten, masked
+from ultralytics.slim.pruning.trace import tensors_in
+from ultralytics.slim.pruning.verify import check_equal, masked
 
 REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
 NAMES = [name for name, refused in REFUSED.items() if not refused]
 LARGE = re.compile(r"yolov3(-spp)?\.|yolov9[ce]|yolov10[blmx]|resnet(50|101)")  # tens of millions of parameters
 SCALES = re.compile(r"yolov9[sm]\.|yolov10[smblx]")  # other widths of a model that is listed too
+UNSAFE = "yolo11n-cls-resnet18.pt"  # TorchVision's classes: with safe loading no stock release loads them, pruned or not
 FACTORS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -182,3 +182,29 @@ def rows_alike(a: np.ndarray, b: np.ndarray) -> float:
     scale = np.abs(a).max(0) + 1e-9
     gaps = np.abs((a[None] - b[:, None]) / scale).max(2)
     return float((gaps.min(1) <= 1e-3).mean())
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("version", "unknown"), [("8.4.190", ""), ("8.3.253", "yolo26")])
+def test_stock_ultralytics_loads_and_runs_them(files: Path, tmp_path: Path, version: str, unknown: str) -> None:
+    """Two stock releases, safe loading on: every file that the tests above have written, in one process each."""
+    unpack(fetch_release(version), tmp_path)
+    written = {path.name for path in files.glob("*.pt")} - {UNSAFE}
+    if not written:
+        pytest.skip("runs on the files that the other tests of this module write")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "ULTRALYTICS_SAFE_LOAD": "1"}
+    script, out = Path(__file__).with_name("stock_loads.py"), tmp_path / "out.pt"
+    command = [sys.executable, script, tmp_path, files, out, *sorted(written)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    stock = torch.load(out)
+    assert set(stock) == {name for name in written if not unknown or not name.startswith(unknown)}
+    for name, outputs in stock.items():
+        model = YOLO(files / name).model.double().eval()
+        x = torch.ones(1, 3, *[max(64, int(max(model.stride)))] * 2, dtype=torch.float64)
+        with torch.no_grad():
+            here = tensors_in(model(x))
+        if version == "8.4.190":
+            assert len(here) == len(outputs)
+        first, other = here[0], outputs[0]
+        assert torch.allclose(first, other, rtol=1e-8, atol=1e-8 * float(first.abs().max())), name

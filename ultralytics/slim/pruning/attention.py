@@ -2,9 +2,9 @@
 
 Both cut one convolution's output into heads, and every head into query, key and value, by sizes written out in
 attributes. All heads must therefore keep the same number of channels: the heads are tied position by position. Query
-and key meet in a product and are tied there (`ops.matmul`). `Attention` also reads the width of its result from its
-input, so value and input are tied; `AAttn` demands equally wide query, key and value, and divides by the root of that
-width (which `rewrite` makes up for).
+and key meet in a product and are tied there (`ops.matmul`). `Attention` reads the width of its result from its input,
+and so does `AAttn` in older releases, which are to load the result too: value and input are tied. `AAttn` demands
+equally wide query, key and value, and divides by the root of that width (which `rewrite` makes up for).
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def split_in_attention(trace, parts) -> bool:
     if isinstance(module, AAttn):
         trace.book.unite(q, k)
         trace.book.unite(q, v)
+        ins = trace.labels(trace.module_input)
+        if ins.size == v.size:
+            trace.book.unite(ins.ravel(), v[0, :, :, 0].ravel())
         trace.attribute("head_dim", q[0, 0, :, 0])
         trace.attribute("all_head_dim", q[0, :, :, 0])
     else:
