@@ -1,9 +1,12 @@
 """A pruned model stays pruned through every way to train it, and the stock release would lose it."""
 
+from pathlib import Path
+
 import pytest
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.widths import checkpoint_of
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)
@@ -34,7 +37,7 @@ def test_training_keeps_the_widths(pruned, options, how):
     model, more = YOLO(pruned), {}
     if how == "in memory":  # an assigned module, without a file behind it
         model = YOLO("yolov8n.yaml", verbose=False)
-        model.model, model.ckpt = YOLO(pruned).model, {"made": "in memory"}
+        model.model = YOLO(pruned).model
     elif how == "distilled":
         more = {"Distillation": YOLO("yolov8n.yaml", verbose=False), "loss_type": "cwd", "distill_check": False}
     elif how == "natively distilled":
@@ -90,3 +93,27 @@ def test_a_train_log_says_that_widths_are_kept(pruned, options, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert "kept pruned widths" in caplog.text
+
+
+def test_an_unpruned_module_in_memory_is_left_to_ultralytics():
+    model = YOLO("yolov8n.yaml", verbose=False)
+    assert not checkpoint_of(model)
+    model.ckpt = {"epoch": 3}
+    assert checkpoint_of(model) == {"epoch": 3}
+
+
+def test_validation_uses_the_pruned_model(pruned, options):
+    model = YOLO(pruned)
+    keys = {k: options[k] for k in ("imgsz", "batch", "workers", "plots", "device", "data", "project")}
+    box = model.val(**keys).box
+    assert 0 <= box.map <= 1 and len(box.maps) == 80
+    fused = YOLO(pruned).model.float().fuse(verbose=False)
+    assert widths(model.model) in (widths(fused), widths(YOLO(pruned).model))
+
+
+def test_tuning_keeps_the_widths(pruned, options):
+    """One iteration: Ultralytics trains in a process of its own, through the `yolo` command."""
+    model = YOLO(pruned)
+    model.tune(iterations=1, space={"lr0": (1e-4, 1e-3)}, **{**options, "epochs": 1, "val": True})
+    found = list(Path(options["project"]).rglob("best.pt"))
+    assert found and all(widths(YOLO(path).model) == widths(YOLO(pruned).model) for path in found)

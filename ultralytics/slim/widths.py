@@ -1,7 +1,8 @@
 """Keep a pruned model pruned: give a model that was freshly built from its YAML the widths of the weights it loads.
 
 Ultralytics rebuilds the YAML's widths whenever it trains and then transfers the tensors that fit: of a pruned model
-hardly any do. `keep_widths` is called first thing by `BaseModel.load` and takes over the pruned layers instead.
+hardly any do. `keep_widths` is called first thing by `BaseModel.load` and takes over the pruned layers instead;
+`checkpoint_of` is called by `Model.train`, so that a module without a file gets there.
 """
 
 from __future__ import annotations
@@ -43,6 +44,19 @@ def keep_widths(model: nn.Module, weights) -> bool:
     _adopt(model, layers, source)
     LOGGER.info(f"kept pruned widths: {sum(p.numel() for p in model.parameters()):,} parameters")
     return True
+
+
+def checkpoint_of(yolo) -> dict | None:
+    """Return the checkpoint of a `YOLO` object, or a stand-in for one if a pruned module was assigned to it.
+
+    Without a checkpoint Ultralytics builds the YAML's widths and does not look at the module's weights.
+    """
+    model = yolo.model
+    if yolo.ckpt or not isinstance(getattr(model, "yaml", None), dict):
+        return yolo.ckpt
+    cfg = model.yaml
+    built = _shapes(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3)))
+    return {"model": model} if _narrower(model, built) else yolo.ckpt
 
 
 def _is_pruned(model: nn.Module, source) -> bool:
