@@ -1,7 +1,7 @@
 """Run by test_architectures.py with a stock release on the path: python stock_loads.py PACKAGE FOLDER OUT NAME...
 
 Loads the named checkpoints of FOLDER that are of a family that the release ships, runs them in float64, and writes
-{file name: outputs} to OUT.
+{file name: what the head reads, then its first output} to OUT.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ import torch
 import ultralytics
 from ultralytics import YOLO
 
-package, folder, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-assert Path(ultralytics.__file__).is_relative_to(package), ultralytics.__file__
-torch.set_num_threads(1)
+
+def known(path: Path, package: Path) -> bool:
+    """Return whether the release ships the family: a folder of cfg/models is named like it, '11' or 'v8'."""
+    families = [f.name for f in (package / "ultralytics" / "cfg" / "models").iterdir() if f.name[-1].isdigit()]
+    return any(path.stem.removeprefix("yolo").startswith(family) for family in families)
 
 
-def known(path: Path) -> bool:
-    """Return whether the release ships the family: a folder of cfg/models named like it."""
-    families = {f.name for f in (package / "ultralytics" / "cfg" / "models").iterdir()}
-    digits = path.stem.removeprefix("yolo").removeprefix("v")
-    return any(digits.startswith(family.removeprefix("v")) for family in families if family[-1].isdigit())
+def run(path: Path) -> list[torch.Tensor]:
+    """Return the tensors that the head of a checkpoint reads on a grey image, and its first output."""
+    model, read = YOLO(path).model.double().eval(), []
+    model.model[-1].register_forward_pre_hook(lambda _, args: read.extend(tensors(args)))
+    size = max(64, int(max(model.stride)))
+    with torch.no_grad():
+        out = tensors(model(torch.full((1, 3, size, size), 0.5).double()))
+    return [t.clone() for t in (*read, out[0])]
 
 
-def tensors(output) -> list[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        return [output]
-    values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
-    return [t for value in values for t in tensors(value)]
+def tensors(value) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [t for inner in values for t in tensors(inner)]
 
 
-found = {}
-for path in (folder / name for name in sys.argv[4:]):
-    if known(path):
-        model = YOLO(path).model.double().eval()
-        size = max(64, int(max(model.stride)))
-        with torch.no_grad():
-            found[path.name] = [t.clone() for t in tensors(model(torch.ones(1, 3, size, size).double()))]
-torch.save(found, out)
+if __name__ == "__main__":
+    package, folder, out = map(Path, sys.argv[1:4])
+    assert Path(ultralytics.__file__).is_relative_to(package), ultralytics.__file__
+    paths = [folder / name for name in sys.argv[4:]]
+    torch.save({path.name: run(path) for path in paths if known(path, package)}, out)

@@ -28,7 +28,7 @@ def make_task_data(folder: Path, task: str) -> Path:
         label.write_text("".join(f"{' '.join(row)}\n" for row in rows))
     settings = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
     if task == "pose":
-        settings["kpt_shape"] = [KEYPOINTS, 3]
+        settings |= {"kpt_shape": [KEYPOINTS, 3], "names": {0: "thing"}}
     elif task == "depth":
         settings["names"] = {0: "depth"}
         for image in (folder / "images").rglob("*.png"):
@@ -46,7 +46,7 @@ def _row(row: list[str], task: str) -> list[str]:
     corners = [f"{v:.6f}" for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1)) for v in (x + dx * w / 2, y + dy * h / 2)]
     if task in {"segment", "obb", "semantic"}:
         return [row[0], *corners]
-    return row + [f"{x:.6f}", f"{y:.6f}", "2"] * KEYPOINTS if task == "pose" else row
+    return ["0", *row[1:], *[f"{x:.6f}", f"{y:.6f}", "2"] * KEYPOINTS] if task == "pose" else row
 
 
 def _by_class(folder: Path) -> Path:
