@@ -84,6 +84,8 @@ class PruneModel:
         Takes the keywords of `ultralytics.slim.pruning.prune.prune_model`; with images= what is left is re-fitted to them.
         """
         factor = None if plan.TARGETS & pruning.keys() else factor
+        if str(pruning.get("images")).endswith((".yaml", ".yml")):
+            pruning["images"] = inputs.prepare_data(pruning["images"], HERE)
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
         self._load(save_dir)
         return result

@@ -151,6 +151,7 @@ def test_quiet_keeps_warnings_and_results(caplog):
         with quiet():
             LOGGER.info("\x1b[34m\x1b[1mengine/trainer: \x1b[0magnostic_nms=False, amp=False")
             LOGGER.info("  0   -1  1   464  ultralytics.nn.modules.conv.Conv   [3, 16, 3, 2]")
+            LOGGER.info("YOLOv8n summary (fused): 73 layers, 3,132,950 parameters, 0 gradients, 8.6 GFLOPs")
             LOGGER.info("all 4 8 0.5")
             LOGGER.warning("engine/trainer: wrong")
         LOGGER.info("Model summary: 73 layers")

@@ -20,7 +20,7 @@ from .files import copy_whole, fingerprint, write_whole
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
 # Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
 NOISE = tuple(
-    "engine/trainer:|Ultralytics |Model summary|Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
+    "engine/trainer:|Ultralytics |Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
     "train: Fast image|val: Fast image|train: New cache|val: New cache|Logging results|Closing dataloader|"
     "Optimizer stripped|Validating |Speed: |Using 0 dataloader|Predict: |Validate: |Visualize: |Results saved|"
     "slim: student layer".split("|")
@@ -168,7 +168,8 @@ def quiet(active: bool = True):
     def is_signal(record: logging.LogRecord) -> bool:
         text = remove_colorstr(str(record.msg)).strip()
         layer_row = "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]
-        return record.levelno >= logging.WARNING or not (layer_row or text.startswith(NOISE))
+        summary = " summary" in text and " layers, " in text
+        return record.levelno >= logging.WARNING or not (layer_row or summary or text.startswith(NOISE))
 
     if active:
         LOGGER.addFilter(is_signal)

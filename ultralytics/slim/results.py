@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+
+MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -58,9 +63,28 @@ class Prediction:
 
 
 class Predictions(list):
-    """A list of `Prediction`."""
+    """A list of `Prediction`; a notebook shows the pictures of the first few."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "no images"
 
     __repr__ = __str__
+
+    def _repr_jpeg_(self) -> bytes | None:
+        pictures = [cv2.imread(str(prediction.saved)) for prediction in self[:MOST_SHOWN]]
+        return cv2.imencode(".jpg", contact_sheet(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes() if self else None
+
+
+def contact_sheet(pictures: list[np.ndarray], columns: int = 2, side: int = 400, gap: int = 8) -> np.ndarray:
+    """Return pictures (H, W, 3) in rows on white, each scaled to fit a square of `side` pixels."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        scale = side / max(picture.shape[:2])
+        width, height = (max(1, round(scale * n)) for n in picture.shape[1::-1])
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        x = i % columns * (side + gap) + (side - width) // 2
+        y = i // columns * (side + gap) + (side - height) // 2
+        sheet[y : y + height, x : x + width] = small
+    return sheet

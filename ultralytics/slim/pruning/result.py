@@ -71,6 +71,8 @@ class PruneResult:
             f"  saved as {self.path}"
         )
 
+    __repr__ = __str__  # dataclass's own would print the whole model
+
     def _timed(self) -> str:
         """Return the latencies, if any were measured, as a line."""
         if not (t := self.latency):
