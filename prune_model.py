@@ -46,7 +46,7 @@ from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
 from ultralytics.slim.run_report.write import write_report
 from ultralytics.slim.terminal import plain_where_piped
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.files import increment_path
 
 HERE = Path(__file__).resolve().parent
@@ -153,7 +153,7 @@ class PruneModel:
         inputs.check_images(image for image, _ in labelled)
         truth = {str(image.absolute()): labels for image, labels in labelled}
         pred, true = [], []
-        for result in self._detect(list(truth), kwargs):
+        for result in TQDM(self._detect(list(truth), kwargs), total=len(truth), desc="finding relations"):
             height, width = result.orig_shape
             labels = truth[result.path].in_pixels((width, height))
             pred.append(_nodes_of(result, mode))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ultralytics.utils import TQDM
+
 WARM_UP, ROUNDS, SECONDS = 3, 40, 4.0  # a model runs ROUNDS times, fewer where that takes longer than SECONDS
 
 
@@ -33,10 +35,12 @@ def take_turns(
     warm_up(runs)
     times: dict[Hashable, list[float]] = {name: [] for name in runs}
     stop = clock() + SECONDS * len(runs)
-    for done in range(ROUNDS):
-        if done >= 5 and clock() >= stop:
-            break
-        one_round(runs, times, clock)
+    with TQDM(total=ROUNDS, desc=f"timing, {len(runs)} in turns") as bar:
+        for done in range(ROUNDS):
+            if done >= 5 and clock() >= stop:
+                break
+            one_round(runs, times, clock)
+            bar.update()
     return {name: _summary(taken) for name, taken in times.items()}
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ultralytics.nn.modules.block import AAttn
+from ultralytics.utils import TQDM
 
 from .raw import set_raw
 from .sensitivity import pick_positions
@@ -60,7 +61,8 @@ def refit(
     set_raw(original)
     set_raw(pruned)
     random = torch.Generator().manual_seed(0)
-    for layer, source in zip(pruned.model, original.model):
+    pairs = list(zip(pruned.model, original.model))
+    for layer, source in TQDM(pairs, desc="prune: re-fitting"):
         x, z = _inputs(layer, x, ours), _inputs(layer, z, theirs)
         targets: dict[str, Targets] = {}
         with _hooks(source, lambda name, m: _recorder(targets, name, m, kept, where, layer, random)):

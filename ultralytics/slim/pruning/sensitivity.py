@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ultralytics.utils import TQDM
+
 from .raw import run_raw
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -50,7 +52,7 @@ def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dic
         if isinstance(m, LAYERS):
             m.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))
     random = torch.Generator().manual_seed(0)
-    for part in images.split(batch):
+    for part in TQDM(images.split(batch), desc="prune: where the predictions are sensitive"):
         outputs.clear()
         with torch.enable_grad():
             total = judged(run_raw(net, part), random)

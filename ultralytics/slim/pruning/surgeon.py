@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ultralytics.utils import TQDM
+
 from .channels import ChannelGraph
 from .raw import set_raw
 from .selection import Pool
@@ -84,7 +86,7 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
     head, training = model.model[-1], model.model[-1].training
     set_raw(model)  # nothing decoded or cached
     try:
-        for part in images.split(batch):
+        for part in TQDM(images.split(batch), desc="prune: what each layer reads"):
             model(part)
             first[0] += len(part)
     finally:
@@ -117,7 +119,7 @@ def surgeon_scores(
     for name, labels in graph.layers.items():
         if name in sensitive:
             np.add.at(plain, roots[labels], sensitive[name].removal.double().numpy())
-    for pool in pools:
+    for pool in TQDM(pools, desc="prune: what each channel is worth"):
         at = np.full(len(roots), -1)
         at[pool.units] = np.arange(len(pool.units))
         parts = []
