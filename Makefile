@@ -1,17 +1,20 @@
-# Two commands: `make demo` and `make test`. Each makes .venv, installs what it needs, and does its job; what is already
+# `make demo`, `make test`, and `make docs` for the API reference in docs/api. Each makes .venv, installs what it needs, and does its job; what is already
 # set up is left alone until pyproject.toml or the patches change. PYTHON=python3.12 picks another Python.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RECIPE := pyproject.toml hatch_build.py $(wildcard patches/*.json patches/*.patch patches/*.py)
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.installed
 	$(RUN) prune_model.py $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest $(ARGS)
+
+docs: $(VENV)/.installed-test
+	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation ultralytics.slim
 
 clean:
 	rm -rf $(VENV) build dist

@@ -137,7 +137,8 @@ class PruneModel:
         inputs.check_source(source)
         folder = Path(save_dir) if save_dir else increment_path(Path("runs/slim/predict"))
         found = Predictions()
-        for result in self._detect(source, kwargs):
+        count = inputs.count_images(source)
+        for result in TQDM(self._detect(source, kwargs), total=count, desc="predicting", disable=count == 1):
             boxes, parents = _nodes_of(result, mode)
             classes = [result.names[int(c)] for c in _found(result).cls]
             picture = visualize_nodes(result.orig_img, boxes, parents, classes)

@@ -1,8 +1,11 @@
 """What the documentation says is what the code does."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -46,3 +49,21 @@ def test_documented_weights_are_the_weights():
 def test_a_registered_loss_is_a_loss_type():
     for name in distill_losses():
         assert SlimSettings.from_args({"Distillation": "t.pt", "loss_type": f"{name}+sparse"}).losses == (name,)
+
+
+@pytest.mark.slow
+def test_docstrings_render_as_a_reference(tmp_path):
+    """With the very command of `make docs`; pdoc warns of types of other packages that it cannot look up, no more."""
+    root = DOCS.parent
+    line = re.search(r"^docs:.*\n\t\$\(RUN\) (.*)", (root / "Makefile").read_text(encoding="utf-8"), re.M).group(1)
+    words = [str(tmp_path) if word == "docs/api" else word for word in line.split()]
+    done = subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    warnings = [row for row in done.stderr.splitlines() if "Warn" in row and "type annotation" not in row]
+    assert not warnings
+    page = (tmp_path / "prune_model.html").read_text(encoding="utf-8")
+    assert 'id="PruneModel.distill"' in page and "<h6 id=" in page, "methods, and Args as a heading of its own"
+    pages = {path.relative_to(tmp_path).with_suffix("").as_posix() for path in tmp_path.rglob("*.html")}
+    for folder in ("ultralytics/slim", "ultralytics/slim/pruning", "ultralytics/slim/run_report"):
+        modules = {f"{folder}/{module.stem}" for module in (root / folder).glob("[a-z]*.py")}
+        assert modules <= pages, f"no page for {modules - pages}"

@@ -185,6 +185,16 @@ def typical_images(source: str | list[str], count: int) -> list[Path]:
     return [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - middle))[:count]]
 
 
+def count_images(source) -> int | None:
+    """Return how many images a list, a folder or a path of an image holds; None for videos, cameras, addresses and patterns."""
+    if isinstance(source, (list, tuple)):
+        return len(source)
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    if path and path.is_dir():
+        return len(list_images(str(path)))
+    return 1 if path is None or path.suffix[1:].lower() in IMG_FORMATS and "*" not in path.name else None
+
+
 def check_source(source) -> None:
     """Raise where `source` is a path that does not exist, or an image or folder of images that cannot be read."""
     if not isinstance(source, (str, Path)) or str(source).isnumeric() or "://" in str(source) or "*" in str(source):
