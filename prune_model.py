@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 COMMAND = "prune-model"  # what an installation adds to the path
@@ -38,12 +39,13 @@ if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
 import cv2
 
 from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes
+from relation_errors import compare_nodes, visualize_errors
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
-from ultralytics.slim.results import Prediction, Predictions, RelationScores, Trained
+from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
 from ultralytics.slim.run_report.write import write_report
 from ultralytics.slim.terminal import plain_where_piped
 from ultralytics.utils import LOGGER, TQDM
@@ -135,7 +137,7 @@ class PruneModel:
     def predict(self, source, save_dir: str | Path | None = None, mode: str = "auto", **kwargs) -> Predictions:
         """Detect nodes, find each one's parent, and draw both; `source` is anything that Ultralytics predicts on."""
         inputs.check_source(source)
-        folder = Path(save_dir) if save_dir else increment_path(Path("runs/slim/predict"))
+        folder = _folder(save_dir, "predict")
         found = Predictions()
         count = inputs.count_images(source)
         for result in TQDM(self._detect(source, kwargs), total=count, desc="predicting", disable=count == 1):
@@ -148,21 +150,38 @@ class PruneModel:
         LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
         return found
 
-    def evaluate(self, data_path: str | Path, mode: str = "auto", **kwargs) -> RelationScores:
-        """Print and return how many child -> parent relations of `data_path`'s images/val and plabels/val are found."""
-        labelled = read_plabels_dir(Path(data_path, "images/val"), Path(data_path, "plabels/val"))
+    def evaluate(
+        self, data_path: str | Path, mode: str = "auto", save_dir: str | Path | None = None, save: bool = True, **kwargs
+    ) -> Evaluation:
+        """Print and return how many child -> parent relations of `data_path`'s images/val and plabels/val are found.
+
+        Also saves into a folder, unless save=False: a picture of each image with right, wrong and missed relations,
+        the scores by image, and how many relations were lost to which cause.
+        """
+        images = Path(data_path, "images/val")
+        labelled = read_plabels_dir(images, Path(data_path, "plabels/val"))
         inputs.check_images(image for image, _ in labelled)
-        truth = {str(image.absolute()): labels for image, labels in labelled}
-        pred, true = [], []
+        truth = {str(image.absolute()): (image.relative_to(images), labels) for image, labels in labelled}
+        folder = _folder(save_dir, "evaluate") if save else None
+        pred, true, rows, causes = [], [], [], Counter()
         for result in TQDM(self._detect(list(truth), kwargs), total=len(truth), desc="finding relations"):
-            height, width = result.orig_shape
-            labels = truth[result.path].in_pixels((width, height))
+            image, labels = truth[result.path]
+            labels = labels.in_pixels(result.orig_shape[::-1])
             pred.append(_nodes_of(result, mode))
             true.append((labels.boxes, labels.parents))
+            compared = compare_nodes(pred[-1], true[-1], mode)
+            causes.update(compared.causes)
+            rows.append({"image": image.as_posix(), **compared.scores, **compared.causes})
+            if folder:
+                picture = visualize_errors(result.orig_img, pred[-1], true[-1], compared)
+                _save_picture(picture, (folder / image).with_suffix(".jpg"))
         if len(true) != len(truth):
-            raise RuntimeError(f"Ultralytics read {len(true)} of the {len(truth)} images in {data_path}/images/val")
-        scores = RelationScores(*metric(pred, true))
-        LOGGER.info(f"{self.weights} on {len(true)} images: {scores}")
+            raise RuntimeError(f"Ultralytics read {len(true)} of the {len(truth)} images in {images}")
+        scores = Evaluation.of(metric(pred, true), rows, dict(causes), folder)
+        LOGGER.info(f"{self.weights} on {len(true)} images: {scores}\n{scores.losses}".rstrip())
+        if folder:
+            scores.save(weights=self.weights, data_path=data_path, mode=mode, detection={**NODES, **kwargs})
+            LOGGER.info(f"pictures and scores by image saved in {folder.resolve()}")
         return scores
 
     def _detect(self, source, settings: dict):
@@ -184,6 +203,10 @@ def _nodes_of(result, mode: str):
     """Return (boxes xyxy in pixels, parents) of an Ultralytics result."""
     boxes = _found(result).xyxy.cpu().numpy()
     return boxes, find_parent_nodes(boxes, mode)
+
+
+def _folder(save_dir: str | Path | None, step: str) -> Path:
+    return Path(save_dir) if save_dir else increment_path(Path("runs/slim", step))
 
 
 def _save_picture(picture, path: Path) -> Path:
@@ -228,7 +251,8 @@ def compress(
         relations = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
-        run.finish({"table": table.to_dicts(), "relations": relations})
+        causes = {name: scores.causes for name, scores in relations.items()}
+        run.finish({"table": table.to_dicts(), "relations": relations, "relation_causes": causes})
         saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
         try:
             saved["report"] = write_report(run.folder)
@@ -276,13 +300,13 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     return PruneModel(student).distill(teacher, settings["loss_type"], out, **training)
 
 
-def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, RelationScores]:
+def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, Evaluation]:
     """Return the relation scores of each checkpoint; empty where the data has no relations."""
     root = inputs.relations_folder(inputs.check_data(data))
-    return {name: PruneModel(path).evaluate(root) for name, path in weights.items()} if root else {}
+    return {name: PruneModel(path).evaluate(root, save=False) for name, path in weights.items()} if root else {}
 
 
-def _relations_text(relations: dict[str, RelationScores]) -> str:
+def _relations_text(relations: dict[str, Evaluation]) -> str:
     lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
     return "\n".join(lines) or "no plabels/val beside the data's images/val, so no relation scores"
 
@@ -313,7 +337,7 @@ STAGE, by default run            its own keys besides weights=
   distill   learn from a teacher   t_weight loss_type data epochs save_dir
   compare   table of checkpoints   weights=a.pt,b.pt data imgsz
   predict   nodes and parents      source save_dir mode
-  evaluate  relation scores        data_path mode
+  evaluate  relation scores        data_path save_dir mode
   export    to onnx and others     format
   report    page about a run       folder
 

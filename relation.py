@@ -18,8 +18,7 @@ from scipy.optimize import linear_sum_assignment
 MODES = ("containment", "layout", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
-TIDY = 0.05  # most untidiness of a tree, see `_auto_parents`
-ALIKE = 1.5  # most that the tall nodes of a tree are higher than the low ones
+TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
 DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
 IMAGE_SUFFIXES = tuple(".avif .bmp .dng .heic .heif .jp2 .jpeg .jpeg2000 .jpg .mpo .png .tif .tiff .webp".split())
 
@@ -43,7 +42,7 @@ def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    boxes = _check_boxes(nodes)
+    boxes = check_boxes(nodes)
     return {"containment": _containment_parents, "layout": _layout_parents, "auto": _auto_parents}[mode](boxes)
 
 
@@ -58,10 +57,10 @@ def distinct_nodes(nodes, scores, iou: float = DUPLICATE_IOU) -> list[int]:
         scores: N confidences.
         iou: intersection over union, in (0, 1].
     """
-    boxes, scores = _check_boxes(nodes), np.asarray(scores, dtype=float)
+    boxes, scores = check_boxes(nodes), np.asarray(scores, dtype=float)
     if scores.shape != (len(boxes),):
         raise ValueError(f"scores must hold one number a node, got shape {scores.shape} for {len(boxes)} nodes")
-    overlap, kept = _overlaps(boxes, boxes), []
+    overlap, kept = overlaps(boxes, boxes), []
     for i in np.argsort(-scores, kind="stable"):
         if not (overlap[i, kept] >= iou).any():
             kept.append(int(i))
@@ -79,19 +78,27 @@ def _containment_parents(boxes: np.ndarray) -> list[int]:
 
 
 def _auto_parents(boxes: np.ndarray) -> list[int]:
-    """Take the containers' word where there are any; else read a tidy tree as one, and anything else as no relations.
-
-    Tidy: the mean cost of a node (`_best_tree`) is at most 0.05 of the drawing's mean side, and the nodes are about
-    equally high (their 0.9-quantile at most 1.5 times the 0.1-quantile), as topics and cards are, and the symbols of
-    a flow chart are not. Fewer than three nodes are no tree.
-    """
+    """Take the containers' word where there are any; else read a tree as one, and anything else as no relations."""
     parents = _containment_parents(boxes)
-    if len(boxes) < 3 or max(parents) >= 0:
+    if max(parents, default=0) >= 0:
         return parents
     cost, tree = _best_tree(boxes)
-    low, high = np.quantile(boxes[:, 3] - boxes[:, 1], [0.1, 0.9])
+    return tree if _is_tree(boxes, cost, tree) else parents
+
+
+def _is_tree(boxes: np.ndarray, cost: float, parents: list[int]) -> bool:
+    """Tell whether the best tree that can be laid over N >= 1 boxes is one.
+
+    A tree is tidy (a node costs at most 0.06 of the drawing's mean side, see `_best_tree`), it branches (at least 3 of
+    4 nodes other than the root have a sibling), and siblings look alike, unlike the symbols of a flow chart (their
+    highest are together at most 1.5 times as high as their lowest).
+    """
+    families = [[i for i, parent in enumerate(parents) if parent == p] for p in set(parents) - {-1}]
+    heights = [boxes[family, 3] - boxes[family, 1] for family in families if len(family) > 1]
     tidy = cost <= TIDY * len(boxes) * _extent(boxes).mean()
-    return tree if tidy and high <= ALIKE * low else parents
+    branches = sum(map(len, heights)) >= max(1, SIBLINGS * (len(boxes) - 1))
+    alike = sum(h.max() for h in heights) <= ALIKE * sum(h.min() for h in heights)
+    return tidy and branches and alike
 
 
 def _layout_parents(boxes: np.ndarray) -> list[int]:
@@ -225,16 +232,16 @@ def metric(pred: Iterable, true: Iterable, iou: float = 0.5) -> tuple[float, flo
 
 def _count_edges(pred_boxes, pred_parents, true_boxes, true_parents, iou: float) -> tuple[int, int, int]:
     """Return (right, predicted, true) numbers of edges of one image."""
-    pred_boxes, true_boxes = _check_boxes(pred_boxes), _check_boxes(true_boxes)
-    pred_parents, true_parents = _check_parents(pred_parents, pred_boxes), _check_parents(true_parents, true_boxes)
-    twin = _match(_overlaps(pred_boxes, true_boxes), iou)
+    pred_boxes, true_boxes = check_boxes(pred_boxes), check_boxes(true_boxes)
+    pred_parents, true_parents = check_parents(pred_parents, pred_boxes), check_parents(true_parents, true_boxes)
+    twin = match_boxes(overlaps(pred_boxes, true_boxes), iou)
     true_edges = {(child, parent) for child, parent in enumerate(true_parents) if parent >= 0}
     pred_edges = [(child, parent) for child, parent in enumerate(pred_parents) if parent >= 0]
     right = sum((twin.get(child), twin.get(parent)) in true_edges for child, parent in pred_edges)
     return right, len(pred_edges), len(true_edges)
 
 
-def _match(overlap: np.ndarray, iou: float) -> dict[int, int]:
+def match_boxes(overlap: np.ndarray, iou: float) -> dict[int, int]:
     """Return {row: column} of the one-to-one matching of (N, M) overlaps with the largest sum, none under `iou`."""
     overlap = np.where(overlap < iou, 0, overlap)
     rows, columns = linear_sum_assignment(overlap, maximize=True)
@@ -247,7 +254,8 @@ def _ratio(part: int, whole: int) -> float:
 
 # -------------------------------------------------------------------------------------------------------------- drawing
 
-ROOT_COLOR, NODE_COLOR, EDGE_COLOR = (30, 105, 235), (150, 110, 20), (60, 20, 200)  # BGR: orange, teal, crimson
+DEPTH_COLORS = ((30, 105, 235), (150, 110, 20), (160, 40, 120), (40, 125, 30))  # BGR: orange roots, teal, purple, green
+EDGE_COLOR, WHITE = (60, 20, 200), (255, 255, 255)  # crimson
 SHORTEST_ARROW = 8  # px: nearer sides leave no room for an arrow
 
 
@@ -256,8 +264,9 @@ def visualize_nodes(
 ) -> np.ndarray:
     """Return a new image with the nodes outlined and an arrow from each child to its parent; needs no screen.
 
-    Roots are orange with a filled tag, other nodes teal. The arrow to a parent that encloses the child ends at the
-    parent's nearest side; else it joins the two facing sides. A root (-1) has no arrow.
+    Roots are orange, other nodes coloured by their depth. The arrow to a parent that encloses the child ends at one of
+    the parent's sides, near and with few nodes in between; else it joins the two facing sides. A root (-1) has no
+    arrow. Labels go where they cover the least of nodes and of each other.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; it is not changed.
@@ -272,25 +281,42 @@ def visualize_nodes(
     Raises:
         ValueError: an image of another type or shape, a bad box, or parents or labels that do not fit the boxes.
     """
-    canvas = _to_bgr(image)
-    boxes = _check_boxes(nodes)
-    parents = _check_parents(parents, boxes)
+    canvas = to_bgr(image)
+    boxes = check_boxes(nodes)
+    parents = check_parents(parents, boxes)
     if labels is not None and len(labels) != len(boxes):
         raise ValueError(f"labels must hold one text a node, got {len(labels)} for {len(boxes)} nodes")
-    width = thickness or max(1, round(max(canvas.shape[:2]) / 480))
-    colors = [ROOT_COLOR if p < 0 else NODE_COLOR for p in parents]
+    width = thickness or line_width(canvas)
+    colors = [DEPTH_COLORS[min(depth, len(DEPTH_COLORS) - 1)] for depth in _depths(parents)]
     by_size = np.argsort(-_areas(boxes), kind="stable")  # large first, so that small nodes stay visible
     for i in by_size:
-        _draw_box(canvas, boxes[i], colors[i], width)
+        draw_box(canvas, boxes[i], colors[i], width)
     for i in by_size:
         if parents[i] >= 0:
-            _draw_edge(canvas, boxes[i], boxes[parents[i]], width)
-    for i in by_size if labels is not None else ():
-        _draw_label(canvas, boxes[i], str(labels[i]), colors[i], width)
+            draw_arrow(canvas, *arrow_ends(boxes[i], boxes[parents[i]], boxes), EDGE_COLOR, width)
+    if labels is not None:
+        leaves = boxes[sorted(set(range(len(boxes))) - set(parents))]
+        draw_labels(canvas, boxes, labels, colors, leaves)
     return canvas
 
 
-def _to_bgr(image: np.ndarray) -> np.ndarray:
+def line_width(canvas: np.ndarray) -> int:
+    """Return the thickness of lines, in pixels, that suits an image."""
+    return max(1, round(max(canvas.shape[:2]) / 480))
+
+
+def _depths(parents: list[int]) -> list[int]:
+    """Return how many parents each node has above it; a cycle ends the count."""
+    depths = []
+    for node in range(len(parents)):
+        above = {node}
+        while (node := parents[node]) >= 0 and node not in above:
+            above.add(node)
+        depths.append(len(above) - 1)
+    return depths
+
+
+def to_bgr(image: np.ndarray) -> np.ndarray:
     """Return a fresh contiguous (H, W, 3) copy."""
     image = np.asarray(image)
     fits = image.ndim in (2, 3) and 0 not in image.shape and image.shape[2:] in ((), (1,), (3,), (4,))
@@ -300,28 +326,50 @@ def _to_bgr(image: np.ndarray) -> np.ndarray:
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3].copy()
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int) -> None:
-    corner, opposite = _point(box[:2]), _point(box[2:])
-    cv2.rectangle(canvas, corner, opposite, (255, 255, 255), width + 2, cv2.LINE_AA)
-    cv2.rectangle(canvas, corner, opposite, color, width, cv2.LINE_AA)
+def draw_box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int, dashed: bool = False) -> None:
+    """Outline a box xyxy, haloed in white so that it shows on any ground."""
+    corners = box[[0, 1]], box[[2, 1]], box[[2, 3]], box[[0, 3]]
+    for paint, stroke in ((WHITE, width + 2), (color, width)):
+        for start, end in zip(corners, corners[1:] + corners[:1]):
+            _draw_line(canvas, start, end, paint, stroke, 8 * width if dashed else 0)
 
 
-def _draw_edge(canvas: np.ndarray, child: np.ndarray, parent: np.ndarray, width: int) -> None:
-    tail, head = _arrow_ends(child, parent)
-    tip = min(0.5, 7.0 * width / max(1.0, float(np.hypot(*(head - tail)))))
-    for color, stroke in (((255, 255, 255), width + 2), (EDGE_COLOR, width)):
-        cv2.arrowedLine(canvas, _point(tail), _point(head), color, stroke, cv2.LINE_AA, 0, tip)
-    cv2.circle(canvas, _point(tail), 2 * width, EDGE_COLOR, -1, cv2.LINE_AA)
+def draw_arrow(canvas: np.ndarray, tail, head, color: tuple, width: int, dashed: bool = False) -> None:
+    """Draw an arrow from a dot at `tail` (x, y) to a filled tip at `head`, haloed in white."""
+    length = max(1e-9, float(np.hypot(*(head - tail))))
+    size = min(3 + 4.0 * width, 0.6 * length)
+    along = (head - tail) / length * size
+    neck, aside = head - along, 0.45 * along[::-1] * (-1, 1)
+    tip = np.array([_point(p) for p in (head, neck + aside, neck - aside)])
+    for paint, stroke in ((WHITE, width + 2), (color, width)):
+        _draw_line(canvas, tail, neck, paint, stroke, 8 * width if dashed else 0)
+        cv2.polylines(canvas, [tip], True, paint, stroke, cv2.LINE_AA)
+    cv2.fillConvexPoly(canvas, tip, color, cv2.LINE_AA)
+    cv2.circle(canvas, _point(tail), 1 + width, color, -1, cv2.LINE_AA)
 
 
-def _arrow_ends(child: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (tail on the child's outline, head on the parent's), each (2,) float."""
+def _draw_line(canvas: np.ndarray, start, end, color: tuple, width: int, dash: int) -> None:
+    """Draw a line from start to end, both (x, y); with dash > 0 in strokes of about that many pixels."""
+    strokes = max(1, round(float(np.hypot(*(end - start))) / (2 * dash))) if dash else 1
+    for k in range(strokes):
+        share = np.array([k, k + 0.5 if dash else k + 1]) / strokes
+        first, last = (start + (end - start) * s for s in share)
+        cv2.line(canvas, _point(first), _point(last), color, width, cv2.LINE_AA)
+
+
+def arrow_ends(child: np.ndarray, parent: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (tail on the child's outline, head on the parent's), each (2,) float; `boxes` may stand in between."""
     middle = (child[:2] + child[2:]) / 2
     if not (np.all(middle >= parent[:2]) and np.all(middle <= parent[2:])):
         other = (parent[:2] + parent[2:]) / 2
         return _leave(child, middle, other), _leave(parent, other, middle)
     gaps = np.concatenate([child[:2] - parent[:2], parent[2:] - child[2:]])  # at the left, top, right, bottom side
-    side = int(np.where(gaps >= SHORTEST_ARROW, gaps, 1e9 - gaps).argmin())
+    ways = np.tile(np.concatenate([middle, middle]), (4, 1))  # (4, 4) thin boxes from the child's side to the parent's
+    for side, (a, b) in enumerate(((parent, child), (parent, child), (child, parent), (child, parent))):
+        ways[side, side % 2], ways[side, side % 2 + 2] = a[side], b[side]
+    around = (boxes[:, :2] <= middle).all(1) & (boxes[:, 2:] >= middle).all(1)  # the child and what encloses it
+    meets = (ways[:, None, :2] <= boxes[~around, 2:]).all(2) & (ways[:, None, 2:] >= boxes[~around, :2]).all(2)
+    side = int(np.where(gaps >= SHORTEST_ARROW, gaps * (1 + 2 * meets.sum(1)), 1e9 - gaps).argmin())
     tail, head = middle.copy(), middle.copy()
     tail[side % 2], head[side % 2] = child[side], parent[side]
     return tail, head
@@ -335,13 +383,22 @@ def _leave(box: np.ndarray, middle: np.ndarray, towards: np.ndarray) -> np.ndarr
     return middle + step * min(1.0, reach)
 
 
-def _draw_label(canvas: np.ndarray, box: np.ndarray, text: str, color: tuple, width: int) -> None:
-    scale = 0.36 + 0.12 * (width - 1)
-    (wide, high), drop = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    x = int(np.clip(box[0], 0, max(0, canvas.shape[1] - wide - 4)))
-    y = int(np.clip(box[1] - high - drop - 2, 0, max(0, canvas.shape[0] - high - drop - 4)))
-    cv2.rectangle(canvas, (x, y), (x + wide + 4, y + high + drop + 2), color, -1)
-    cv2.putText(canvas, text, (x + 2, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+def draw_labels(canvas: np.ndarray, boxes: np.ndarray, labels: Sequence[str], colors: list, busy: np.ndarray) -> None:
+    """Write each label at a corner of its box, where it covers the least of the busy boxes and of other labels."""
+    for box, text, color in zip(boxes, map(str, labels), colors):
+        scale = max(0.34, 0.36 * max(canvas.shape[:2]) / 640)
+        (wide, high), drop = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        size = np.array([wide + 4, high + drop + 2])
+        left, right = box[0], box[2] - size[0]
+        corners = [(left, box[1] - size[1]), (left, box[3]), (right, box[1] - size[1]), (right, box[3]), box[:2]]
+        places = np.clip(np.round(corners), 0, np.maximum(0, np.array(canvas.shape[1::-1]) - size))
+        tags = np.hstack([places, places + size])
+        tag = tags[_intersections(tags, busy).sum(1).argmin()]
+        busy = np.vstack([busy, tag])
+        x, y = _point(tag[:2])
+        cv2.rectangle(canvas, (x, y), (x + wide + 4, y + high + drop + 2), color, -1)
+        stroke = max(1, round(scale / 0.5))
+        cv2.putText(canvas, text, (x + 2, y + high + 2), cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, stroke, cv2.LINE_AA)
 
 
 def _point(xy: np.ndarray) -> tuple[int, int]:
@@ -462,7 +519,7 @@ def read_plabels_dir(images: str | Path, plabels: str | Path) -> list[tuple[Path
 # -------------------------------------------------------------------------------------------------------------- helpers
 
 
-def _check_boxes(boxes) -> np.ndarray:
+def check_boxes(boxes) -> np.ndarray:
     """Return boxes as float64 (N, 4), or raise ValueError that names the first bad one."""
     rows = [np.asarray(box, dtype=float) for box in boxes]
     for i, row in enumerate(rows):
@@ -472,7 +529,7 @@ def _check_boxes(boxes) -> np.ndarray:
     return np.array(rows).reshape(-1, 4)
 
 
-def _check_parents(parents, boxes: np.ndarray) -> list[int]:
+def check_parents(parents, boxes: np.ndarray) -> list[int]:
     parents = [int(p) for p in parents]
     if len(parents) != len(boxes):
         raise ValueError(f"parents must hold one index a node, got {len(parents)} for {len(boxes)} nodes")
@@ -493,7 +550,7 @@ def _intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.clip(high - low, 0, None).prod(2)
 
 
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the (N, M) intersections over union of boxes a (N, 4) and b (M, 4); 0 where neither has an area."""
     shared = _intersections(a, b)
     union = _areas(a)[:, None] + _areas(b)[None] - shared

@@ -1,6 +1,7 @@
 """The wrapper: each method, the whole pipeline on a tiny set, its command line, and bad input."""
 
 import contextlib
+import csv
 import json
 import shutil
 import subprocess
@@ -122,7 +123,7 @@ def test_compare_takes_lists_and_names(weights, tiny_data):
     assert PruneModel.compare([weights], str(tiny_data), 64, "cpu")[0].name == "start"
 
 
-def test_evaluate_scores_relations(weights, relations):
+def test_evaluate_scores_relations(weights, relations, run_there):
     model = PruneModel(weights)
     answers(model, [[0, 0, 128, 128]])
     assert model.evaluate(relations) == (0, 0, 0), "no relation is predicted"
@@ -136,6 +137,40 @@ def test_evaluate_scores_relations(weights, relations):
     answers(model, [[0, 0, 128, 128], boxes[0]])
     scores = model.evaluate(relations)
     assert scores.precision == 1 and scores.recall == 0.5 and "F1 0.6667" in str(scores)
+    assert scores.causes["child missed"] == sum(scores.causes.values()) == 1 and "0.3333 of F1" in scores.losses
+    assert scores.folder == Path("runs/slim/evaluate-3")
+
+
+def test_evaluate_saves_scores_and_pictures(weights, relations, run_there):
+    (relations / "images/val/sub").mkdir()
+    (relations / "plabels/val/sub").mkdir()
+    for kind, suffix in (("images", "png"), ("plabels", "txt")):
+        (relations / f"{kind}/val/val1.{suffix}").rename(relations / f"{kind}/val/sub/val0.{suffix}")
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128], [5, 5, 9, 9]])
+    scores = model.evaluate(relations, save_dir="out", conf=0.1)
+    pictures = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*.jpg"))
+    assert pictures == ["sub/val0.jpg", "val0.jpg", "val2.jpg", "val3.jpg"]
+    rows = list(csv.DictReader(Path("out/relations.csv").open(encoding="utf-8")))
+    assert [row["image"] for row in rows] == ["sub/val0.png", "val0.png", "val2.png", "val3.png"]
+    assert all(row["edges_true"] == "2" and row["edges_found"] == "1" and row["f1"] == "0.0" for row in rows)
+    assert all(row["no node"] == "1" and row["child missed"] == "2" for row in rows)
+    about = json.loads(Path("out/relations.json").read_text(encoding="utf-8"))
+    assert about["f1"] == scores.f1 == 0 and about["causes"] == scores.causes and about["detection"]["conf"] == 0.1
+    assert scores.causes["child missed"] == 8 and scores.causes["no node"] == 4
+
+
+def test_evaluate_saves_nothing_unless_asked(weights, relations, run_there):
+    model, before = PruneModel(weights), set(run_there.rglob("*"))
+    answers(model, [[0, 0, 128, 128]])
+    assert model.evaluate(relations, save=False).folder is None
+    assert set(run_there.rglob("*")) == before
+
+
+def test_a_node_found_as_two_classes_counts_once(weights, relations, run_there):
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128], [10, 10, 60, 60], [11, 10, 60, 60]])
+    assert model.predict(str(relations / "images/val/val0.png"))[0].boxes_xyxy == [[0, 0, 128, 128], [10, 10, 60, 60]]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".JPEG", ".bmp"])
@@ -366,7 +401,7 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
 @pytest.mark.parametrize("made", [True, False])
 def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, made):
     """The stock package installed over the fork, or a checkout whose ultralytics/ is not made yet."""
-    for name in ("prune_model.py", "relation.py"):
+    for name in ("prune_model.py", "relation.py", "relation_errors.py"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "empty/ultralytics/slim").mkdir(parents=True)
     path = str(stock_ultralytics if made else tmp_path / "empty")

@@ -123,15 +123,19 @@ def test_layout_ignores_the_order_of_nodes():
 
 # -------------------------------------------------------------------------------------------------------------- auto
 
-FLOW = nodes_at((20, 50), (90, 50), (160, 50)) + nodes_at((125, 50), (195, 50), wide=8, high=8)
+FAN = nodes_at((100, 10), (40, 60), (100, 60), (160, 60))
 AUTO = {
     "nothing": ([], []),
+    "one node": ([ROOM], [-1]),
     "one lies inside another": ([ROOM, DESK, *nodes_at((150, 10), (150, 60))], [-1, 0, -1, -1]),
     "an organisation chart": (CHART, CHART_PARENTS),
     "a mind map": (MIND_MAP, [-1, 0, 0, 1, 1, 0, 0]),
-    "two nodes are no tree": (nodes_at((50, 10), (50, 60)), [-1, -1]),
-    "tall and low symbols are a flow": (FLOW, [-1] * 5),
-    "scattered nodes are no tree": (nodes_at((10, 10), (90, 33), (30, 160), (140, 90), (200, 20)), [-1] * 5),
+    "a parent of two": (nodes_at((100, 10), (60, 60), (140, 60)), [-1, 0, 0]),
+    "a parent of three": (FAN, [-1, 0, 0, 0]),
+    "... of another height": ([[80, -10, 120, 30], *FAN[1:]], [-1, 0, 0, 0]),
+    "symbols of other heights beside each other": ([*FAN[:3], *nodes_at((160, 60), high=34)], [-1] * 4),
+    "a chain does not branch": (nodes_at((20, 50), (90, 50), (160, 50), (230, 50)), [-1] * 4),
+    "scattered nodes": (nodes_at((10, 10), (90, 33), (30, 160), (140, 90), (200, 20)), [-1] * 5),
     "no area": ([[5, 5, 5, 5]] * 4, [-1] * 4),
 }
 

@@ -33,6 +33,7 @@ CURVES = {
     "distill": f"{LOSSES},train/distill_loss,distill/ratio\n1,2,3,1,0.1,0.05,1.5,0.25\n2,1.9,3,1,0.1,0.06,0.6,0.102\n",
 }
 SCORES = {"original": [0.9, 0.8, 0.847], "distilled": [0.8, 0.7, 0.747]}
+LOST = {"original": {"child missed": 31, "rule": 4}, "distilled": {"child missed": 57, "rule": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def finished(tmp_path_factory, tiny_data) -> Path:
         (run.folder / stage).mkdir()
         (run.folder / stage / "results.csv").write_text(text)
         (run.folder / stage / "args.yaml").write_text("epochs: 2\nlr0: 0.01\nloss_type: mgd\nplots: false\n")
-    run.finish({"relations": SCORES})
+    run.finish({"relations": SCORES, "relation_causes": LOST})
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
         write_report(run.folder)
@@ -229,6 +230,11 @@ def spoil_record(folder: Path, change) -> None:
     record = json.loads((folder / "run.json").read_text())
     change(record)
     (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_lost_relations_are_listed_by_cause(finished):
+    text = (finished / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"\| child missed +\| +31 +\| +57 +\|", text), text
 
 
 def test_run_without_relations(run_copy):

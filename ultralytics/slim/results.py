@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from .files import write_whole
 
 MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
 
@@ -39,6 +43,46 @@ class RelationScores(NamedTuple):
         return f"relations: precision {self.precision:.4f}, recall {self.recall:.4f}, F1 {self.f1:.4f}"
 
     __repr__ = __str__
+
+
+class Evaluation(RelationScores):
+    """Relation scores of a model, with what is behind them.
+
+    Attributes:
+        images: one row of the table `relations.csv` for each image.
+        causes: how many edges each cause lost, over all images; 1 - F1 = lost / (found + true edges).
+        folder: where the table and the pictures are, or None.
+    """
+
+    images: list[dict]
+    causes: dict[str, int]
+    folder: Path | None
+
+    @classmethod
+    def of(cls, scores: tuple, images: list[dict], causes: dict[str, int], folder: Path | None) -> Evaluation:
+        made = cls(*scores)
+        made.images, made.causes, made.folder = images, causes, folder
+        return made
+
+    @property
+    def losses(self) -> str:
+        """The causes as lines of text, the most frequent first, with the F1 that each costs."""
+        edges = sum(row["edges_true"] + row["edges_found"] for row in self.images)
+        worst = sorted((item for item in self.causes.items() if item[1]), key=lambda item: -item[1])
+        return "\n".join(f"  {cause:<13} {count:>6} edges lost   {count / edges:.4f} of F1" for cause, count in worst)
+
+    def save(self, **about) -> None:
+        """Write `relations.csv`, by image, and `relations.json`, over all, with `about`, into the folder."""
+        write_whole(self.folder / "relations.csv", self._write_csv)
+        found = {**about, "images": len(self.images), **self._asdict(), "causes": self.causes}
+        text = json.dumps(found, indent=2, default=str)
+        write_whole(self.folder / "relations.json", lambda partial: partial.write_text(f"{text}\n", encoding="utf-8"))
+
+    def _write_csv(self, path: Path) -> None:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.images[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.images)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def gather(run: RunFolder) -> dict:
         "settings": _settings(run, weights),
         "models": models,
         "relations": run.record.get("results", {}).get("relations") or {},
+        "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
         "curves": curves,
         "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"])
         if {ORIGINAL, "sparse"} <= weights.keys()
