@@ -193,7 +193,8 @@ def test_every_stage_and_key_is_documented():
         section = re.search(rf"^## {stage}\b.*?(?=^## |\Z)", text, re.M | re.S).group()
         kinds = inspect.signature(method).parameters.values()
         own = {p.name for p in kinds if p.kind is not p.VAR_KEYWORD} - {"self"}
-        assert own <= set(re.findall(r"\w+", section)), f"{stage}: {own - set(re.findall(r'[a-z_]+', section))}"
+        named = set(re.findall(r"`(\w+)`", section))
+        assert own <= named, f"{stage}: {own - named}"
 
 
 def test_links_lead_somewhere():
