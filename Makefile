@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test
 	$(RUN) -m pytest $(ARGS)
 
 docs: $(VENV)/.installed-test
-	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation ultralytics.slim
+	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation relation_errors ultralytics.slim
 
 clean:
 	rm -rf $(VENV) build dist
