@@ -28,6 +28,14 @@ def test_times_in_words(seconds, words):
     assert in_words(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [(None, [None]), ("cpu", ["cpu"]), (0, [0]), ("0,1", ["0", "1"]), ([0, 1], ["0", "1"]), ((2, 3), ["2", "3"])],
+)
+def test_several_devices_are_told_apart(device, devices):
+    assert rehearsal._devices(device) == devices
+
+
 @pytest.fixture
 def at(monkeypatch):
     """Return a function that sets the time of day."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
-from ultralytics.utils import DATASETS_DIR, LOGGER, YAML, checks, patches
+from ultralytics.utils import DATASETS_DIR, LOGGER, TQDM, YAML, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from .files import write_whole
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
+MANY = 2000  # images whose check shows a bar
 HEIF = {".heic", ".heif"}
 # Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
 plain_open = getattr(patches, "_image_open", Image.open)
@@ -125,7 +126,8 @@ def check_images(images: Iterable[Path]) -> None:
     """Open every image; raise one ValueError that names those that cannot be read."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         images = list(images)
-        bad = [f"{image} ({fault})" for image, fault in zip(images, pool.map(_image_fault, images)) if fault]
+        faults = TQDM(pool.map(_image_fault, images), total=len(images), desc="checking images", disable=len(images) < MANY)
+        bad = [f"{image} ({fault})" for image, fault in zip(images, faults) if fault]
     if bad:
         raise ValueError(f"cannot read {_several(bad, 'image')}; replace or remove them")
 

@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER, TQDM
 
 from . import inputs, plan, timing
 from .pruning.prune import prune_model
+from .runtimes import has_onnx_runtime
 
 SECONDS, BATCHES = 3.0, 3  # a training, and a validation, is timed for so long at least, and for so many batches
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
@@ -172,7 +173,7 @@ def rehearse(settings: dict, data: str) -> Estimate:
         retrain = step("retrain", lambda: stages.training("retrain", stages.pruned, {}))
         distill = step("distill", stages.distillation)
         export = step("export", stages.export)
-        measuring = step("measuring", stages.measuring)
+        measuring = step("measuring", lambda: stages.measuring(export))
     epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.PACE}
     return Estimate((
         StageTime("sparse", epochs["sparse"], sparse),
@@ -245,16 +246,21 @@ class _Stages:
         options = {"imgsz": self.settings["imgsz"], **plan.only(self.settings, "export")}
         return _seconds(lambda: YOLO(self.pruned).export(format=self.settings["format"], **options))
 
-    def measuring(self) -> float:
+    def measuring(self, export: float) -> float:
         """What follows the stages: the relations of two models, the comparison of five, and the report on them.
 
-        The two large models were validated before the distillation, and no model is twice.
+        The two large models were validated before the distillation, and no model is twice. The report exports about
+        three models to time them in ONNX Runtime.
+
+        Args:
+            export: seconds of an export.
         """
         large, small = self._validation(self.original), self._validation(self.pruned)
         validations = 3 * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
-        return validations + 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape
+        latencies = 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape
+        return validations + latencies + 3 * export * has_onnx_runtime()
 
     def _validation(self, weights: str) -> Pace:
         yolo, clock = YOLO(weights), Clock()
@@ -268,7 +274,7 @@ class _Stages:
 
 def _devices(device: object) -> list[object]:
     """Return the devices of an argument such as "0,1" or [0, 1]; a single one as it is given."""
-    several = str(device).strip("[]() ").split(",")
+    several = str(device).strip("[]() ").replace(" ", "").split(",")
     return several if len(several) > 1 else [device]
 
 
