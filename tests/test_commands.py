@@ -25,14 +25,10 @@ FILES += [
 PROGRAMS = {"python", "yolo", "make", "pip", "git", "torchrun", "prune-model"}
 TINY = {"imgsz": "64", "batch": "4", "workers": "0", "device": "cpu"}
 TRAINED = {**TINY, "epochs": "1", "plots": "False"}
-EXTRAS = {
+EXTRAS = {  # imgsz alone for every other stage
     "run": {**TRAINED, "format": "torchscript"},
     **dict.fromkeys(("sparse", "train", "distill"), TRAINED),
     "compare": {"imgsz": "64", "device": "cpu"},
-    "prune": {"imgsz": "64"},
-    "predict": {"imgsz": "64"},
-    "evaluate": {"imgsz": "64"},
-    "export": {"imgsz": "64"},
     "report": {},
 }
 NOT_RUN = {  # beginning of a command -> why it is not run here
@@ -85,7 +81,7 @@ def tiny(command: str) -> str:
     if words[0] == "yolo":
         extras = TRAINED if "resume" not in words else {}
     elif words[0] == "prune-model" and not any(word.startswith(("resume=", "-")) for word in words):
-        extras = EXTRAS[words[1] if len(words) > 1 and "=" not in words[1] else "run"]
+        extras = EXTRAS.get(words[1] if len(words) > 1 and "=" not in words[1] else "run", {"imgsz": "64"})
     else:
         extras = {}
     kept = [word for word in words if word.partition("=")[0] not in extras]
