@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -76,6 +79,12 @@ def test_every_cause_has_a_case():
     assert {edge.cause for *_, lost in CASES.values() for edge in lost} == set(CAUSES)
 
 
+def test_the_causes_are_documented():
+    text = (Path(__file__).resolve().parent.parent / "docs/relations.md").read_text(encoding="utf-8")
+    for cause, meaning in CAUSES.items():
+        assert re.search(rf"^\| {cause} \| {re.escape(meaning)}", text, re.M), cause
+
+
 def made_up(random) -> tuple:
     """True nodes, and what a poor detector makes of them: some missing, all jittered, some twice."""
     low = random.uniform(0, 80, (15, 2))
@@ -115,7 +124,11 @@ def colors_of(drawn: np.ndarray) -> set:
 
 @pytest.mark.parametrize(
     ("pred", "colors"),
-    [(TRUE, {RIGHT}), (([ROOM, DESK], [-1, 0]), {RIGHT, MISSED}), (([*TRUE[0], ELSEWHERE], [-1, 0, 1, 0]), {RIGHT, WRONG})],
+    [
+        (TRUE, {RIGHT}),
+        (([ROOM, DESK], [-1, 0]), {RIGHT, MISSED}),
+        (([*TRUE[0], ELSEWHERE], [-1, 0, 1, 0]), {RIGHT, WRONG}),
+    ],
 )
 def test_picture_shows_right_wrong_and_missed(pred, colors):
     image = np.full((120, 160, 3), 255, np.uint8)

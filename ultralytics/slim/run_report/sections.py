@@ -161,13 +161,14 @@ def _classes(original: dict, final: dict) -> list:
 def _relations(facts: dict) -> list:
     rows = [(name, *[f"{100 * value:.1f}" for value in scores]) for name, scores in facts["relations"].items()]
     note = "Edges from a node to its parent in the validation images, found from the detected boxes; in points of 100."
-    return [Grid(("model", "precision", "recall", "F1"), rows, note), *_causes(facts["relation_causes"])] if rows else []
+    scores = Grid(("model", "precision", "recall", "F1"), rows, note)
+    return [scores, *_causes(facts["relation_causes"])] if rows else []
 
 
 def _causes(causes: dict[str, dict[str, int]]) -> list:
     """A table of the edges that each cause lost, one column a model; a run of an older release has none."""
-    lost = {cause: [of_model.get(cause, 0) for of_model in causes.values()] for of_one in causes.values() for cause in of_one}
-    rows = [(cause, *map(str, counts)) for cause, counts in lost.items()]
+    names = dict.fromkeys(cause for lost in causes.values() for cause in lost)
+    rows = [(cause, *[str(lost.get(cause, 0)) for lost in causes.values()]) for cause in names]
     return [Grid(("edges wrong or missed", *causes), rows, folded="Where relations were lost")] if rows else []
 
 
