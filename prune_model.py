@@ -234,6 +234,8 @@ def compress(
             distillation; half as many of each training before it), export `format`, any training argument of
             Ultralytics, and `STAGE.key` for one stage alone.
     """
+    if dry_run and resume:
+        raise ValueError("dry_run=True tells how long a new run would take; give it or resume=True, not both")
     if dry_run:
         return _rehearse(_checked(given))
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)

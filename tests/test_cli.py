@@ -5,7 +5,7 @@ import pytest
 from ultralytics.slim import cli
 from ultralytics.slim.cli import UsageError, parse
 
-STAGES = {"run": {"data", "epochs", "resume", "plots", "name"}, "prune": {"factor", "weights"}}
+STAGES = {"run": {"data", "epochs", "resume", "dry_run", "plots", "name"}, "prune": {"factor", "weights"}}
 PARTS = {"sparse": {"epochs", "lr0"}}
 
 
@@ -19,6 +19,7 @@ PARTS = {"sparse": {"epochs", "lr0"}}
         ("prune factor = 0.3", "prune", {"factor": 0.3}),
         ("--epochs=3 --data=my.yaml", "run", {"epochs": 3, "data": "my.yaml"}),
         ("resume", "run", {"resume": True}),
+        ("dry_run", "run", {"dry_run": True}),
         ("epochs=3 resume", "run", {"epochs": 3, "resume": True}),
         ("name=007", "run", {"name": "007"}),
         ("sparse.epochs=2 sparse.lr0=1e-3", "run", {"sparse.epochs": 2, "sparse.lr0": 0.001}),

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import prune_model
@@ -111,6 +112,20 @@ def test_an_export_that_cannot_work_fails_in_the_rehearsal(weights, tiny_data, t
     stages.pruned = weights
     with pytest.raises(Exception, match="(?i)tensorrt|gpu|cuda"):
         stages.export()
+
+
+def test_a_dry_run_of_a_resumed_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not both"):
+        prune_model.compress(str(tmp_path), resume=True, dry_run=True)
+
+
+def test_a_rehearsed_training_leaves_no_workers(weights, tiny_data, tmp_path):
+    given = {"weights": weights, "data": str(tiny_data), "imgsz": 64, "device": "cpu", "workers": 1, "batch": 4}
+    images = {split: [Path()] * 8 for split in ("train", "val")}
+    stages = rehearsal._Stages(plan.complete(given, {}, prune_model.TRAINING), str(tiny_data), images, tmp_path)
+    before = set(psutil.Process().children(recursive=True))
+    assert stages.training("retrain", weights, {}) > 0
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @pytest.mark.slow

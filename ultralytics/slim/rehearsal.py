@@ -234,7 +234,7 @@ class _Stages:
         factor = options.pop("factor", self.settings["factor"])
         factor = None if plan.TARGETS & options.keys() else factor
         seconds = _seconds(lambda: prune_model(YOLO(self.original), self.pruned, factor, **options))
-        return seconds * min(MOST_IMAGES, len(images)) / len(few)
+        return seconds * min(MOST_IMAGES, len(images)) / len(few) if options["images"] is few else seconds
 
     def distillation(self) -> float:
         """The training, and before it the validation of the two models that could be the teacher."""
