@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relation import Plabels, distinct_nodes, find_parent_nodes, metric, read_plabels, read_plabels_dir, visualize_nodes
+from relation import (
+    Plabels,
+    arrow_ends,
+    distinct_nodes,
+    find_parent_nodes,
+    metric,
+    read_plabels,
+    read_plabels_dir,
+    visualize_nodes,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
@@ -264,6 +273,43 @@ def test_roots_differ_and_have_no_arrow():
     assert outlines[0][0] == outlines[0][1] == outlines[1][0] != outlines[1][1]
     between = np.s_[14:56, 4:7]  # from the desk's left side to the room's
     assert not roots[between].any() and child[between].any()
+
+
+def test_depths_differ_in_colour():
+    boxes = nodes_at((30, 20), (30, 60), (30, 100), (30, 140))
+    drawn = visualize_nodes(np.zeros((160, 60, 3), np.uint8), boxes, [-1, 0, 1, 2], thickness=3)
+    assert len({tuple(drawn[y, 15].tolist()) for y in (20, 60, 100, 140)}) == 4  # the left sides
+
+
+def test_a_cycle_is_drawn_all_the_same():
+    drawn = visualize_nodes(np.zeros((120, 160, 3), np.uint8), [ROOM, DESK], [1, 0])
+    assert drawn.any()
+
+
+def test_lines_suit_the_size_of_the_image():
+    def painted(scale: int) -> int:
+        drawn = visualize_nodes(np.zeros((480 * scale, 480 * scale, 3), np.uint8), [[100, 100, 300, 300]], [-1])
+        return int(drawn[200, :200].any(1).sum())  # across the left side
+
+    assert painted(8) > 1.5 * painted(1)
+
+
+def test_an_arrow_goes_around_a_sibling():
+    """The nearest side of the room is on the left, behind the other desk; the top is a little farther, and free."""
+    room, other, desk = [0, 0, 200, 200], [10, 60, 40, 120], [50, 70, 90, 110]
+    for sibling, head in ((other, [70, 0]), ([10, 150, 40, 190], [0, 90])):
+        boxes = np.array([room, sibling, desk], dtype=float)
+        assert arrow_ends(boxes[2], boxes[0], boxes)[1].tolist() == head
+
+
+def test_labels_leave_other_nodes_free():
+    """Above the lower node is the upper one; so its label goes below."""
+    blank = np.zeros((160, 160, 3), np.uint8)
+    boxes = [[20, 20, 140, 50], [20, 54, 140, 100]]
+    drawn = visualize_nodes(blank, boxes, [-1, -1], labels=["a", "b"])
+    plain = visualize_nodes(blank, boxes, [-1, -1])
+    written = np.flatnonzero((drawn != plain).any((1, 2)))
+    assert written.min() < 20 and written.max() > 100 and not set(written) & set(range(22, 98))
 
 
 def test_drawing_rejects_what_does_not_fit():

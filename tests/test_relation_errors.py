@@ -137,8 +137,20 @@ def test_picture_shows_right_wrong_and_missed(pred, colors):
     assert colors_of(drawn[:120]) == colors
 
 
+def blue_share(line: np.ndarray) -> float:
+    return float((np.abs(line.astype(int) - MISSED).max(1) < 40).mean())
+
+
+def test_missed_edges_are_dashed_and_their_causes_written():
+    """All boxes are there, only the rule does not see the edge between them."""
+    boxes = [[10, 10, 50, 50], [150, 10, 190, 50]]
+    image, found, true = np.zeros((60, 200, 3), np.uint8), (boxes, [-1, -1]), (boxes, [-1, 0])
+    drawn = visualize_errors(image, found, true, compare_nodes(found, true, "containment"))
+    assert 0.3 < blue_share(drawn[30, 65:145]) < 0.7, "the arrow is neither solid nor absent"
+    assert (drawn[:60] == MISSED).all(2).sum() > 150, "the label's ground"
+
+
 def test_missed_nodes_are_dashed():
     image = np.zeros((120, 160, 3), np.uint8)
     drawn = visualize_errors(image, ([], []), ([ROOM], [-1]), compare_nodes(([], []), ([ROOM], [-1]), "containment"))
-    blue = np.abs(drawn[30:90, 100].astype(int) - MISSED).max(1) < 40  # on the right side
-    assert 0.3 < blue.mean() < 0.7, "neither solid nor absent"
+    assert 0.3 < blue_share(drawn[30:90, 100]) < 0.7, "the right side is neither solid nor absent"
