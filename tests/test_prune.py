@@ -106,7 +106,8 @@ def test_every_score_and_scope(yolo: YOLO, tmp_path: Path, score: str, scope: st
         ({"factor": 0.3, "score": "l3"}, "score should be"),
         ({"factor": 0.3, "scope": "here"}, "scope should be"),
         ({"factor": 0.3, "round_to": 0}, "round_to"),
-        ({"factor": 0.3, "exclude": "no.such.layer"}, "matches no layer"),
+        ({"factor": 0.3, "exclude": "modle.4"}, "'modle.4' matches no layer; the closest are 'model.4'"),
+        ({"factor": 0.3, "exclude": ("model.22", "model.4.cv9*")}, r"'model.4.cv9\*' matches no .* 'model.4.cv"),
         ({"factor": 0.001}, "removes nothing"),
         ({"factor": 0.3, "flops": 0.5}, "one goal"),
         ({"flops": 1.5}, "share of the original"),
@@ -140,6 +141,20 @@ def test_a_failed_verification_writes_nothing(yolo: YOLO, tmp_path: Path, monkey
     with pytest.raises(RuntimeError, match=r"model\.1"):
         prune_model(yolo, tmp_path / "p.pt", 0.5, imgsz=64)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "whole"),
+    [
+        ("model.4", {"model.4.cv1.conv", "model.4.m.1.cv2.conv", "model.4.cv2.conv"}),
+        ("*.cv2.conv", {"model.2.cv2.conv", "model.2.m.0.cv2.conv", "model.12.cv2.conv"}),
+        ("model.[13].conv", {"model.1.conv", "model.3.conv"}),
+    ],
+)
+def test_exclude_takes_names_and_patterns(yolo: YOLO, tmp_path: Path, pattern: str, whole: set) -> None:
+    result = prune_model(yolo, tmp_path / "p.pt", 0.5, exclude=pattern, imgsz=64)
+    assert whole <= {n for n, before, after in result.widths if before == after}
+    assert "model.5.conv" in {n for n, before, after in result.widths if before > after}
 
 
 def test_excluded_layers_keep_their_width(yolo: YOLO, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ output channels).
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from itertools import pairwise
 
@@ -86,7 +88,7 @@ def make_pools(graph: ChannelGraph, scores: np.ndarray, exclude: tuple[str, ...]
     """Return the pools of removable units and the book that ties them; layers that match `exclude` are frozen first.
 
     Raises:
-        ValueError: If a pattern of `exclude` matches no layer.
+        ValueError: If a pattern of `exclude` matches no layer; the message names those closest to it.
     """
     _exclude(graph, exclude)
     book = tie_families(graph, scores)
@@ -108,11 +110,16 @@ def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
         hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
         if not hit:
-            raise ValueError(
-                f"exclude: {pattern!r} matches no layer; layers are named like {next(iter(graph.layers))!r}"
-            )
+            raise ValueError(f"exclude: {pattern!r} matches no layer; the closest are {_near(pattern, graph.layers)}")
         for name in hit:
             graph.book.freeze(graph.layers[name], f"{name}: excluded")
+
+
+def _near(pattern: str, layers: Iterable[str]) -> str:
+    """Return the names of layers, or of modules that hold some, that are closest to a pattern."""
+    parts = [name.split(".") for name in layers]
+    names = dict.fromkeys(".".join(p[:depth]) for p in parts for depth in range(2, len(p) + 1))
+    return ", ".join(repr(n) for n in get_close_matches(pattern, names, n=3, cutoff=0))
 
 
 def _pool(graph: ChannelGraph, units: np.ndarray, roots: np.ndarray, scores: np.ndarray) -> Pool:
