@@ -80,14 +80,19 @@ class PruneModel:
         """Train with a penalty that drives the scales of dispensable channels to zero."""
         return self._fit(save_dir, {"epochs": 50, "loss_type": "sparse", **training})
 
-    def prune(self, factor: float = 0.7, save_dir: str | Path = "weights/prune.pt", **pruning) -> PruneResult:
+    def prune(self, factor: float = 0.7, save_dir: str | Path = "weights/prune.pt", **options) -> PruneResult:
         """Remove `factor` of the channels, 0 <= factor < 1, or down to a target, such as flops=0.5.
 
         Takes the keywords of `ultralytics.slim.pruning.prune.prune_model`; with images= what is left is re-fitted to them.
+        With steps=3 it is pruned in three goes, and with data= and epochs= trained between them; further training
+        arguments are then taken, too (batch= is that of the training unless latency_ms= is given).
         """
-        factor = None if plan.TARGETS & pruning.keys() else factor
+        factor = None if plan.TARGETS & options.keys() else factor
+        pruning, training = plan.split_pruning(options)
         if str(pruning.get("images")).endswith((".yaml", ".yml")):
             pruning["images"] = inputs.prepare_data(pruning["images"], HERE)
+        if training:
+            pruning["retrain"] = _trainer_in_place(training)
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
         self._load(save_dir)
         return result
@@ -191,6 +196,11 @@ class PruneModel:
             yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
 
 
+def _trainer_in_place(training: dict):
+    """Return a function that trains a checkpoint and puts the result in its place."""
+    return lambda checkpoint: PruneModel(checkpoint).train(checkpoint, **training)
+
+
 def _found(result):
     """Return the boxes of an Ultralytics result, upright or rotated."""
     boxes = result.obb if result.boxes is None else result.boxes
@@ -241,7 +251,7 @@ def compress(
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, factor = settings["weights"], settings["factor"]
-    pruning = {"images": data, **{k: settings[k] for k in ("imgsz", "device")}, **plan.only(settings, "prune")}
+    pruning = {"images": data, **_pruning(run)}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
     with run, pipeline.quiet(not settings.get("verbose")), report.measured_once():
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
@@ -291,6 +301,12 @@ def _training(run: pipeline.Run, stage: str) -> dict:
     return {**plan.training_of(run.settings, stage), **run.training(stage)}
 
 
+def _pruning(run: pipeline.Run) -> dict:
+    pruning, training = plan.pruning_of(run.settings)
+    between = {**training, "project": str(run.folder), "name": "prune_step"}
+    return {**pruning, "retrain": _trainer_in_place(between)} if training else pruning
+
+
 def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: Path) -> Trained:
     """Distil from the more accurate of the teachers."""
     settings = run.settings
@@ -334,7 +350,7 @@ Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
 STAGE, by default run            its own keys besides weights=
   run       all of these           data factor epochs loss_type format name
   sparse    train towards sparse   data epochs save_dir
-  prune     remove channels        factor save_dir
+  prune     remove channels        factor flops params size_mb latency_ms steps save_dir
   train     retrain                data epochs save_dir
   distill   learn from a teacher   t_weight loss_type data epochs save_dir
   compare   table of checkpoints   weights=a.pt,b.pt data imgsz
@@ -343,9 +359,11 @@ STAGE, by default run            its own keys besides weights=
   export    to onnx and others     format
   report    page about a run       folder
 
-factor=0.3 removes 30 % of the channels; loss_type is cwd, mgd or another loss.
+factor=0.3 removes 30 % of the channels, or a target instead: flops=0.5 and params=0.5
+keep a half, size_mb=3 and latency_ms=20 runtime=onnx are upper limits. steps=3 prunes
+in three goes, with epochs=2 data=my.yaml trained between them. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
-run also takes STAGE.key=value for one stage alone, such as sparse.epochs=20.
+run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
 """
 # What `run` itself sets for its stages.
@@ -379,7 +397,7 @@ def _do(args: list[str]) -> None:
     stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
     stages["run"] |= plan.RUN_KEYS
     stages["report"] = _parameters(write_report)
-    stages["prune"] = _parameters(PruneModel.prune) | _parameters(prune_model) - {"yolo"} | {"weights"}
+    stages["prune"] |= plan.PRUNING - {"yolo", "retrain"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})
     cli.require(stage, keys, METHODS[stage])

@@ -50,3 +50,28 @@ def test_training_arguments_are_checked():
     for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
         with pytest.raises((TypeError, ValueError, SyntaxError)):
             plan.check_training(bad)
+
+
+def test_a_training_between_prunings_is_told_from_the_pruning():
+    both = {"flops": 0.5, "steps": 3, "imgsz": 320, "data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4}
+    pruning, training = plan.split_pruning(both)
+    assert pruning == {"flops": 0.5, "steps": 3, "imgsz": 320}
+    assert training == {"data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4, "imgsz": 320}
+    assert plan.split_pruning({"factor": 0.5, "batch": 4}) == ({"factor": 0.5, "batch": 4}, {})
+    pruning, training = plan.split_pruning({**both, "flops": None, "latency_ms": 5})
+    assert pruning["batch"] == 4 and "batch" not in training
+
+
+@pytest.mark.parametrize("options", [{"lr0": 0.1}, {"epochs": 2}, {"data": "a.yaml"}, {"data": "a.yaml", "epochs": 2, "lr": 1}])
+def test_half_a_training_between_prunings_is_refused(options):
+    with pytest.raises((TypeError, SyntaxError), match="prune takes no|lr"):
+        plan.split_pruning({"factor": 0.5, "steps": 2, **options})
+
+
+def test_the_pruning_of_a_run():
+    settings = plan.complete({**MINE, "lr0": 0.002, "batch": 16, "prune.flops": 0.5, "prune.steps": 3}, DEMO, TRAINING)
+    assert plan.pruning_of(settings) == ({"imgsz": 640, "device": None, "flops": 0.5, "steps": 3}, {})
+    pruning, training = plan.pruning_of({**settings, "prune.epochs": 2, "prune.lr0": 0.1, "retrain.mosaic": 0.5})
+    assert pruning == {"imgsz": 640, "device": None, "flops": 0.5, "steps": 3}
+    assert training["data"] == "a.yaml" and training["batch"] == 16 and training["epochs"] == 2
+    assert training["lr0"] == 0.1 and training["mosaic"] == 0.5

@@ -15,6 +15,7 @@ from random_models import randomised
 from ultralytics import YOLO
 from ultralytics.slim.pruning import latency
 from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.iterate import factor_due
 from ultralytics.slim.pruning.latency import Reading, Stopwatch
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.rewrite import slice_model
@@ -45,14 +46,14 @@ def test_every_target_is_met_or_its_neighbours_are_named(name: str, scope: str) 
         for what, (low, high) in {"flops": (0.1, 1), "params": (0.1, 1), "size_mb": (1, 5.5)}.items():
             target = Target(what, float(random.uniform(low, high)), model, 64)
             try:
-                taken, reading = take_target(model, graph, pools, book, steps, target)
+                taken = take_target(model, graph, pools, book, steps, target)
             except ValueError as error:
                 *under, over = (float(n) for n in re.findall(r"([\d.]+) (?:of the|MB)", str(error)))
                 assert all(u < 0.98 * target.value for u in under) and over > target.value
                 continue
             cut = copy.deepcopy(model)
             slice_model(cut, graph, ~np.isin(book.roots(), removed(pools, taken)))
-            assert target.measure(cut) == reading and 0.98 * target.goal <= reading.value <= target.goal
+            assert target.measure(cut) == target.start and 0.98 * target.goal <= target.start.value <= target.goal
             met += 1
     assert met >= 4
 
@@ -171,3 +172,92 @@ def test_a_missing_runtime_says_what_to_install(yolo: YOLO, tmp_path: Path, monk
     monkeypatch.setattr(latency, "has_onnx_runtime", lambda: False)
     with pytest.raises(ValueError, match="pip install onnx onnxruntime"):
         prune_model(yolo, tmp_path / "p.pt", latency_ms=5, runtime="onnx", imgsz=64)
+
+
+# --------------------------------------------------------------------------------------------------------------- steps
+
+
+def test_what_is_due_on_the_way_falls_geometrically(yolo: YOLO) -> None:
+    target = Target("flops", 0.125, yolo.model, 64)
+    assert [target.on_the_way(i / 3).goal / target.whole for i in (1, 2, 3)] == pytest.approx([0.5, 0.25, 0.125])
+    assert [target.on_the_way(i / 3).is_last for i in (1, 2, 3)] == [False, False, True]
+    assert [factor_due(0.875, i / 3) for i in (1, 2, 3)] == pytest.approx([0.5, 0.75, 0.875])
+
+
+@pytest.mark.parametrize(
+    "goal", [{"factor": 0.6}, {"factor": 0.6, "scope": "global"}, {"flops": 0.4}, {"params": 0.3}, {"size_mb": 2.5}]
+)
+def test_steps_end_at_the_goal_of_the_first_model(yolo: YOLO, tmp_path: Path, goal: dict) -> None:
+    once, thrice = (prune_model(yolo, tmp_path / f"{n}.pt", imgsz=64, steps=n, **goal) for n in (1, 3))
+    (what, value), size = next(iter(goal.items())), thrice.path.stat().st_size / 1e6
+    parts = {"flops": thrice.gflops, "params": thrice.params, "size_mb": (1, size), "factor": (1, 1 - thrice.ratio)}
+    reached, wanted = parts[what][1] / parts[what][0], 1 - value if what == "factor" else value
+    assert abs(reached / wanted - 1) < 0.03 and thrice.params[0] == once.params[0]
+    assert [n for n, _, _ in thrice.widths] == [n for n, _, _ in once.widths]
+    assert [before for _, before, _ in thrice.widths] == [before for _, before, _ in once.widths]
+    record = torch.load(thrice.path, weights_only=False)["slim"]
+    left = [step["params"] for step in record["steps"]]
+    assert len(left) == 3 and once.params[0] > left[0] > left[1] > left[2] == thrice.params[1]
+    state = YOLO(thrice.path).model.state_dict()
+    assert all(
+        len(state[f"{name}.weight"]) == after for name, (_, after) in record["widths"].items() if "dfl" not in name
+    )
+
+
+def test_even_steps_find_the_widths_of_one(yolo: YOLO, tmp_path: Path) -> None:
+    """The same share of every layer, counted from the first model: where the channels are cut on the way changes nothing."""
+    once, thrice = (prune_model(yolo, tmp_path / f"{n}.pt", 0.6, scope="layer", imgsz=64, steps=n) for n in (1, 3))
+    assert once.widths == thrice.widths
+
+
+def test_floors_are_those_of_the_first_model(tmp_path: Path) -> None:
+    """A tenth of 256 channels is 32, rounded to 8; a tenth of what a first step leaves would be less."""
+    wide = randomised("yolov8n.yaml", nc=3)
+    once, many = (prune_model(wide, tmp_path / f"{n}.pt", 0.99, imgsz=64, steps=n) for n in (1, 4))
+    widest = {name: after for name, before, after in many.widths if before == 256 and after < before}
+    assert widest and set(widest.values()) == {32} and once.widths == many.widths
+
+
+def test_training_between_the_steps_is_gone_on_from(yolo: YOLO, tmp_path: Path) -> None:
+    trained = []
+
+    def retrain(checkpoint: Path) -> None:
+        net = YOLO(checkpoint)
+        net.model.model[0].bn.bias.data.fill_(len(trained) + 1.0)
+        net.save(checkpoint)
+        trained.append(sum(p.numel() for p in net.model.parameters()))
+
+    result = prune_model(yolo, tmp_path / "p.pt", flops=0.4, imgsz=64, steps=3, retrain=retrain, score="l1")
+    assert trained == [step["params"] for step in result.steps[:2]]
+    assert (result.model.model[0].bn.bias == 2).all() and [f.name for f in tmp_path.iterdir()] == ["p.pt"]
+
+
+@pytest.mark.parametrize("fails", [KeyboardInterrupt, RuntimeError])
+def test_a_stop_between_the_steps_writes_nothing(yolo: YOLO, tmp_path: Path, fails: type) -> None:
+    def retrain(checkpoint: Path) -> None:
+        raise fails
+
+    with pytest.raises(fails):
+        prune_model(yolo, tmp_path / "p.pt", flops=0.4, imgsz=64, steps=2, retrain=retrain)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_loses_the_widths_is_found_out(yolo: YOLO, tmp_path: Path) -> None:
+    def retrain(checkpoint: Path) -> None:
+        net = YOLO(checkpoint)
+        net.model = randomised("yolov8n.yaml", nc=3).model
+        net.save(checkpoint)
+
+    with pytest.raises(RuntimeError, match="widths were not kept"):
+        prune_model(yolo, tmp_path / "p.pt", flops=0.4, imgsz=64, steps=2, retrain=retrain)
+
+
+def test_an_unreachable_target_is_told_before_the_first_step(yolo: YOLO, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the floor of every layer"):
+        prune_model(yolo, tmp_path / "p.pt", flops=0.02, imgsz=64, steps=3, retrain=lambda checkpoint: 1 / 0)
+
+
+@pytest.mark.parametrize(("keys", "message"), [({"steps": 0}, "from 1, got 0"), ({"retrain": print}, "give steps=2")])
+def test_bad_steps(yolo: YOLO, tmp_path: Path, keys: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prune_model(yolo, tmp_path / "p.pt", 0.5, imgsz=64, **keys)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.util import find_spec
 
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.exporter import export_formats
 
+from .pruning.prune import prune_model
 from .settings import TRAIN_ARGS, SlimSettings
 
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
 RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format"))  # the others are for the trainings
 TARGETS = frozenset(("flops", "params", "size_mb", "latency_ms"))  # what a pruning may aim at instead of a factor
+PRUNING = frozenset(inspect.signature(prune_model).parameters)
 DEFAULTS = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
 
 
@@ -48,6 +51,36 @@ def training_of(settings: dict, stage: str) -> dict:
     """Return the training arguments of one stage."""
     shared = {key: value for key, value in settings.items() if key not in RUN_KEYS and "." not in key}
     return {"data": settings["data"], "epochs": epochs_of(settings["epochs"], stage), **shared, **only(settings, stage)}
+
+
+def pruning_of(settings: dict) -> tuple[dict, dict]:
+    """Return what `split_pruning` does for the pruning of a run: trained between its steps as in the retraining."""
+    own = only(settings, "prune")
+    own = {"data": settings["data"], **own} if "epochs" in own else own
+    pruning, training = split_pruning({"imgsz": settings["imgsz"], "device": settings.get("device"), **own})
+    return pruning, {**training_of(settings, "retrain"), **training} if training else {}
+
+
+def split_pruning(options: dict) -> tuple[dict, dict]:
+    """Return (arguments of a pruning, arguments of the training between its steps); the latter is empty where none is.
+
+    Args:
+        options: What was given for both; `batch` is the training's unless a latency is the target.
+
+    Raises:
+        TypeError, ValueError: If there are arguments of a training but no training, or one that cannot be.
+    """
+    pruning = {key: value for key, value in options.items() if key in PRUNING}
+    training = {key: value for key, value in options.items() if key not in PRUNING}
+    if not training:
+        return pruning, {}
+    if not {"data", "epochs"} <= training.keys():
+        raise TypeError(f"prune takes no {', '.join(sorted(training))}; training between steps= needs data= and epochs=")
+    if "batch" in pruning and "latency_ms" not in options:
+        training["batch"] = pruning.pop("batch")
+    training |= {key: pruning[key] for key in ("imgsz", "device") if key in pruning}
+    check_training(training)
+    return pruning, training
 
 
 def epochs_of(epochs: object, stage: str) -> int:

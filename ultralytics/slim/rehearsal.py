@@ -175,6 +175,8 @@ def rehearse(settings: dict, data: str) -> Estimate:
         export = step("export", stages.export)
         measuring = step("measuring", lambda: stages.measuring(export))
     epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.PACE}
+    own = plan.only(settings, "prune")
+    pruning += (own.get("steps", 1) - 1) * own.get("epochs", 0) / epochs["retrain"] * retrain  # trained between its steps
     return Estimate((
         StageTime("sparse", epochs["sparse"], sparse),
         StageTime("prune", None, pruning),
@@ -230,7 +232,7 @@ class _Stages:
         """Prune on a few images: the time grows about as their number does."""
         images = self.images["train"]
         few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
-        options = {"images": few, "imgsz": self.settings["imgsz"], **plan.only(self.settings, "prune")}
+        options = {"images": few, **plan.pruning_of(self.settings)[0]}
         factor = options.pop("factor", self.settings["factor"])
         factor = None if plan.TARGETS & options.keys() else factor
         seconds = _seconds(lambda: prune_model(YOLO(self.original), self.pruned, factor, **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from .channels import ChannelGraph, trace_channels
 from .checkpoint import save_checkpoint
 from .fold import fold_constants
 from .images import fit_in_memory, load_images
+from .iterate import check_steps, factor_due, retrained
 from .latency import check_runtime
 from .refit import refit
-from .result import PruneResult, gather
+from .result import PruneResult, gather, join
 from .rewrite import slice_model
 from .scores import pick_score, score_labels, tell_flat_gammas
-from .selection import Pool, Step, make_pools, plan, removed, take_share, unit_costs
+from .selection import make_pools, plan, remember_whole, removed, take_share, unit_costs
 from .sensitivity import sensitivities
 from .surgeon import covariances, surgeon_scores
-from .targets import make_target, read_goal, take_target
+from .targets import Target, make_target, read_goal, take_target
 from .verify import check_equal, masked
 
 SURGEON = "surgeon"
@@ -46,6 +48,8 @@ def prune_model(
     runtime="torch",
     batch=1,
     device=None,
+    steps=1,
+    retrain=None,
     seed=0,
 ) -> PruneResult:
     """Remove channels of a model and save the result as a stock Ultralytics checkpoint.
@@ -70,6 +74,8 @@ def prune_model(
         runtime (str): What the latency is measured in: 'torch', or 'onnx' for ONNX Runtime on the CPU.
         batch (int): Images of one inference, for the latency; their side is `imgsz`.
         device: Where 'torch' runs for the latency, as in Ultralytics; by default the first GPU, else the CPU.
+        steps (int): Prunings in which the goal is approached, each scored, repaired and verified anew.
+        retrain (Callable[[Path], object], optional): Trains a checkpoint in its place; called between the steps.
         seed (int): Seed of the random score.
 
     Returns:
@@ -82,37 +88,79 @@ def prune_model(
     """
     factor, asked = read_goal(factor, flops=flops, params=params, size_mb=size_mb, latency_ms=latency_ms)
     check_runtime(runtime, batch)
+    check_steps(steps, retrain)
     path, model = _checked(yolo, save_dir, round_to)
     imgsz = imgsz or _training_size(model)
     target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
+    how = How(score, scope, round_to, exclude, images, imgsz, seed)
+    ckpt, results, wholes = getattr(yolo, "ckpt", None), [], {}
+    for number in range(1, steps + 1):
+        if steps > 1:
+            LOGGER.info(f"prune: step {number} of {steps}")
+        goal = target.on_the_way(number / steps) if target else factor_due(factor, number / steps)
+        results.append(_prune_once(model, how, goal, wholes))
+        model = results[-1].model
+        if target:
+            target.start = goal.start
+        if retrain and number < steps:
+            model = retrained(model, retrain, results[-1].record(round_to, asked), ckpt)
+    result = replace(join(results), path=path, factor=factor)
+    if not (result.ratio or target or factor == 0):
+        raise ValueError(_nothing(factor, round_to))
+    result.latency = target.stopwatch.told(target.start) if target and target.stopwatch else None
+    save_checkpoint(result.model, path, result.record(round_to, asked), ckpt)
+    LOGGER.info(f"{result}")
+    return result
+
+
+@dataclass(frozen=True)
+class How:
+    """What the steps of a pruning have in common; as given to `prune_model`."""
+
+    score: str
+    scope: str
+    round_to: int
+    exclude: str | tuple[str, ...]
+    images: object
+    imgsz: int
+    seed: int
+
+
+def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) -> PruneResult:
+    """Return a pruned, repaired and verified copy of a model, as a result without a path.
+
+    Args:
+        model (nn.Module): float32, evaluation mode; not modified.
+        how (How): What all steps have in common.
+        goal (Target | float): The target, which is told what is reached; or the share of the first model's channels
+            to be gone.
+        wholes (dict): What the first of several prunings found (`selection.remember_whole`); empty before it.
+    """
+    target, is_first = goal if isinstance(goal, Target) else None, not wholes
     graph = trace_channels(model)
-    images = None if images is None else load_images(images, imgsz, *fit_in_memory(graph, model, imgsz))
-    method, scope = _choices(model, score, scope, images)
-    pools, book, where = _scored(model, graph, method, seed, exclude, images, target)
+    images = None if how.images is None else load_images(how.images, how.imgsz, *fit_in_memory(graph, model, how.imgsz))
+    method, scope = _choices(model, how.score, how.scope, images)
+    pools, book, where = _scored(model, graph, method, how.seed, how.exclude, images)
+    remember_whole(pools, wholes)
     costs = unit_costs(
         graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target)
     )
-    steps = plan(pools, scope, round_to, costs if method == SURGEON else None)
+    narrowings = plan(pools, scope, how.round_to, costs if method == SURGEON else None)
+    if is_first and not narrowings and goal:
+        raise ValueError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
-        taken, reading = take_target(model, graph, pools, book, steps, target)
+        taken = take_target(model, graph, pools, book, narrowings, target)
     else:
-        taken, reading = take_share(pools, steps, scope, factor), None
+        taken = take_share(pools, narrowings, scope, goal)
     keep = ~np.isin(book.roots(), removed(pools, taken))
-    if keep.all() and not (target or factor == 0):
-        raise ValueError(_nothing(pools, steps, factor, round_to))
     pruned, error = _cut(model, graph, keep)
     if images is None:
         fold_constants(model, pruned, graph, keep)
     elif not keep.all():
         kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
         LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, images)} layers on {len(images)} images")
-    result = gather(path, model, pruned, graph, pools, keep, factor, imgsz)
-    result.score, result.error, result.images = method, error, 0 if images is None else len(images)
-    result.latency = target.stopwatch.told(reading) if target and target.stopwatch else None
-    record = result.record(scope, round_to, asked)
-    save_checkpoint(pruned, path, record, getattr(yolo, "ckpt", None))
-    LOGGER.info(f"{result}")
-    return result
+    result = gather(model, pruned, graph, pools, keep, how.imgsz)
+    return replace(result, score=method, scope=scope, error=error, images=0 if images is None else len(images))
 
 
 def _choices(model: nn.Module, score: str, scope: str, batch) -> tuple[str, str]:
@@ -128,7 +176,7 @@ def _choices(model: nn.Module, score: str, scope: str, batch) -> tuple[str, str]
     return score, ("global" if score == SURGEON else "layer") if scope == "auto" else scope
 
 
-def _scored(model: nn.Module, graph: ChannelGraph, method: str, seed: int, exclude, batch, target):
+def _scored(model: nn.Module, graph: ChannelGraph, method: str, seed: int, exclude, batch):
     """Return the pools with their scores, the book that ties them, and where the predictions are sensitive."""
     values = score_labels(model, graph, "l1" if method == SURGEON else method, seed)
     pools, book = make_pools(graph, values, exclude)
@@ -161,7 +209,7 @@ def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
     return path, copy.deepcopy(model).float().cpu().eval()
 
 
-def _currency(target) -> str:
+def _currency(target: Target | None) -> str:
     """Return what a step should save most of: parameters where those or the size are the target, else FLOPs."""
     return "params" if target and target.what in {"params", "size_mb"} else "flops"
 
@@ -173,10 +221,8 @@ def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Mo
     return pruned, check_equal(masked(model, graph, keep), pruned)
 
 
-def _nothing(pools: list[Pool], steps: list[Step], factor: float, round_to: int) -> str:
+def _nothing(factor: float, round_to: int) -> str:
     """Return the message for a pruning that would remove nothing."""
-    if not steps:
-        return f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)"
     return (
         f"factor {factor} removes nothing at widths rounded to multiples of {round_to}: "
         f"use a larger factor, or a smaller round_to"

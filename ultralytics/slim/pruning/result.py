@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class PruneResult:
     """What a pruning did.
 
     Attributes:
-        path (Path): The checkpoint written.
+        path (Path | None): The checkpoint written.
         model (nn.Module): The pruned model.
         factor (float | None): Share of the prunable channels that was asked for; None where a target was.
         ratio (float): Share of the prunable channels that was removed.
@@ -33,14 +33,16 @@ class PruneResult:
         widths (list): (layer name, channels before, after) of every layer that makes channels.
         frozen (list[str]): Layers with channels that could not be cut, each with the reason.
         score (str): The score used.
+        scope (str): Whether every layer lost the same share, 'layer', or all of them together, 'global'.
         error (float): Largest difference to the masked original, relative to the largest output.
         imgsz (int): Image size of the GFLOPs, pixels.
         frozen_share (float): Share of all channels that could not be cut though they are no predictions.
         images (int): Unlabelled images that the result was re-fitted on.
         latency (dict | None): Milliseconds before and after where they were the target, and how they were measured.
+        steps (list[dict]): Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
     """
 
-    path: Path
+    path: Path | None
     model: nn.Module
     factor: float | None
     ratio: float
@@ -49,11 +51,13 @@ class PruneResult:
     widths: list[tuple[str, int, int]]
     frozen: list[str]
     score: str = ""
+    scope: str = ""
     error: float = 0.0
     imgsz: int = 640
     frozen_share: float = 0.0
     images: int = 0
     latency: dict | None = None
+    steps: list[dict] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
@@ -62,7 +66,8 @@ class PruneResult:
         asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
         fitted = f", then re-fitted on {self.images} images" if self.images else ""
         return (
-            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)\n"
+            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)"
+            f"{f' in {len(self.steps)} steps' if self.steps else ''}\n"
             f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
             f"{self._timed()}"
@@ -82,16 +87,17 @@ class PruneResult:
             f"error {t['error']:.1%} of it) in {RUNTIMES[t['runtime']]} on {t['device']}, batch {t['batch']}\n"
         )
 
-    def record(self, scope: str, round_to: int, target) -> dict:
+    def record(self, round_to: int, target: tuple[str, float] | None) -> dict:
         """Return the checkpoint's record of what was cut, in plain builtins."""
         return {
             "tool": f"{RECORD} of ultralytics {__version__}",
             "score": self.score,
-            "scope": scope,
+            "scope": self.scope,
             "round_to": round_to,
             "factor": self.factor,
             "target": list(target) if target else None,
             "latency": self.latency,
+            "steps": self.steps,
             "images": self.images,
             "ratio": float(self.ratio),
             "params": list(self.params),
@@ -101,8 +107,27 @@ class PruneResult:
         }
 
 
+def join(results: list[PruneResult]) -> PruneResult:
+    """Return what several prunings, each of the last one's result, did to the first model."""
+    first, last = results[0], results[-1]
+    if len(results) == 1:
+        return last
+    whole, kept = {name: before for name, before, _ in first.widths}, 1.0
+    for result in results:
+        kept *= 1 - result.ratio
+    return replace(
+        last,
+        ratio=1 - kept,
+        params=(first.params[0], last.params[1]),
+        gflops=(first.gflops[0], last.gflops[1]),
+        widths=[(name, whole[name], after) for name, _, after in last.widths],
+        error=max(result.error for result in results),
+        steps=[{"ratio": float(r.ratio), "params": r.params[1], "gflops": float(r.gflops[1])} for r in results],
+    )
+
+
 def gather(
-    path, model, pruned, graph: ChannelGraph, pools: list[Pool], keep: np.ndarray, factor, imgsz: int
+    model: nn.Module, pruned: nn.Module, graph: ChannelGraph, pools: list[Pool], keep: np.ndarray, imgsz: int
 ) -> PruneResult:
     """Gather the figures of a pruning."""
     total = sum(len(p.units) * p.size for p in pools)
@@ -116,9 +141,9 @@ def gather(
         if why:
             frozen.append(f"{name}: {sum(why.values())} of {len(labels)} channels ({why.most_common(1)[0][0]})")
     return PruneResult(
-        path,
+        None,
         pruned,
-        factor,
+        None,
         gone / max(total, 1),
         tuple(sum(p.numel() for p in m.parameters()) for m in (model, pruned)),
         tuple(get_flops(m, imgsz) for m in (model, pruned)),

@@ -31,16 +31,21 @@ class Pool:
         units (np.ndarray): Representative label of each unit, (n,).
         scores (np.ndarray): Importance of each unit, (n,).
         size (int): Channels in a unit.
+        whole (int): Units before the first of several prunings; as many as there are if not given.
     """
 
     layers: tuple[str, ...]
     units: np.ndarray
     scores: np.ndarray
     size: int
+    whole: int = 0
+
+    def __post_init__(self):
+        self.whole = max(self.whole, len(self.units))
 
     def floor(self) -> int:
         """Return the fewest units that must be kept."""
-        return min(len(self.units), max(FLOOR, int(np.ceil(FLOOR_SHARE * len(self.units)))))
+        return min(len(self.units), max(FLOOR, int(np.ceil(FLOOR_SHARE * self.whole))))
 
     def widths(self, round_to: int) -> list[int]:
         """Return the allowed numbers of units, falling: all of them, then multiples of `round_to` down to the floor."""
@@ -105,6 +110,12 @@ def make_pools(graph: ChannelGraph, scores: np.ndarray, exclude: tuple[str, ...]
     return [_pool(graph, np.array(units), roots, scores) for units in groups.values()], book
 
 
+def remember_whole(pools: list[Pool], wholes: dict[tuple[str, ...], int]) -> None:
+    """Tell the pools how many units they had before the first of several prunings, which fills `wholes`."""
+    for pool in pools:
+        pool.whole = max(wholes.setdefault(pool.layers, pool.whole), len(pool.units))
+
+
 def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     """Freeze the outputs of layers whose name matches a pattern or lies below it."""
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
@@ -151,7 +162,7 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
     Args:
         pools (list[Pool]): The pools.
         scope (str): 'layer' narrows all pools evenly: a step's key is the share of channels at which the rounded width
-            changes. 'global' takes what hurts least for what it saves: the key is the score lost over the cost saved.
+            changes, counted from the first of several prunings. 'global' takes what hurts least for what it saves: the key is the score lost over the cost saved.
         round_to (int): Widths are multiples of this.
         costs (list[float], optional): What one unit of each pool costs, for 'global'; its channels if not given.
     """
@@ -164,7 +175,7 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
         price = costs[index] if costs else pool.size
         for before, after in pairwise(widths):
             if scope == "layer":
-                key = 1 - (before + after) / 2 / n
+                key = 1 - (before + after) / 2 / pool.whole
             else:  # never cheaper than the pool's step before it
                 key = max(key, (loss[n - after] - loss[n - before]) / max(price * (before - after), 1e-12))
             steps.append(Step(key, index, before, after))
@@ -172,10 +183,13 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
 
 
 def take_share(pools: list[Pool], steps: list[Step], scope: str, factor: float) -> list[Step]:
-    """Return the first steps that remove `factor` of the channels: of every pool ('layer') or of all together."""
+    """Return the first steps that remove `factor` of the channels: of every pool ('layer') or of all together.
+
+    What earlier ones of several prunings removed counts.
+    """
     if scope == "layer":
         return [s for s in steps if s.key < factor]
-    goal, taken = factor * sum(len(p.units) * p.size for p in pools), []
+    goal, taken = sum((factor * p.whole - (p.whole - len(p.units))) * p.size for p in pools), []
     for step in steps:
         size = (step.before - step.after) * pools[step.pool].size
         if goal <= size / 2:

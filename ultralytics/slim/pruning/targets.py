@@ -20,7 +20,7 @@ from .latency import Reading, Stopwatch
 from .rewrite import slice_model
 from .selection import Pool, Step, removed
 
-SLACK = 0.02  # a result may be this much under its target
+SLACK, SLACK_ON_THE_WAY = 0.02, 0.1  # a result, and one before the last pruning, may be this much under its goal
 TRIES = 24  # further choices tried to come within the slack; a sixth of them where each is timed
 DEFAULT_FACTOR = 0.7
 SHARE = "the share of the original to keep, 0 < share <= 1"
@@ -56,25 +56,51 @@ class Target:
     Attributes:
         what (str): A key of `WANTED`.
         value (float): As it was asked for.
-        whole (float): What the original has.
+        whole (float): What the first model has.
         goal (float): What the result may have at most.
+        end (float): The goal of the last of several prunings; that of the only one.
+        slack (float): The share of the goal that the result may lie under it.
+        start (Reading): What the model has before the next pruning; the first one's is `whole`.
         stopwatch (Stopwatch | None): What times it, for a latency.
     """
 
     def __init__(self, what: str, value: float, original: nn.Module, imgsz: int, stopwatch: Stopwatch | None = None):
         self.what, self.value, self.imgsz, self.stopwatch = what, value, imgsz, stopwatch
         self.whole = stopwatch.original_ms if stopwatch else self._amount(original)
-        self.goal = value * self.whole if WANTED[what] is SHARE else value
+        self.goal = self.end = value * self.whole if WANTED[what] is SHARE else value
+        self.slack, self.start = SLACK, Reading(self.whole)
+        if self.whole < (1 - SLACK) * self.goal:
+            raise ValueError(f"{what}={value:g}: the model has no more than {self.words(self.whole)}")
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether this is the goal of the last pruning."""
+        return self.goal == self.end
+
+    def missed(self, closest: str) -> ValueError:
+        """Return the error for a goal that cannot be had."""
+        return ValueError(f"{self.what}={self.value:g} cannot be met: {closest}")
+
+    def on_the_way(self, done: float) -> Target:
+        """Return the target for when this share of the prunings is done.
+
+        Goals fall geometrically, so that every pruning removes the same share of what it finds: with equal amounts the
+        last one, which has the least to spare, would cut the deepest.
+        """
+        target = copy.copy(self)
+        target.goal = self.end if done == 1 else min(self.whole * (self.end / self.whole) ** done, self.whole)
+        target.slack = SLACK if done == 1 else SLACK_ON_THE_WAY
+        return target
 
     def measure(self, model: nn.Module) -> Reading:
         """Return what a model has, a latency exactly enough to tell whether it is at the goal."""
         if self.stopwatch:
-            return self.stopwatch(model, (1 - SLACK) * self.goal, self.goal)
+            return self.stopwatch(model, (1 - self.slack) * self.goal, self.goal)
         return Reading(self._amount(model))
 
     def is_met(self, reading: Reading) -> bool:
-        """Return whether this is the goal or at most 2 % under it; more where a timing is less exact than that."""
-        slack = max(SLACK, 2 * reading.error)
+        """Return whether this is the goal or within the slack under it; more where a timing is less exact than that."""
+        slack = max(self.slack, 2 * reading.error)
         return (1 - slack) * self.goal <= reading.value <= self.goal
 
     def words(self, amount: float) -> str:
@@ -102,11 +128,13 @@ def make_target(
 
 def take_target(
     model: nn.Module, graph: ChannelGraph, pools: list[Pool], book: LabelBook, steps: list[Step], target: Target
-) -> tuple[list[Step], Reading]:
-    """Return the first steps that bring the model down to its target, or at most 2 % under it, and what it has then.
+) -> list[Step]:
+    """Return the first steps that bring the model down to its target, or at most 2 % under it.
+
+    The target is told what the model has then, as its `start`. On the way to a target anything that is closest under the goal will do.
 
     Raises:
-        ValueError: If no choice of steps does; the message gives the closest that one does.
+        ValueError: If no choice of steps meets the target; the message gives the closest that one does.
     """
     roots = book.roots()
 
@@ -115,11 +143,8 @@ def take_target(
         slice_model(cut, graph, ~np.isin(roots, removed(pools, taken)))
         return target.measure(cut)
 
-    start = Reading(target.whole)
-    if target.whole <= target.goal:
-        if not target.is_met(start):
-            raise ValueError(f"{target.what}={target.value:g}: the model has no more than {target.words(target.whole)}")
-        return [], start
+    if target.start.value <= target.goal:
+        return []
     with TQDM(desc=f"prune: timing towards {target.words(target.goal)}", disable=not target.stopwatch) as bar:
 
         def told(taken: list[Step]) -> Reading:
@@ -128,14 +153,16 @@ def take_target(
             bar.update()
             return reading
 
-        taken, best, over = _search(steps, start, told, target)
-    if not target.is_met(best):
-        raise ValueError(f"{target.what}={target.value:g} cannot be met: {_closest(target, best, over)}")
-    return taken, best
+        taken, best, over = _search(steps, told, target)
+    if target.is_last and not target.is_met(best):
+        both = f"{target.words(best.value)} and {target.words(over.value)}"
+        raise target.missed(f"the closest are {both} (these widths; a smaller round_to comes closer)")
+    target.start = best
+    return taken
 
 
 def _search(
-    steps: list[Step], start: Reading, after: Callable[[list[Step]], Reading], target: Target
+    steps: list[Step], after: Callable[[list[Step]], Reading], target: Target
 ) -> tuple[list[Step], Reading, Reading]:
     """Return the steps that end closest under the goal, what is reached with them, and the closest found over it.
 
@@ -144,9 +171,9 @@ def _search(
     """
     goal, timed = target.goal, target.stopwatch is not None
     aim = (1 - SLACK / 2) * goal if timed else goal
-    low, high, over, best, turn = 0, len(steps), start, after(steps), 0  # `low` steps are too few, `high` are enough
-    if best.value > goal:
-        return steps, best, best
+    low, high, over, best, turn = 0, len(steps), target.start, after(steps), 0  # `low` are too few, `high` are enough
+    if best.value > target.end:
+        raise target.missed(f"the closest is {target.words(best.value)} (the floor of every layer)")
     while high - low > 1 and not (timed and target.is_met(best)):
         share = 0.5 if turn % 2 else (over.value - aim) / max(over.value - best.value, 1e-12)
         middle = min(max(low + round(share * (high - low)), low + 1), high - 1)
@@ -162,14 +189,6 @@ def _search(
         if best.value < reading.value <= goal:
             taken, best = other, reading
     return taken, best, over
-
-
-def _closest(target: Target, under: Reading, over: Reading) -> str:
-    """Return the closest amounts that can be had, in words."""
-    if under.value > target.goal:
-        return f"the closest is {target.words(under.value)} (the floor of every layer)"
-    both = f"{target.words(under.value)} and {target.words(over.value)}"
-    return f"the closest are {both} (these widths; a smaller round_to comes closer)"
 
 
 def _next_steps(steps: list[Step], taken: int) -> list[Step]:
