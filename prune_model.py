@@ -350,7 +350,7 @@ Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
 STAGE, by default run            its own keys besides weights=
   run       all of these           data factor epochs loss_type format name
   sparse    train towards sparse   data epochs save_dir
-  prune     remove channels        factor flops params size_mb latency_ms steps save_dir
+  prune     remove channels        factor flops latency_ms steps save_dir
   train     retrain                data epochs save_dir
   distill   learn from a teacher   t_weight loss_type data epochs save_dir
   compare   table of checkpoints   weights=a.pt,b.pt data imgsz
@@ -359,9 +359,8 @@ STAGE, by default run            its own keys besides weights=
   export    to onnx and others     format
   report    page about a run       folder
 
-factor=0.3 removes 30 % of the channels, or a target instead: flops=0.5 and params=0.5
-keep a half, size_mb=3 and latency_ms=20 runtime=onnx are upper limits. steps=3 prunes
-in three goes, with epochs=2 data=my.yaml trained between them. loss_type is cwd, mgd or another loss.
+factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
+latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
 run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
