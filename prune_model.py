@@ -17,7 +17,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 COMMAND = "prune-model"  # what an installation adds to the path
@@ -42,6 +41,7 @@ from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir
 from relation_errors import compare_nodes, visualize_errors
 from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
+from ultralytics.slim.detections import boxes_of
 from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
@@ -147,10 +147,10 @@ class PruneModel:
         count = inputs.count_images(source)
         for result in TQDM(self._detect(source, kwargs), total=count, desc="predicting", disable=count == 1):
             boxes, parents = _nodes_of(result, mode)
-            classes = [result.names[int(c)] for c in _found(result).cls]
+            classes = [result.names[int(c)] for c in boxes_of(result).cls]
             picture = visualize_nodes(result.orig_img, boxes, parents, classes)
             saved = _save_picture(picture, increment_path(folder / f"{Path(result.path).stem}.jpg"))
-            scores = _found(result).conf.tolist()
+            scores = boxes_of(result).conf.tolist()
             found.append(Prediction(result.path, saved, boxes.tolist(), classes, scores, parents))
         LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
         return found
@@ -168,21 +168,19 @@ class PruneModel:
         inputs.check_images(image for image, _ in labelled)
         truth = {str(image.absolute()): (image.relative_to(images), labels) for image, labels in labelled}
         folder = _folder(save_dir, "evaluate") if save else None
-        pred, true, rows, causes = [], [], [], Counter()
+        pred, true, compared = [], [], {}
         for result in TQDM(self._detect(list(truth), kwargs), total=len(truth), desc="finding relations"):
             image, labels = truth[result.path]
-            labels = labels.in_pixels(result.orig_shape[::-1])
             pred.append(_nodes_of(result, mode))
+            labels = labels.in_pixels(result.orig_shape[::-1])
             true.append((labels.boxes, labels.parents))
-            compared = compare_nodes(pred[-1], true[-1], mode)
-            causes.update(compared.causes)
-            rows.append({"image": image.as_posix(), **compared.scores, **compared.causes})
+            compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode)
             if folder:
-                picture = visualize_errors(result.orig_img, pred[-1], true[-1], compared)
+                picture = visualize_errors(result.orig_img, pred[-1], true[-1], errors)
                 _save_picture(picture, (folder / image).with_suffix(".jpg"))
         if len(true) != len(truth):
             raise RuntimeError(f"Ultralytics read {len(true)} of the {len(truth)} images in {images}")
-        scores = Evaluation.of(metric(pred, true), rows, dict(causes), folder)
+        scores = Evaluation.of(metric(pred, true), compared, folder)
         LOGGER.info(f"{self.weights} on {len(true)} images: {scores}\n{scores.losses}".rstrip())
         if folder:
             scores.save(weights=self.weights, data_path=data_path, mode=mode, detection={**NODES, **kwargs})
@@ -192,7 +190,7 @@ class PruneModel:
     def _detect(self, source, settings: dict):
         """Yield Ultralytics' result for each image, without the boxes of nodes that have a better one."""
         for result in self.model.predict(source, stream=True, **{**NODES, **settings}):
-            found = _found(result)
+            found = boxes_of(result)
             yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
 
 
@@ -201,17 +199,9 @@ def _trainer_in_place(training: dict):
     return lambda checkpoint: PruneModel(checkpoint).train(checkpoint, **training)
 
 
-def _found(result):
-    """Return the boxes of an Ultralytics result, upright or rotated."""
-    boxes = result.obb if result.boxes is None else result.boxes
-    if boxes is None:
-        raise ValueError("this model finds no boxes, so there are no nodes; give weights of a detector")
-    return boxes
-
-
 def _nodes_of(result, mode: str):
     """Return (boxes xyxy in pixels, parents) of an Ultralytics result."""
-    boxes = _found(result).xyxy.cpu().numpy()
+    boxes = boxes_of(result).xyxy.cpu().numpy()
     return boxes, find_parent_nodes(boxes, mode)
 
 

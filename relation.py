@@ -272,7 +272,7 @@ def visualize_nodes(
         image: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8; it is not changed.
         nodes: (N, 4) boxes xyxy in pixels.
         parents: N indices, -1 for a root.
-        labels: N texts written above the boxes, or None. OpenCV's font draws other than ASCII as `?`.
+        labels: N texts written at the boxes, or None. OpenCV's font draws other than ASCII as `?`.
         thickness: of lines, in pixels; by default from the size of the image.
 
     Returns:

@@ -14,6 +14,7 @@ import torch
 
 import prune_model
 from prune_model import PruneModel
+from relation_errors import CAUSES
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
@@ -157,7 +158,8 @@ def test_evaluate_saves_scores_and_pictures(weights, relations, run_there):
     assert all(row["no node"] == "1" and row["child missed"] == "2" for row in rows)
     about = json.loads(Path("out/relations.json").read_text(encoding="utf-8"))
     assert about["f1"] == scores.f1 == 0 and about["causes"] == scores.causes and about["detection"]["conf"] == 0.1
-    assert scores.causes["child missed"] == 8 and scores.causes["no node"] == 4
+    assert scores.causes == {**dict.fromkeys(CAUSES, 0), "child missed": 8, "no node": 4}
+    assert list(about["causes"]) == list(CAUSES), "those that lost nothing too"
 
 
 def test_evaluate_saves_nothing_unless_asked(weights, relations, run_there):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -59,9 +60,13 @@ class Evaluation(RelationScores):
     folder: Path | None
 
     @classmethod
-    def of(cls, scores: tuple, images: list[dict], causes: dict[str, int], folder: Path | None) -> Evaluation:
+    def of(cls, scores: tuple, compared: dict[str, Any], folder: Path | None) -> Evaluation:
+        """Gather what was compared: for each image's name a `relation_errors.Comparison`."""
         made = cls(*scores)
-        made.images, made.causes, made.folder = images, causes, folder
+        made.images = [{"image": name, **image.scores, **image.causes} for name, image in compared.items()]
+        made.causes, made.folder = Counter(), folder
+        for image in compared.values():
+            made.causes.update(image.causes)
         return made
 
     @property
