@@ -10,15 +10,16 @@ import pytest
 
 import prune_model
 from ultralytics import YOLO
-from ultralytics.slim import plan, rehearsal
-from ultralytics.slim.rehearsal import Clock, Enough, Estimate, Pace, StageTime, in_words
+from ultralytics.slim import pace, plan, rehearsal
+from ultralytics.slim.pace import Clock, Enough, Pace
+from ultralytics.slim.rehearsal import Estimate, StageTime, in_words
 from ultralytics.utils import LOGGER
 
 
 def test_a_training_is_its_epochs_and_a_last_validation():
-    pace = Pace(setup=5, batch=2, validation=7, save=1)
-    assert pace.training(epochs=3, batches=4) == 5 + 3 * (4 * 2 + 1 + 7) + 7
-    assert pace.training(epochs=3, batches=4, validate=False) == 5 + 3 * (4 * 2 + 1) + 2 * 7
+    one = Pace(setup=5, batch=2, validation=7, save=1)
+    assert one.training(epochs=3, batches=4) == 5 + 3 * (4 * 2 + 1 + 7) + 7
+    assert one.training(epochs=3, batches=4, validate=False) == 5 + 3 * (4 * 2 + 1) + 2 * 7
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_several_devices_are_told_apart(device, devices):
 def at(monkeypatch):
     """Return a function that sets the time of day."""
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(rehearsal.time, "perf_counter", lambda: now.seconds)
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now.seconds)
     return lambda seconds: setattr(now, "seconds", seconds)
 
 
