@@ -43,6 +43,8 @@ from ultralytics import YOLO
 from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.detections import boxes_of
 from ultralytics.slim.files import copy_whole, write_whole
+from ultralytics.slim.pruning.analyse import analyse_model
+from ultralytics.slim.pruning.analysis import Analysis
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
@@ -96,6 +98,13 @@ class PruneModel:
         result = prune_model(YOLO(self.weights), save_dir, factor, **pruning)
         self._load(save_dir)
         return result
+
+    def analyse(self, data: str | Path = DATA, save_dir: str | Path | None = None, **scan) -> Analysis:
+        """Measure how each layer and the whole model bear pruning, and suggest a safe factor.
+
+        Takes the keywords of `ultralytics.slim.pruning.analyse.analyse_model`.
+        """
+        return analyse_model(YOLO(self.weights), inputs.prepare_data(data, HERE, self.model.task), save_dir, **scan)
 
     def train(self, save_dir: str | Path = "weights/retrain.pt", **training) -> Trained:
         """Train as Ultralytics does; a pruned model stays pruned."""
@@ -340,6 +349,7 @@ Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
 STAGE, by default run            its own keys besides weights=
   run       all of these           data factor epochs loss_type format name
   sparse    train towards sparse   data epochs save_dir
+  analyse   how far can it shrink  data save_dir
   prune     remove channels        factor flops latency_ms steps save_dir
   train     retrain                data epochs save_dir
   distill   learn from a teacher   t_weight loss_type data epochs save_dir
@@ -360,6 +370,7 @@ PLACED = {"weights", "data", "factor", "save_dir", "format", "Distillation", "lo
 METHODS = {
     "run": compress,
     "sparse": PruneModel.sparse_train,
+    "analyse": PruneModel.analyse,
     "prune": PruneModel.prune,
     "train": PruneModel.train,
     "distill": PruneModel.distill,
@@ -386,6 +397,7 @@ def _do(args: list[str]) -> None:
     stages = {stage: cli.ULTRALYTICS | _parameters(method) | {"weights"} for stage, method in METHODS.items()}
     stages["run"] |= plan.RUN_KEYS
     stages["report"] = _parameters(write_report)
+    stages["analyse"] |= _parameters(analyse_model) - {"yolo"}
     stages["prune"] |= plan.PRUNING - {"yolo", "retrain"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})

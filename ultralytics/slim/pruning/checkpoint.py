@@ -24,7 +24,7 @@ def stripped(model: nn.Module) -> nn.Module:
     if hasattr(net, "criterion"):
         net.criterion = None
     if hasattr(net, "args"):
-        net.args = {k: v for k, v in dict(_as_dict(net.args)).items() if k in DEFAULT_CFG_KEYS}
+        net.args = {k: v for k, v in dict(as_dict(net.args)).items() if k in DEFAULT_CFG_KEYS}
     for m in net.modules():
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
@@ -50,7 +50,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     net = stripped(model)
     original = original or {}
     task = getattr(model, "task", None) or guess_model_task(model)
-    args = {**DEFAULT_CFG_DICT, **_as_dict(original.get("train_args")), "task": task}
+    args = {**DEFAULT_CFG_DICT, **as_dict(original.get("train_args")), "task": task}
     checkpoint = {
         "date": original.get("date"),
         "version": __version__.partition("+")[0],
@@ -75,7 +75,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     write_whole(path, write_and_check)
 
 
-def _as_dict(args) -> dict:
+def as_dict(args) -> dict:
     """Return training arguments, a dict or a namespace, as a dict of plain values."""
     items = args if isinstance(args, dict) else vars(args) if args is not None else {}
     return {k: str(v) if isinstance(v, Path) else v for k, v in items.items()}

@@ -13,21 +13,20 @@ from ultralytics.utils import LOGGER
 
 from .channels import ChannelGraph, trace_channels
 from .checkpoint import save_checkpoint
-from .fold import fold_constants
+from .gamma_check import check_gammas
 from .images import fit_in_memory, load_images
 from .iterate import check_steps, factor_due, retrained
+from .labelled import LabelledImages
 from .latency import check_runtime
-from .refit import refit
+from .ranking import TAYLOR, choose, rank
+from .repair import read_repairs, repair_model
 from .result import PruneResult, gather, join
 from .rewrite import slice_model
-from .scores import pick_score, score_labels, tell_flat_gammas
-from .selection import make_pools, plan, remember_whole, removed, take_share, unit_costs
-from .sensitivity import sensitivities
-from .surgeon import covariances, surgeon_scores
+from .selection import remember_whole, removed, take_share
 from .targets import Target, make_target, read_goal, take_target
 from .verify import check_equal, masked
 
-SURGEON = "surgeon"
+LABELLED = 64  # most labelled images for the Taylor score
 
 
 def prune_model(
@@ -40,6 +39,7 @@ def prune_model(
     round_to=8,
     exclude=(),
     images=None,
+    repair="auto",
     imgsz=None,
     flops=None,
     params=None,
@@ -59,13 +59,16 @@ def prune_model(
         save_dir (str | Path): The .pt file to write; parents are created.
         factor (float, optional): Share of the prunable channels to remove, 0 <= factor < 1; 0.7 if no target is given.
         score (str): How important a channel is: one of `scores.SCORES`; 'surgeon', what its removal costs the
-            predictions on `images`; or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
+            predictions on `images`; 'taylor', what it does to the loss (then `images` is the YAML of a data set with
+            labels); or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
         scope (str): 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
-            saves; 'auto' is 'global' for 'surgeon', whose costs compare between layers, and 'layer' for the others.
+            saves; 'auto' is 'global' for 'surgeon' and 'taylor', which compare between layers, and 'layer' for the others.
         round_to (int): Widths become multiples of this.
         exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
-        images: A few unlabelled images (see `images.load_images`): with them the layers that are left are re-fitted to
-            put out what the original's do. Without, the removed channels' means are folded into their readers.
+        images: A few unlabelled images for scores and repairs (see `images.load_images`).
+        repair (str | tuple[str, ...]): What is done to the pruned model: some of 'fold' (the removed channels' means go
+            to their readers), 'refit' (the layers left are re-fitted to put out what the original's do), 'bn' (BatchNorm
+            statistics are taken anew); 'none'; or 'auto': 'refit' with images, 'fold' without.
         imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's training size if not given.
         flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
         params (float, optional): Target: share of the parameters to keep.
@@ -90,9 +93,11 @@ def prune_model(
     check_runtime(runtime, batch)
     check_steps(steps, retrain)
     path, model = _checked(yolo, save_dir, round_to)
-    imgsz = imgsz or _training_size(model)
+    imgsz = imgsz or training_size(model)
+    choose(model, score, scope, images)
+    repairs = read_repairs(repair, images is not None)
     target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
-    how = How(score, scope, round_to, exclude, images, imgsz, seed)
+    how = How(score, scope, round_to, exclude, images, repairs, imgsz, seed)
     ckpt, results, wholes = getattr(yolo, "ckpt", None), [], {}
     for number in range(1, steps + 1):
         if steps > 1:
@@ -122,6 +127,7 @@ class How:
     round_to: int
     exclude: str | tuple[str, ...]
     images: object
+    repairs: tuple[str, ...]
     imgsz: int
     seed: int
 
@@ -139,13 +145,12 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     target, is_first = goal if isinstance(goal, Target) else None, not wholes
     graph = trace_channels(model)
     images = None if how.images is None else load_images(how.images, how.imgsz, *fit_in_memory(graph, model, how.imgsz))
-    method, scope = _choices(model, how.score, how.scope, images)
-    pools, book, where = _scored(model, graph, method, how.seed, how.exclude, images)
+    score, scope = choose(model, how.score, how.scope, how.images)
+    labelled = LabelledImages(model, how.images, "train", how.imgsz, LABELLED) if score == TAYLOR else None
+    ranking = rank(model, graph, score, scope, how.exclude, how.seed, images, labelled, "refit" in how.repairs)
+    pools, book = ranking.pools, ranking.book
     remember_whole(pools, wholes)
-    costs = unit_costs(
-        graph, pools, book.roots(), {n: t.shape for n, t in model.state_dict().items()}, _currency(target)
-    )
-    narrowings = plan(pools, scope, how.round_to, costs if method == SURGEON else None)
+    narrowings = ranking.steps(model, graph, how.round_to, _currency(target))
     if is_first and not narrowings and goal:
         raise ValueError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
@@ -153,43 +158,16 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     else:
         taken = take_share(pools, narrowings, scope, goal)
     keep = ~np.isin(book.roots(), removed(pools, taken))
+    if score == "gamma":
+        LOGGER.info(f"prune: {check_gammas(model, float((~keep[1:]).mean()))}")
     pruned, error = _cut(model, graph, keep)
-    if images is None:
-        fold_constants(model, pruned, graph, keep)
-    elif not keep.all():
-        kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
-        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, images)} layers on {len(images)} images")
+    repair_model(how.repairs, model, pruned, graph, keep, ranking.where, images)
     result = gather(model, pruned, graph, pools, keep, how.imgsz)
-    return replace(result, score=method, scope=scope, error=error, images=0 if images is None else len(images))
+    seen = 0 if images is None else len(images)
+    return replace(result, score=score, scope=scope, error=error, images=seen, repairs=how.repairs)
 
 
-def _choices(model: nn.Module, score: str, scope: str, batch) -> tuple[str, str]:
-    """Return the score and scope that 'auto' stands for, after checking that they can be had."""
-    if score == SURGEON and batch is None:
-        raise ValueError(
-            "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
-        )
-    if score == "auto":
-        score = SURGEON if batch is not None else pick_score(model)
-    if score == "gamma" and tell_flat_gammas(model):
-        LOGGER.warning(f"prune: {tell_flat_gammas(model)}")
-    return score, ("global" if score == SURGEON else "layer") if scope == "auto" else scope
-
-
-def _scored(model: nn.Module, graph: ChannelGraph, method: str, seed: int, exclude, batch):
-    """Return the pools with their scores, the book that ties them, and where the predictions are sensitive."""
-    values = score_labels(model, graph, "l1" if method == SURGEON else method, seed)
-    pools, book = make_pools(graph, values, exclude)
-    if batch is None:
-        return pools, book, {}
-    LOGGER.info(f"prune: measuring on {len(batch)} images of {batch.shape[3]} x {batch.shape[2]} ...")
-    sensitive = sensitivities(model, batch)
-    if method == SURGEON:
-        surgeon_scores(model, graph, pools, book.roots(), sensitive, covariances(model, sensitive, batch))
-    return pools, book, {name: s.where for name, s in sensitive.items()}
-
-
-def _training_size(model: nn.Module) -> int:
+def training_size(model: nn.Module) -> int:
     """Return the image size that a model was trained at, 640 if it does not say."""
     args = getattr(model, "args", None) or {}
     size = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)

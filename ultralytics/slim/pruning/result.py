@@ -37,9 +37,10 @@ class PruneResult:
         error (float): Largest difference to the masked original, relative to the largest output.
         imgsz (int): Image size of the GFLOPs, pixels.
         frozen_share (float): Share of all channels that could not be cut though they are no predictions.
-        images (int): Unlabelled images that the result was re-fitted on.
+        images (int): Images that scores and repairs were measured on.
         latency (dict | None): Milliseconds before and after where they were the target, and how they were measured.
         steps (list[dict]): Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
+        repairs (tuple[str, ...]): What was done to the pruned model (`repair.REPAIRS`).
     """
 
     path: Path | None
@@ -58,13 +59,15 @@ class PruneResult:
     images: int = 0
     latency: dict | None = None
     steps: list[dict] = field(default_factory=list)
+    repairs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
         (p0, p1), (f0, f1) = self.params, self.gflops
         cut = sum(a != b for _, a, b in self.widths)
         asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
-        fitted = f", then re-fitted on {self.images} images" if self.images else ""
+        seen = f" with {self.images} images" if self.images else ""
+        repaired = f"; repaired by {' and '.join(self.repairs)}{seen}" if self.repairs else ""
         return (
             f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)"
             f"{f' in {len(self.steps)} steps' if self.steps else ''}\n"
@@ -72,7 +75,7 @@ class PruneResult:
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
             f"{self._timed()}"
             f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
-            f"{fitted}\n"
+            f"{repaired}\n"
             f"  saved as {self.path}"
         )
 
@@ -99,6 +102,7 @@ class PruneResult:
             "latency": self.latency,
             "steps": self.steps,
             "images": self.images,
+            "repairs": list(self.repairs),
             "ratio": float(self.ratio),
             "params": list(self.params),
             "gflops": [float(g) for g in self.gflops],

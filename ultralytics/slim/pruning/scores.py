@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..sparsity import NEAR_ZERO
 from .channels import ChannelGraph
 
 SCORES = ("gamma", "l1", "l2", "lamp", "fpgm", "random")
-SPARSE_SHARE, SPARSE_GAMMA = 0.05, 1e-2  # gammas look sparse-trained where 5 % of them are below a hundredth
+SPARSE_SHARE = 0.05  # gammas look sparse-trained where 5 % of them are near zero
 
 
 def score_labels(model: nn.Module, graph: ChannelGraph, method: str, seed: int = 0) -> np.ndarray:
@@ -49,7 +50,7 @@ def score_labels(model: nn.Module, graph: ChannelGraph, method: str, seed: int =
 def pick_score(model: nn.Module) -> str:
     """Return what 'auto' stands for: 'gamma' where the gammas look sparse-trained, else 'l1'."""
     gamma = all_gammas(model)
-    return "gamma" if gamma.size and (gamma < SPARSE_GAMMA).mean() >= SPARSE_SHARE else "l1"
+    return "gamma" if gamma.size and (gamma < NEAR_ZERO).mean() >= SPARSE_SHARE else "l1"
 
 
 def all_gammas(model: nn.Module) -> np.ndarray:

@@ -118,7 +118,7 @@ def remember_whole(pools: list[Pool], wholes: dict[tuple[str, ...], int]) -> Non
 
 def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     """Freeze the outputs of layers whose name matches a pattern or lies below it."""
-    for pattern in (patterns,) if isinstance(patterns, str) else patterns:
+    for pattern in filter(None, patterns.split(",")) if isinstance(patterns, str) else patterns:
         hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
         if not hit:
             raise ValueError(f"exclude: {pattern!r} matches no layer; the closest are {_near(pattern, graph.layers)}")

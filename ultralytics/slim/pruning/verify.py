@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,13 +22,33 @@ def masked(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module
     reader that was overlooked, or cut at the wrong index, shows up as a difference.
     """
     net = copy.deepcopy(model).double().cpu().eval()
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    with torch.no_grad():
-        for slot in graph.slots:
-            gone = np.flatnonzero(~keep[slot.labels])
-            if slot.role in ("out", "norm") and len(gone):
-                tensors[slot.names[0]].index_fill_(slot.dim, torch.from_numpy(gone), 0)
+    _mask(net, graph, keep)
     return net
+
+
+@contextmanager
+def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray):
+    """Mask the channels that are not in `keep`, as `masked` does, in the model itself and for the time being."""
+    undo = _mask(model, graph, keep)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, dim, index, values in reversed(undo):
+                tensor.index_copy_(dim, index, values)
+
+
+@torch.no_grad()
+def _mask(net: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> list[tuple]:
+    """Set what makes a channel to 0; return (tensor, dimension, indices, values before) of all that was."""
+    tensors, undo = {**dict(net.named_parameters()), **dict(net.named_buffers())}, []
+    for slot in graph.slots:
+        gone = torch.from_numpy(np.flatnonzero(~keep[slot.labels]))
+        if slot.role in ("out", "norm") and len(gone):
+            tensor = tensors[slot.names[0]]
+            undo.append((tensor, slot.dim, gone, tensor.index_select(slot.dim, gone)))
+            tensor.index_fill_(slot.dim, gone, 0)
+    return undo
 
 
 def check_equal(reference: nn.Module, model: nn.Module) -> float:

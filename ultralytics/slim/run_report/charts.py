@@ -166,3 +166,16 @@ def columns(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[s
             x, y = axes.px(index) + 0.15 * width, axes.py(value)
             parts.append(bar(x, y, 0.7 * width, axes.py(0) - y, css, f"{name}: {before} to {after}"))
     return svg(axes.height, title, parts + legend([(names[0], "a"), (names[1], "b")]))
+
+
+def profile(title: str, names: Sequence[str], rows: dict[str, Sequence[float]], ylabel: str, top: float) -> str:
+    """Draw values over named layers, a line for each row; what is above `top` is drawn at it, NaN is left out."""
+    shown = [min(v, top) for row in rows.values() for v in row if math.isfinite(v)]
+    axes = Axes((-0.5, len(names) - 0.5), value_range(shown))
+    parts = axes.frame("layer, from the input to the head", ylabel, [])
+    for css, (label, row) in zip(SERIES, rows.items()):
+        points = [(i, min(v, top), f"{names[i]}, {label}: {v:.4g}") for i, v in enumerate(row) if math.isfinite(v)]
+        places = [(axes.px(i), axes.py(v)) for i, v, _ in points]
+        parts.append(f'<path class="s-{css}" stroke-width="1.5" d="{path(places or [(0, 0)])}"/>')
+        parts += [dot(x, y, 3, f"f-{css}", tip) for (x, y), (_, _, tip) in zip(places, points)]
+    return svg(axes.height, title, parts + legend(list(zip(rows, SERIES))))

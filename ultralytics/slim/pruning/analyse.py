@@ -1,0 +1,145 @@
+"""Sensitivity of a model to pruning: of each group of tied layers alone, and of all together, as `prune_model` cuts.
+
+The scan follows Li et al., Pruning Filters for Efficient ConvNets, arXiv 1608.08710, section 3.2: in one group after
+the other the weakest channels are masked, which is the same as cutting them, nothing is repaired, and loss or accuracy
+is measured on a few labelled images. Groups that stand out are worth excluding. The search prunes and repairs all
+groups together at several factors, and takes the largest that keeps what is asked of the accuracy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ultralytics.utils import LOGGER, TQDM
+from ultralytics.utils.files import increment_path
+from ultralytics.utils.torch_utils import get_flops
+
+from .analysis import Analysis, Factor, Group
+from .channels import ChannelGraph, trace_channels
+from .gamma_check import check_gammas
+from .images import fit_in_memory, load_images
+from .labelled import LabelledImages, with_loss
+from .prune import training_size
+from .ranking import TAYLOR, Ranking, choose, rank
+from .repair import read_repairs, repair_model
+from .rewrite import slice_model
+from .selection import removed, take_share
+from .verify import masking
+
+GRID = 0.05  # factors that are tried are multiples of it
+
+
+def analyse_model(
+    yolo,
+    data,
+    save_dir=None,
+    *,
+    shares=(0.25, 0.5, 0.75),
+    metric="loss",
+    keep=0.95,
+    factor=0.5,
+    limit=48,
+    score="auto",
+    scope="auto",
+    round_to=8,
+    exclude=(),
+    repair="auto",
+    imgsz=None,
+    seed=0,
+) -> Analysis:
+    """Measure how a model bears pruning; Ctrl-C ends it with what is measured so far.
+
+    Args:
+        yolo (YOLO): The model; not modified.
+        data (str | Path): Its data set's YAML: measured on validation images, scored and repaired with training images.
+        save_dir (str | Path, optional): Folder for tables and pictures; runs/slim/analyse, numbered, if not given.
+        shares (tuple[float, ...]): Shares of a group's channels to remove in the scan.
+        metric (str): What the scan measures: 'loss', fast, or 'map', the task's main measure.
+        keep (float): Share of the accuracy that the suggested factor should keep, and that groups are judged by.
+        factor (float): Share of channels for which to tell whether the model is sparse enough.
+        limit (int): Most labelled images to measure on.
+        score, scope, round_to, exclude, repair, seed: As for `prune_model`, with training images at hand.
+        imgsz (int, optional): Side of the images in pixels; the model's training size if not given.
+
+    Raises:
+        ValueError: If an argument is out of range or the data has no labels.
+    """
+    shares = _checked(shares, metric, keep, factor)
+    model = copy.deepcopy(yolo.model).float().cpu().eval()
+    imgsz = imgsz or training_size(model)
+    score, scope = choose(model, score, scope, data)
+    repairs = read_repairs(repair, True)
+    graph = trace_channels(model)
+    labelled = LabelledImages(model, data, "val", imgsz, limit)
+    taught = LabelledImages(model, data, "train", imgsz) if score == TAYLOR else None
+    images = load_images(data, imgsz, *fit_in_memory(graph, model, imgsz))
+    ranking = rank(model, graph, score, scope, exclude, seed, images, taught, "refit" in repairs)
+    found = Analysis(metric, keep, labelled.count, check_gammas(model, factor), score, repairs)
+    try:
+        scan_groups(found, model, graph, ranking, labelled, shares)
+
+        def cut(share: float) -> nn.Module:
+            """Prune by a factor, without the proof."""
+            steps = take_share(ranking.pools, ranking.steps(model, graph, round_to), scope, share)
+            kept = ~np.isin(ranking.book.roots(), removed(ranking.pools, steps))
+            pruned = copy.deepcopy(model)
+            slice_model(pruned, graph, kept)
+            repair_model(repairs, model, pruned, graph, kept, ranking.where, images)
+            return pruned
+
+        search_factor(found, model, cut, labelled, imgsz)
+    except KeyboardInterrupt:
+        LOGGER.warning("analyse: stopped; what is measured so far is kept")
+        found.complete = False
+    found.save(increment_path(Path("runs/slim/analyse")) if save_dir is None else Path(save_dir))
+    LOGGER.info(f"{found}")
+    return found
+
+
+def _checked(shares, metric: str, keep: float, factor: float) -> tuple[float, ...]:
+    """Return the shares in rising order, after checking what can be said without a model."""
+    shares = tuple(sorted(shares)) if isinstance(shares, (list, tuple)) else (shares,)
+    for name, value in (*(("shares", s) for s in shares), ("factor", factor)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise ValueError(f"{name} should be shares of channels to remove, 0 < share < 1, got {value!r}")
+    if metric not in ("loss", "map"):
+        raise ValueError(f"metric should be 'loss' or 'map', got {metric!r}")
+    if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0 < keep <= 1:
+        raise ValueError(f"keep should be the share of the accuracy to keep, 0 < keep <= 1, got {keep!r}")
+    return shares
+
+
+def scan_groups(
+    found: Analysis, model: nn.Module, graph: ChannelGraph, ranking: Ranking, labelled: LabelledImages, shares
+) -> None:
+    """Mask the weakest channels of one group after the other; each measurement is kept as soon as it is made."""
+    net = with_loss(model) if found.metric == "loss" else copy.deepcopy(model)
+    measure = labelled.loss if found.metric == "loss" else labelled.accuracy
+    found.base, roots = measure(net), ranking.book.roots()
+    wanted = [(pool, share) for pool in ranking.pools for share in shares]
+    for pool, share in TQDM(wanted, desc=f"analyse: {found.metric} of each group of layers"):
+        gone = pool.weakest(max(len(pool.units) - round(share * len(pool.units)), 1))
+        with masking(net, graph, ~np.isin(roots, gone)):
+            found.groups.append(Group(pool.layers, len(pool.units), share, measure(net)))
+
+
+def search_factor(
+    found: Analysis, model: nn.Module, cut: Callable[[float], nn.Module], labelled: LabelledImages, imgsz: int
+) -> None:
+    """Bisect the factors for the largest at which the pruned model keeps what is asked of the accuracy."""
+    whole, flops = labelled.accuracy(model), get_flops(model, imgsz)
+    found.factors.append(Factor(0.0, 1.0, whole))
+    low, high = 0, round(1 / GRID) - 1  # multiples of GRID: good enough, and as far as factors go
+    with TQDM(total=high.bit_length(), desc="analyse: accuracy of all layers pruned") as bar:
+        while high > low:
+            middle = (low + high + 1) // 2
+            pruned = cut(middle * GRID)
+            accuracy = labelled.accuracy(pruned)
+            found.factors.append(Factor(round(middle * GRID, 6), get_flops(pruned, imgsz) / max(flops, 1e-12), accuracy))
+            low, high = (middle, high) if accuracy >= found.keep * whole else (low, middle - 1)
+            bar.update()

@@ -1,0 +1,139 @@
+"""A few labelled images of a data set, for what needs the task's own loss or accuracy while a model is being pruned.
+
+Images, labels, loss and accuracy are those of Ultralytics' validation of the model's task, without augmentation and
+letterboxed to squares.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from ultralytics.cfg import TASK2METRIC
+from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+from ultralytics.models.yolo.classify import ClassificationValidator
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.models.yolo.obb import OBBValidator
+from ultralytics.models.yolo.pose import PoseValidator
+from ultralytics.models.yolo.segment import SegmentationValidator
+from ultralytics.nn.tasks import guess_model_task
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
+
+from .checkpoint import as_dict
+from .raw import set_raw
+
+VALIDATORS = {
+    "detect": DetectionValidator,
+    "segment": SegmentationValidator,
+    "pose": PoseValidator,
+    "obb": OBBValidator,
+    "classify": ClassificationValidator,
+}
+
+
+class LabelledImages:
+    """Up to `limit` labelled images of a split, evenly spread, held in memory as batches.
+
+    Args:
+        model (nn.Module): The model that they are for; its task, classes and training arguments count.
+        data (str | Path): The data set's YAML; of classification, its folder or name.
+        split (str): 'train' or 'val'.
+        imgsz (int): Side in pixels.
+        limit (int): Most images to use.
+        batch (int): Images run at once.
+
+    Raises:
+        ValueError: If the task has no validation here, or the images have no labels, or classes the model lacks.
+    """
+
+    def __init__(self, model: nn.Module, data, split: str, imgsz: int, limit: int = 64, batch: int = 4):
+        self.task, self.data, self.split = guess_model_task(model), str(data), split
+        if self.task not in VALIDATORS:
+            raise ValueError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
+        self.settings = {"task": self.task, "data": self.data, "split": split, "imgsz": imgsz, "batch": batch}
+        self.settings |= {"workers": 0, "device": "cpu", "plots": False, "verbose": False}
+        self.metric = TASK2METRIC[self.task]
+        with self._validator() as validator:
+            validator.data = _read(self.data, split, self.task)
+            validator.names, validator.stride = model.names, int(max(model.stride))
+            folder = validator.data[split]
+            dataset = (
+                validator.build_dataset(folder) if self.task == "classify" else validator.build_dataset(folder, batch=batch)
+            )
+        self.count = min(limit, len(dataset))
+        picked = Subset(dataset, np.linspace(0, len(dataset) - 1, self.count).astype(int).tolist())
+        self._batches = list(DataLoader(picked, batch, collate_fn=getattr(dataset, "collate_fn", None)))
+        self._check(len(model.names))
+
+    def _check(self, classes: int) -> None:
+        labels = torch.cat([b["cls"].flatten() for b in self._batches])
+        if not len(labels):
+            raise ValueError(
+                f"{self.data}: none of {self.count} images of '{self.split}' has labels; they are expected in label files "
+                f"beside the images (labels/ instead of images/, .txt), as for training"
+            )
+        if labels.max() >= classes:
+            raise ValueError(f"{self.data}: class {int(labels.max())} is labelled, but the model has {classes} classes")
+
+    @contextmanager
+    def _validator(self):
+        """Give a validator of the task, with a folder that goes with it."""
+        with tempfile.TemporaryDirectory() as folder:
+            validator = VALIDATORS[self.task](save_dir=Path(folder), args=dict(self.settings))
+            validator.device = torch.device("cpu")
+            yield validator
+
+    def losses(self, net: nn.Module) -> Iterator[torch.Tensor]:
+        """Give each batch's loss, the mean over its images, of a net made by `with_loss`."""
+        with self._validator() as validator:
+            for batch in self._batches:
+                batch = validator.preprocess(dict(batch))
+                yield net.loss(batch)[0].sum() / (1 if self.task == "classify" else len(batch["img"]))
+
+    @torch.no_grad()
+    def loss(self, net: nn.Module) -> float:
+        """Return the mean loss of a net made by `with_loss`."""
+        sizes = [len(b["img"]) for b in self._batches]
+        return float(np.average([float(v) for v in self.losses(net)], weights=sizes))
+
+    def accuracy(self, net: nn.Module) -> float:
+        """Return the task's main measure on these images, mAP50-95 of a detector; `net` is not modified."""
+        with self._validator() as validator, only_warnings():
+            validator.dataloader = DataLoader(self._batches, batch_size=None, collate_fn=dict)
+            return float(validator(model=copy.deepcopy(net).eval())[self.metric])
+
+
+def _read(data: str, split: str, task: str) -> dict:
+    return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(data)
+
+
+def with_loss(model: nn.Module) -> nn.Module:
+    """Return a copy that puts out raw predictions in evaluation mode and knows its loss's settings."""
+    net = copy.deepcopy(model).float().eval().requires_grad_(True)
+    net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, **as_dict(getattr(model, "args", None))})
+    net.criterion = None
+    set_raw(net)
+    for m in net.modules():
+        if hasattr(m, "inplace"):
+            m.inplace = False  # gradients need what an activation in place would overwrite
+    return net
+
+
+@contextmanager
+def only_warnings():
+    """Keep Ultralytics' tables and bars out of the log."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)

@@ -1,0 +1,124 @@
+"""In which order channels should go: the score and scope that 'auto' stands for, and the scored pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.nn.tasks import guess_model_task
+from ultralytics.utils import LOGGER
+
+from .channels import ChannelGraph
+from .labelled import LabelledImages
+from .labels import LabelBook
+from .scores import SCORES, pick_score, score_labels
+from .selection import Pool, Step, make_pools, plan, unit_costs
+from .sensitivity import sensitivities
+from .surgeon import covariances, surgeon_scores
+from .taylor import gate_gradients, label_scores, taylor_scores
+
+SURGEON, TAYLOR = "surgeon", "taylor"
+IN_LOSS_UNITS = (SURGEON, TAYLOR)  # their scores compare between layers
+
+
+@dataclass
+class Ranking:
+    """Scored pools, and what ties their channels.
+
+    Attributes:
+        score (str): The score used.
+        scope (str): 'layer' or 'global'.
+        pools (list[Pool]): The pools.
+        book (LabelBook): Its roots are the pools' units.
+        where (dict): Sensitivity (N, positions) of the predictions to each layer's output; empty if not measured.
+    """
+
+    score: str
+    scope: str
+    pools: list[Pool]
+    book: LabelBook
+    where: dict[str, torch.Tensor]
+
+    def steps(self, model: nn.Module, graph: ChannelGraph, round_to: int, currency: str = "flops") -> list[Step]:
+        """Return every possible narrowing, in the order in which they should be made; `currency` is what they save."""
+        sizes = {n: t.shape for n, t in model.state_dict().items()}
+        costs = unit_costs(graph, self.pools, self.book.roots(), sizes, currency)
+        return plan(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None)
+
+
+def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[str, str]:
+    """Return the score and scope that 'auto' stands for.
+
+    Args:
+        model (nn.Module): The model.
+        score, scope (str): As given to `prune_model`.
+        images (object): The images as given, None if none are.
+
+    Raises:
+        ValueError: If a score is unknown, or needs images or labels that are not given.
+    """
+    if score == "auto":
+        score = SURGEON if images is not None else pick_score(model)
+    known = (*SCORES, SURGEON, TAYLOR)
+    if score not in known:
+        raise ValueError(f"score should be 'auto' or one of {', '.join(known)}, got {score!r}")
+    if score == SURGEON and images is None:
+        raise ValueError(
+            "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
+        )
+    is_data = isinstance(images, (str, bytes)) or hasattr(images, "__fspath__")
+    if score == TAYLOR and not (is_data and (_is_yaml(images) or guess_model_task(model) == "classify")):
+        raise ValueError(
+            "score='taylor' measures the loss on labelled images: give images= the YAML of a data set with labels, "
+            f"got {'none' if images is None else images if is_data else type(images).__name__}"
+        )
+    return score, ("global" if score in IN_LOSS_UNITS else "layer") if scope == "auto" else scope
+
+
+def _is_yaml(source) -> bool:
+    return str(source).endswith((".yaml", ".yml"))
+
+
+def rank(
+    model: nn.Module,
+    graph: ChannelGraph,
+    score: str,
+    scope: str,
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+    batch: torch.Tensor | None = None,
+    labelled: LabelledImages | None = None,
+    is_refitted: bool = False,
+) -> Ranking:
+    """Score the channels of a model.
+
+    Args:
+        model (nn.Module): The model, float32, evaluation mode; not modified.
+        graph (ChannelGraph): Its channels; excluded layers are frozen in it.
+        score, scope (str): As `choose` returns them.
+        exclude (tuple[str, ...]): Names or patterns of layers to keep whole.
+        seed (int): Of the random score.
+        batch (torch.Tensor, optional): Images (N, C, H, W) in 0..1; 'surgeon' needs them.
+        labelled (LabelledImages, optional): Labelled images; 'taylor' needs them.
+        is_refitted (bool): Whether sensitivities are wanted for a re-fit, too.
+    """
+    gates = gate_gradients(model, graph, labelled) if score == TAYLOR else None
+    values = label_scores(gates) if score == TAYLOR else score_labels(model, graph, _first(score), seed)
+    pools, book = make_pools(graph, values, exclude)
+    if score == TAYLOR:
+        taylor_scores(pools, book.roots(), gates)
+    sensitive = {}
+    if batch is not None and (score == SURGEON or is_refitted):
+        LOGGER.info(f"prune: measuring on {len(batch)} images of {batch.shape[3]} x {batch.shape[2]} ...")
+        sensitive = sensitivities(model, batch)
+    if score == SURGEON:
+        surgeon_scores(model, graph, pools, book.roots(), sensitive, covariances(model, sensitive, batch))
+    return Ranking(score, scope, pools, book, {name: s.where for name, s in sensitive.items()})
+
+
+def _first(score: str) -> str:
+    """Return the score by which what must keep equal counts is paired before pools are scored."""
+    return "l1" if score == SURGEON else score

@@ -1,0 +1,79 @@
+"""What is done to a pruned model before any training, so that it comes closer to the original.
+
+- `fold`: the mean of what was removed is added to what read it (`fold`); needs no images.
+- `refit`: the layers that are left are solved for by least squares (`refit`); needs unlabelled images.
+- `bn`: BatchNorm statistics are taken anew from the pruned model (`batchnorm`); needs unlabelled images.
+
+In this order, whichever are asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.utils import LOGGER
+
+from .batchnorm import estimate_statistics
+from .channels import ChannelGraph
+from .fold import fold_constants
+from .refit import refit
+
+REPAIRS = ("fold", "refit", "bn")
+NEEDS_IMAGES = {"refit", "bn"}
+
+
+def read_repairs(repair, has_images: bool) -> tuple[str, ...]:
+    """Return the repairs that are asked for, in the order in which they are made.
+
+    Args:
+        repair (str | tuple[str, ...] | None): 'auto' ('refit' with images, 'fold' without: what measured best), names of
+            `REPAIRS` as a tuple or with commas between them, or none: None, 'none' or ().
+        has_images (bool): Whether there are images to repair with.
+
+    Raises:
+        ValueError: If a name is unknown, or a repair needs images and there are none.
+    """
+    if repair == "auto":
+        return ("refit",) if has_images else ("fold",)
+    names = repair.split(",") if isinstance(repair, str) else repair or ()
+    names = [str(name).strip() for name in names if str(name).strip() not in ("", "none")]
+    for name in names:
+        if name not in REPAIRS:
+            raise ValueError(f"repair should be 'auto', 'none' or some of {', '.join(REPAIRS)}, got {repair!r}")
+        if name in NEEDS_IMAGES and not has_images:
+            raise ValueError(f"repair={name!r} needs images: give images= (a folder, a data set's YAML, a list or a tensor)")
+    return tuple(name for name in REPAIRS if name in names)
+
+
+def repair_model(
+    repairs: tuple[str, ...],
+    model: nn.Module,
+    pruned: nn.Module,
+    graph: ChannelGraph,
+    keep: np.ndarray,
+    where: dict[str, torch.Tensor],
+    batch: torch.Tensor | None,
+) -> None:
+    """Repair `pruned` in place.
+
+    Args:
+        repairs (tuple[str, ...]): As `read_repairs` returns them.
+        model (nn.Module): The model before pruning; not modified.
+        pruned (nn.Module): The sliced model.
+        graph (ChannelGraph): Channels of `model`.
+        keep (np.ndarray): (labels + 1,) which labels were kept.
+        where (dict): Sensitivity (N, positions) of the predictions to each layer's output; for 'refit'.
+        batch (torch.Tensor, optional): Images (N, C, H, W) in 0..1.
+    """
+    if keep.all():
+        return
+    if "fold" in repairs:
+        fold_constants(model, pruned, graph, keep)
+    if "refit" in repairs:
+        kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
+        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
+    if "bn" in repairs:
+        count = estimate_statistics(pruned, batch)
+        LOGGER.info(f"prune: statistics of {count} BatchNorms taken anew on {len(batch)} images")
