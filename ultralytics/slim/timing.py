@@ -52,7 +52,9 @@ def warm_up(runs: dict[Hashable, Callable[[], object]]) -> None:
 
 
 def one_round(
-    runs: dict[Hashable, Callable[[], object]], times: dict[Hashable, list[float]], clock: Callable[[], float]
+    runs: dict[Hashable, Callable[[], object]],
+    times: dict[Hashable, list[float]],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Call each function once and append its milliseconds to `times`."""
     for name, run in runs.items():
