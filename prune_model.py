@@ -358,7 +358,6 @@ STAGE, by default run            its own keys besides weights=
   evaluate  relation scores        data_path save_dir mode
   export    to onnx and others     format
   report    page about a run       folder
-
 factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
 latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
