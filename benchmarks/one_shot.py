@@ -1,55 +1,108 @@
-"""mAP50-95 right after pruning, before any training, by how the channels are chosen and whether images are at hand.
+"""mAP50-95 right after pruning, before any training, by score, repair and cut.
 
-    python benchmarks/one_shot.py [weights=...] [data=...] [imgsz=320]
+    python benchmarks/one_shot.py [weights=...] [sparse=...] [data=...] [imgsz=320] [quick=True]
 
-By default the real diagrams and their model in ../shared. With images: 64 unlabelled training images, evenly picked.
-Results go to benchmarks/results/one_shot.csv, with the seconds of each pruning.
+By default the real diagrams and their model in ../shared; `sparse` is a sparse-trained checkpoint, left out if not
+given. Scores and repairs see 64 training images. Accuracy is measured on every third validation image. Rows are added
+to benchmarks/results/one_shot_grid.csv as they are measured, and those that are there are not measured again; an .svg
+of that name draws the surgeon's. `quick` measures three rows at half the GFLOPs.
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import machine, write_rows
+from common import RESULTS, machine
 
 from ultralytics import YOLO
+from ultralytics.slim.pruning.labelled import LabelledImages
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.report import accuracy
+from ultralytics.slim.pruning.ranking import SURGEON, TAYLOR
+from ultralytics.slim.pruning.scores import SCORES
+from ultralytics.slim.run_report.charts import journey
+from ultralytics.slim.run_report.svg import standalone
 
 HERE = Path(__file__).resolve().parent
-WAYS = {
-    "l1, same share of every layer": {"score": "l1", "scope": "layer"},
-    "l1, same share of every layer, re-fitted": {"score": "l1", "scope": "layer", "images": True},
-    "gamma, global": {"score": "gamma", "scope": "global"},
-    "default without images": {},
-    "default with images": {"images": True},
-}
+KEY = ("model", "score", "scope", "repair", "flops")
+CUTS = (0.9, 0.8, 0.7, 0.6, 0.5)  # GFLOPs kept
+REPAIRS = ("none", "fold", "refit", "bn", "refit,bn", "fold,refit,bn")
 
 
-def main(weights: str = "", data: str = "", imgsz: str = "320") -> None:
-    weights = weights or str(HERE.parent.parent / "shared/weights/diagram_yolov8n.pt")
+def grid(model: str, quick: bool) -> list[tuple]:
+    """Return (model, score, scope, repair, flops): every score with the default repair, and every repair for two."""
+    if quick:
+        return [(model, score, "auto", "auto", 0.5) for score in (SURGEON, "l1", "gamma")]
+    scores = [(model, s, "auto", "auto", cut) for cut in (0.7, 0.5) for s in (*SCORES, TAYLOR, SURGEON)]
+    scores += [(model, "gamma", "global", "auto", cut) for cut in (0.7, 0.5)]
+    ranked = (SURGEON, "gamma" if model == "sparse" else "l1")
+    return scores + [(model, s, "auto", repair, cut) for s in ranked for repair in REPAIRS for cut in CUTS]
+
+
+def main(weights: str = "", sparse: str = "", data: str = "", imgsz: str = "320", quick: str = "False") -> None:
     data, size = data or str(HERE / "real_diagrams.yaml"), int(imgsz)
-    yolo = YOLO(weights)
-    rows = [row("unpruned", 1.0, 1.0, accuracy(weights, data, size), 0.0)]
+    models = {"trained": weights or str(HERE.parent.parent / "shared/weights/diagram_yolov8n.pt")}
+    models |= {"sparse": sparse} if sparse else {}
+    path = RESULTS / "one_shot_grid.csv"
+    rows = read(path)
+    for name, checkpoint in models.items():
+        yolo = YOLO(checkpoint)
+        val = LabelledImages(yolo.model, data, "val", size, limit=47)
+        whole = (name, "", "", "unpruned", 1.0)
+        for key in (whole, *grid(name, quick == "True")):
+            if tuple(map(str, key)) not in {tuple(r[k] for k in KEY) for r in rows}:
+                rows.append(whole_row(key, yolo, val) if key == whole else measured(key, yolo, data, val, size))
+                write(path, rows)
+                print(rows[-1], flush=True)
+
+
+def whole_row(key: tuple, yolo: YOLO, val: LabelledImages) -> dict:
+    return row(key, 1.0, 1.0, val.accuracy(yolo.model.float()), 0.0)
+
+
+def measured(key: tuple, yolo: YOLO, data: str, val: LabelledImages, imgsz: int) -> dict:
+    """Prune once and return its row."""
+    _, score, scope, repair, flops = key
+    options = {"score": score, "scope": scope, "repair": repair, "images": data, "imgsz": imgsz, "flops": flops}
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for flops in (0.7, 0.5, 0.35):
-            for way, options in WAYS.items():
-                options = {**options, **({"images": data} if options.get("images") else {})}
-                start, path = time.perf_counter(), Path(folder) / "p.pt"
-                result = prune_model(yolo, path, flops=flops, imgsz=size, **options)
-                seconds = time.perf_counter() - start
-                kept = result.gflops[1] / result.gflops[0]
-                rows.append(row(way, kept, result.params[1] / result.params[0], accuracy(path, data, size), seconds))
-                print(rows[-1])
-                write_rows("one_shot", rows)
+        result = prune_model(yolo, Path(folder) / "p.pt", **options)
+    seconds = time.perf_counter() - start
+    (p0, p1), (f0, f1) = result.params, result.gflops
+    return row(key, f1 / f0, p1 / p0, val.accuracy(result.model), seconds)
 
 
-def row(way: str, gflops: float, params: float, map50_95: float, seconds: float) -> dict:
+def row(key: tuple, gflops: float, params: float, map50_95: float, seconds: float) -> dict:
     figures = {"gflops_kept": f"{gflops:.3f}", "params_kept": f"{params:.3f}", "map50_95": f"{map50_95:.4f}"}
-    return {"way": way, **figures, "seconds": f"{seconds:.1f}", **machine()}
+    return {**dict(zip(KEY, map(str, key))), **figures, "seconds": f"{seconds:.1f}", **machine()}
+
+
+def read(path: Path) -> list[dict]:
+    """Return the rows that are there, none if the file has other columns."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return rows if rows and set(KEY) <= rows[0].keys() else []
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    """Write all rows, and draw the surgeon's re-fitted cuts of the trained model."""
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    points = [
+        (f"{r['score']} {r['repair']}".strip(), float(r["gflops_kept"]), float(r["map50_95"]))
+        for r in rows
+        if r["model"] == "trained" and r["repair"] in ("unpruned", "auto", "refit") and r["score"] in ("", SURGEON)
+    ]
+    chart = journey("Accuracy before any training against GFLOPs kept", points, "GFLOPs kept", "mAP50-95")
+    path.with_suffix(".svg").write_text(standalone(chart), encoding="utf-8")
 
 
 if __name__ == "__main__":
