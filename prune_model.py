@@ -40,7 +40,7 @@ import cv2
 from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from relation_errors import compare_nodes, visualize_errors
 from ultralytics import YOLO
-from ultralytics.slim import cli, inputs, pipeline, plan, rehearsal, report
+from ultralytics.slim import cli, exports, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.detections import boxes_of
 from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.pruning.analyse import analyse_model
@@ -135,9 +135,24 @@ class PruneModel:
         LOGGER.info(f"saved {trained}")
         return trained
 
-    def export(self, **kwargs) -> str:
-        """Export in any format that Ultralytics offers; returns the path of the file or folder."""
-        return YOLO(self.weights).export(**kwargs)
+    def export(self, format: str = "torchscript", **options) -> str:
+        """Export in any format that Ultralytics offers; returns the path of the file or folder.
+
+        `format` may end in -int8, which needs data=, a data YAML with training images to take the ranges from.
+        """
+        return str(exports.export(self.weights, format, **options))
+
+    def check_exports(self, format: str | list[str], data: str, **options) -> exports.Table:
+        """Export in each format, load each file back, and print and return how it compares with PyTorch.
+
+        Args:
+            format: one or several, such as "onnx,openvino-int8".
+            data: data YAML on whose `val` images detections are compared.
+            options: those of `ultralytics.slim.exports.check` and of Ultralytics' `export`.
+        """
+        table = exports.check(self.weights, format, inputs.prepare_data(data, HERE), **options)
+        LOGGER.info(f"\n{table}")
+        return table
 
     @staticmethod
     def compare(weights: list | dict, data: str = DATA, imgsz: int = IMGSZ, device=None, **val) -> report.Table:
@@ -257,18 +272,20 @@ def compress(
         pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **pruning))
         retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
-        exported = PruneModel(distilled).export(format=settings["format"], **plan.only(settings, "export"))
+        exported = PruneModel(distilled).check_exports(settings["format"], data, **plan.only(settings, "export"))
         picture = _picture(data, distilled, run.folder)
         relations = _relations(data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
         causes = {name: scores.causes for name, scores in relations.items()}
-        run.finish({"table": table.to_dicts(), "relations": relations, "relation_causes": causes})
-        saved = {**run.files(), "export": exported, "picture": picture.saved, "record": run.record}
+        measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
+        run.finish({**measured, "exports": exported.to_dicts()})
+        made = {row.format: row.path for row in exported[1:]}
+        saved = {**run.files(), **made, "picture": picture.saved, "record": run.record}
         try:
             saved["report"] = write_report(run.folder)
         finally:  # the figures are shown even where the page fails
-            files = "\n".join(f"{what:<9} {path}" for what, path in saved.items())
+            files = "\n".join(f"{what:<14} {path}" for what, path in saved.items())
             LOGGER.info(f"\n{table}\n\n{table.verdict}\n\n{_relations_text(relations)}\n\n{files}")
     return table
 
@@ -356,7 +373,7 @@ STAGE, by default run            its own keys besides weights=
   compare   table of checkpoints   weights=a.pt,b.pt data imgsz
   predict   nodes and parents      source save_dir mode
   evaluate  relation scores        data_path save_dir mode
-  export    to onnx and others     format
+  export    onnx,openvino,...      format data (compares with PyTorch)
   report    page about a run       folder
 factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
 latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
@@ -405,9 +422,20 @@ def _do(args: list[str]) -> None:
         METHODS[stage](**keys)
     elif stage == "compare":
         PruneModel.compare(cli.paths(keys.pop("weights")), **keys)
+    elif stage == "export":
+        _export(PruneModel(keys.pop("weights", "weights/last.pt")), **keys)
     else:
         model = PruneModel(keys.pop("weights", "weights/last.pt"))
         getattr(model, METHODS[stage].__name__)(**keys)
+
+
+def _export(model: PruneModel, format: str = "torchscript", data: str | None = None, **options) -> None:
+    """Export in one format or several, and where there is data compare the files with PyTorch."""
+    if data:
+        model.check_exports(format, data, **options)
+        return
+    for name in exports.parse(format):
+        model.export(name, **options)
 
 
 def _parameters(method) -> set[str]:

@@ -241,6 +241,7 @@ def test_pipeline_finishes_after_an_interruption(whole):
     record = json.loads((folder / "run.json").read_text())
     assert record["finished"] and list(record["stages"]) == ["sparse", "prune", "retrain", "distill"]
     assert [row.name for row in table] == ["original", "sparse", "pruned", "retrained", "distilled"]
+    assert [row["format"] for row in record["results"]["exports"]] == ["PyTorch", "torchscript"]
     assert (folder / "weights/distill.torchscript").is_file() and list(folder.glob("*.jpg"))
     assert all((folder / f"report.{kind}").is_file() for kind in ("html", "md", "json"))
 

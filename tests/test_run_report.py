@@ -32,6 +32,13 @@ CURVES = {
     "retrain": f"{LOSSES}\n1,2,3,1,0.1,0.05\n",
     "distill": f"{LOSSES},train/distill_loss,distill/ratio\n1,2,3,1,0.1,0.05,1.5,0.25\n2,1.9,3,1,0.1,0.06,0.6,0.102\n",
 }
+TIME = {"median_ms": 8.0, "low_ms": 7.5, "high_ms": 9.0, "runs": 40}
+PAIRS = {"of_torch": 0.992, "of_own": 1.0, "score_median": 2e-7, "score_max": 3e-6}
+EXPORTS = [
+    {"format": "PyTorch", "path": "a.pt", "size_mb": 1.7, "latency": TIME, "found": 120, **dict.fromkeys(PAIRS)},
+    {"format": "onnx", "path": "a.onnx", "size_mb": 3.2, "latency": TIME, "found": 119, **PAIRS},
+    {"format": "rknn", "path": "a_rknn_model", "size_mb": 1.8, "latency": None, "found": None, **dict.fromkeys(PAIRS)},
+]
 SCORES = {"original": [0.9, 0.8, 0.847], "distilled": [0.8, 0.7, 0.747]}
 LOST = {"original": {"child missed": 31, "rule": 4}, "distilled": {"child missed": 57, "rule": 4}}
 
@@ -60,7 +67,7 @@ def finished(tmp_path_factory, tiny_data) -> Path:
         (run.folder / stage).mkdir()
         (run.folder / stage / "results.csv").write_text(text)
         (run.folder / stage / "args.yaml").write_text("epochs: 2\nlr0: 0.01\nloss_type: mgd\nplots: false\n")
-    run.finish({"relations": SCORES, "relation_causes": LOST})
+    run.finish({"relations": SCORES, "relation_causes": LOST, "exports": EXPORTS})
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
         write_report(run.folder)
@@ -145,8 +152,11 @@ def test_page_says_what_was_done(finished):
         "What went in",
         "What came out",
         "Relations between nodes",
+        "Exported files",
     ):
         assert section in text
+    assert "onnx 3.20 8.0 (7.5–9.0) 119 99.2 % 100.0 % 2.0e-07 3.0e-06" in text
+    assert "rknn 1.80 – – – – – –" in text, "exported, not run here"
 
 
 def test_markdown_and_json_say_the_same(finished):

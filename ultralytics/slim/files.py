@@ -30,3 +30,10 @@ def copy_whole(source: str | Path, path: str | Path) -> Path:
 def fingerprint(path: str | Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def disk_size(path: str | Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    path = Path(path)
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from importlib.util import find_spec
 
 from ultralytics.cfg import get_cfg
-from ultralytics.engine.exporter import export_formats
 
+from . import exports
 from .pruning.prune import prune_model
+from .runtimes import has_onnx_runtime
 from .settings import TRAIN_ARGS, SlimSettings
 
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
@@ -26,10 +26,10 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
     """
     if bool(given.get("weights")) != bool(given.get("data")):
         raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
-    file_format = "onnx" if find_spec("onnx") else "torchscript"
+    file_format = "onnx" if has_onnx_runtime() else "torchscript"
     settings = {**training, **DEFAULTS, "format": file_format, **({} if given.get("data") else demo), **given}
     check_factor(settings["factor"])
-    check_format(settings["format"])
+    exports.check_packages(exports.parse(settings["format"]))
     for stage in PACE:
         distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
         check_training({**training_of(settings, stage), **distilling})
@@ -99,13 +99,6 @@ def check_factor(factor: object) -> None:
     """Raise ValueError unless this is a share of channels to remove."""
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
         raise ValueError(f"factor={factor}: expected the share of channels to remove, 0 <= factor < 1, such as 0.5")
-
-
-def check_format(name: str) -> None:
-    """Raise ValueError unless Ultralytics can export to this format."""
-    known = [f for f in export_formats()["Argument"] if f != "-"]
-    if name not in known:
-        raise ValueError(f"format={name}: expected one of {', '.join(known)}")
 
 
 def check_training(settings: dict) -> None:

@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params, select_devi
 
 from .files import fingerprint
 from .runtimes import torch_run
+from .tables import TextTable
 from .timing import take_turns
 
 
@@ -40,7 +40,7 @@ class Row:
     path: str
 
 
-class Table(list):
+class Table(TextTable):
     """Rows of a comparison: a list of `Row` that reads as a table in a terminal, a notebook and Markdown."""
 
     def __init__(self, rows: Iterable[Row], imgsz: int, device: str, metric: str = "mAP50-95"):
@@ -59,25 +59,11 @@ class Table(list):
         )
 
     def cells(self) -> list[tuple[str, ...]]:
-        """Return the rows as text, in the order of `header`."""
         return [
             (r.name, str(r.layers), f"{r.params:,}", f"{r.gflops:.3g}", f"{r.latency_ms:.1f}", f"{r.size_mb:.2f}",
              f"{r.map50_95:.4f}")
             for r in self
         ]  # fmt: skip
-
-    def __str__(self) -> str:
-        lines = [self.header, *self.cells()]
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        body = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
-        return "\n".join([body[0], "-" * len(body[0]), *body[1:], self.caption])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(h)}</th>" for h in self.header)
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>" for cells in self.cells())
-        return f"<table><caption>{self.caption}</caption><tr>{head}</tr>{body}</table>"
 
     @property
     def verdict(self) -> str:
@@ -89,16 +75,6 @@ class Table(list):
             f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the size, "
             f"{first.latency_ms / last.latency_ms:.2f} times as fast, {self.metric} {change:+.4f}"
         )
-
-    def to_dicts(self) -> list[dict[str, object]]:
-        """Return the rows as dictionaries of plain values."""
-        return [asdict(row) for row in self]
-
-    def to_markdown(self) -> str:
-        """Return the table as Markdown, numbers aligned to the right."""
-        rule = (":--", *["--:"] * (len(self.header) - 1))
-        rows = "\n".join("| " + " | ".join(cells) + " |" for cells in (self.header, rule, *self.cells()))
-        return f"{rows}\n\n{self.caption}.\n"
 
 
 def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=None, **val) -> Table:
@@ -124,10 +100,11 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
     task = getattr(next(iter(models.values())), "task", "detect")
-    return Table(rows, imgsz, _name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
+    return Table(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what a latency was measured on, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

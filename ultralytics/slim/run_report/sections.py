@@ -25,6 +25,7 @@ def make_document(facts: dict, pictures: Path) -> Document:
         Section("Relations between nodes", _relations(facts)),
         Section("Training", _training(facts)),
         Section("Channels", _channels(facts)),
+        Section("Exported files", _exports(facts)),
         Section("What went in", _inputs(facts)),
         Section("What came out", _files(facts)),
     ]
@@ -245,6 +246,35 @@ def _channels(facts: dict) -> list:
         rows = [(name, str(before), str(after), percent(after / max(1, before))) for name, before, after in widths]
         blocks.append(Grid(("layer", "before", "after", "kept"), rows, folded="Widths layer by layer"))
     return blocks
+
+
+def _exports(facts: dict) -> list:
+    rows = facts.get("exports") or []
+    header = ("format", "size MB", "ms", "found", "PyTorch's found again", "also found by PyTorch", "score ±", "largest ±")
+    cells = [
+        (row["format"], f"{row['size_mb']:.2f}", _spread(row["latency"]), _count(row["found"]), _share(row["of_torch"]),
+         _share(row["of_own"]), _tiny(row["score_median"]), _tiny(row["score_max"]))
+        for row in rows
+    ]  # fmt: skip
+    note = (
+        "The final checkpoint and its exports, each loaded back and run on the same validation images; the first row is "
+        "the checkpoint in PyTorch. Found again: same class, IoU of 0.9 or more, one to one; score ±: median and largest "
+        "difference of the scores within the pairs. Time of the network alone on one image, median (middle half of the "
+        "runs), taking turns."
+    )
+    return [Grid(header, cells, note)] if rows else []
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else str(value)
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else percent(value, 1)
+
+
+def _tiny(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1e}"
 
 
 def _inputs(facts: dict) -> list:

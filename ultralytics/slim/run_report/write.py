@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
 from .. import inputs, plan
-from ..files import fingerprint, write_whole
+from ..files import disk_size, fingerprint, write_whole
 from ..pipeline import quiet
 from . import measure, run_facts, side_by_side
 from .blocks import Chart, Document
@@ -73,13 +73,14 @@ def gather(run: RunFolder) -> dict:
         "models": models,
         "relations": run.record.get("results", {}).get("relations") or {},
         "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
+        "exports": run.record.get("results", {}).get("exports") or [],
         "curves": curves,
         "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"])
         if {ORIGINAL, "sparse"} <= weights.keys()
         else {},
         "widths": _widths(weights),
         "samples": _samples(run, models, weights, source, known),
-        "files": {p.relative_to(run.path).as_posix(): p.stat().st_size for p in _outputs(run.path / "weights")},
+        "files": {p.relative_to(run.path).as_posix(): disk_size(p) for p in _outputs(run.path / "weights")},
         "missing": run.missing,
     }
     return {**facts, "verdict": verdict_of(facts)}
@@ -217,7 +218,7 @@ def _widths(weights: dict[str, Path]) -> list[list]:
 
 def _outputs(folder: Path) -> list[Path]:
     """Return the checkpoints and exports of a run."""
-    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
 
 
 def _date(weights: Path) -> str:

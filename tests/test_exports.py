@@ -1,0 +1,196 @@
+"""Exports: every format that runs here says what PyTorch says, and what cannot be exported is one clear message."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import prune_model
+from prune_model import PruneModel
+from ultralytics import YOLO
+from ultralytics.slim import exports, timing
+from ultralytics.slim.detections import Found
+from ultralytics.slim.diagrams.dataset import draw_dataset
+from ultralytics.slim.pruning.prune import prune_model as prune
+
+ROOT = Path(__file__).resolve().parent.parent
+FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, exports._needs(name)))]
+IMGSZ = 160
+FACTOR = 0.05  # more would need retraining to find anything
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> str:
+    """The YAML of a few drawn diagrams, as the shipped model was trained on."""
+    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagrams", 2, 4)
+    text = (ROOT / "diagram.yaml").read_text(encoding="utf-8").partition("names:")
+    path = folder / "drawn.yaml"
+    path.write_text(f"path: {folder.as_posix()}\ntrain: images/train\nval: images/val\n{''.join(text[1:])}")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory, drawn) -> Path:
+    """The shipped model without some of its channels."""
+    path = tmp_path_factory.mktemp("pruned") / "small.pt"
+    prune(YOLO(ROOT / "weights/diagram-yolov8n.pt"), path, FACTOR)
+    return path
+
+
+@pytest.fixture
+def weights(pruned, tmp_path) -> Path:
+    return Path(shutil.copy(pruned, tmp_path / "small.pt"))
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    monkeypatch.setattr(timing, "ROUNDS", 3)
+
+
+def found(*rows) -> Found:
+    """Return detections from rows of x1, y1, x2, y2, class, score."""
+    rows = np.array(rows, float).reshape(-1, 6)
+    return Found(rows[:, :4], rows[:, 4].astype(int), rows[:, 5], ["x"] * len(rows))
+
+
+# ---------------------------------------------------------------------------------------------------------- agreement
+
+
+def test_agreement_by_hand():
+    """Three of PyTorch's four are found again, once at another score; of the other's five two are its own."""
+    reference = [found((0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 1, 0.8)), found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 60, 0, 0.4))]
+    other = [
+        found((0, 0, 10, 9.5, 0, 0.8), (20, 0, 30, 10, 1, 0.79)),
+        found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 58, 0, 0.4), (80, 80, 90, 90, 0, 0.3)),
+    ]
+    agreed = exports.agreement(reference, other)
+    assert agreed["of_torch"] == 3 / 4 and agreed["of_own"] == 3 / 5
+    assert agreed["score_median"] == pytest.approx(0.01) and agreed["score_max"] == pytest.approx(0.1)
+
+
+def test_agreement_without_detections():
+    nothing = exports.agreement([found()], [found()])
+    assert set(nothing.values()) == {None}
+    one_sided = exports.agreement([found()], [found((0, 0, 1, 1, 0, 0.5))])
+    assert (one_sided["of_torch"], one_sided["of_own"], one_sided["score_max"]) == (None, 0, None)
+
+
+# ---------------------------------------------------------------------------------------------------- the real formats
+
+
+@pytest.fixture(scope="module")
+def table(pruned, drawn, tmp_path_factory) -> exports.Table:
+    """The comparison in all formats whose packages are installed."""
+    weights = shutil.copy(pruned, tmp_path_factory.mktemp("all") / "small.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "ROUNDS", 3)
+        return PruneModel(weights).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)
+
+
+@pytest.mark.parametrize("name", ["torchscript", "onnx", "openvino", "ncnn"])
+def test_every_format_says_what_pytorch_says(table, name):
+    """In float32 nothing is lost but rounding; OpenVINO computes in bfloat16 where the processor has it."""
+    if name not in FORMATS:
+        pytest.skip(f"needs {' and '.join(exports._needs(name))}: pip install -e '.[export-all]'")
+    assert table[0].format == "PyTorch" and table[0].found > 15, "there is something to compare"
+    row = next(row for row in table if row.format == name)
+    assert min(row.of_torch, row.of_own) >= (0.9 if name == "openvino" else 1)
+    assert row.score_max < (0.1 if name == "openvino" else 1e-3)
+    assert row.latency.median_ms > 0 and row.size_mb > 1
+
+
+def test_the_files_lie_beside_the_checkpoint_and_nothing_else_does(table):
+    made = [Path(row.path) for row in table]
+    assert sorted(made[0].parent.iterdir()) == sorted(made) and len(table) == 1 + len(FORMATS)
+
+
+def test_another_model_in_the_file_is_seen(weights, drawn):
+    """What `check` reports is about the file on disk: put a model with other class scores there, and it shows."""
+    path = exports.export(weights, "torchscript", imgsz=IMGSZ)
+    other = YOLO(weights)
+    for head in other.model.model[-1].cv3:
+        head[-1].bias.data -= 1
+    other.save(weights.with_name("other.pt"))
+    shutil.move(exports.export(weights.with_name("other.pt"), "torchscript", imgsz=IMGSZ), path)
+    images = sorted((Path(drawn).parent / "images/val").iterdir())
+    row = exports.measure(weights, {"torchscript": path}, images, imgsz=IMGSZ)[1]
+    assert row.of_torch < 1 and row.score_max > 0.1
+
+
+@pytest.mark.skipif("onnx" not in FORMATS, reason="needs onnx and onnxruntime: pip install -e '.[export]'")
+def test_int8_is_smaller_and_keeps_the_float_export(weights, drawn):
+    """Ultralytics' own int8 export deletes a float32 file of the same checkpoint."""
+    table = PruneModel(weights).check_exports("onnx,onnx-int8", drawn, imgsz=IMGSZ, images=4)
+    floats, int8 = table[1:]
+    assert Path(floats.path).is_file() and Path(int8.path).is_file()
+    assert int8.size_mb < 0.4 * floats.size_mb
+    assert int8.of_torch is not None and floats.score_max < int8.score_max
+
+
+def test_a_file_that_cannot_run_here_leaves_the_others(weights, drawn, tmp_path):
+    path = exports.export(weights, "torchscript", imgsz=IMGSZ)
+    (tmp_path / "bad.torchscript").write_text("not a model")
+    images = sorted((Path(drawn).parent / "images/val").iterdir())[:2]
+    table = exports.measure(weights, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
+    assert table[1].latency is None and table[1].of_torch is None and table[2].of_torch == 1
+    assert str(table).splitlines()[3].split()[2:] == ["–"] * 6
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("onx", "format=onx: expected one of torchscript, onnx"),
+        ("torchscript-int8", "format=torchscript-int8: expected one of"),
+        ("onnx,onx", "format=onx"),
+        ("onnx-int8", "int8 needs data="),
+    ],
+)
+def test_bad_formats_are_named(weights, name, message, capsys):
+    assert prune_model.main(["export", f"weights={weights}", f"format={name}"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_before_anything_is_exported(weights, monkeypatch, capsys, drawn):
+    monkeypatch.setattr(exports, "find_spec", lambda name: None if name in ("ncnn", "pnnx", "nncf") else name)
+    words = ["export", f"weights={weights}", "format=torchscript,ncnn,openvino-int8", f"data={drawn}"]
+    assert prune_model.main(words) == 1
+    assert "needs ncnn and pnnx and nncf: pip install ncnn pnnx nncf" in capsys.readouterr().err
+    with pytest.raises(ImportError, match="pip install ncnn pnnx"):
+        prune_model.compress(str(weights.parent / "runs"), weights=str(weights), data=drawn, format="ncnn")
+    assert [p.name for p in weights.parent.iterdir()] == ["small.pt"]
+
+
+def test_a_failed_export_leaves_the_earlier_one(weights, monkeypatch):
+    earlier = weights.with_suffix(".torchscript")
+    earlier.write_text("whole")
+
+    def fail(self, **options):
+        Path(self.model.pt_path).with_suffix(".torchscript").write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(YOLO, "export", fail)
+    with pytest.raises(RuntimeError, match=r"small.pt could not be exported to torchscript: disk full"):
+        exports.export(weights, "torchscript", imgsz=IMGSZ)
+    assert earlier.read_text() == "whole" and len(list(weights.parent.iterdir())) == 2
+
+
+def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, caplog):
+    with exports._hushed(True):
+        os.write(1, b"noise")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ValueError), exports._hushed(True):
+        os.write(2, b"the reason")
+        raise ValueError
+    assert "the reason" in caplog.text
+
+
+def test_parse_takes_lists_and_commas():
+    assert exports.parse("onnx, openvino-int8") == exports.parse(["onnx", "openvino-int8"]) == ["onnx", "openvino-int8"]
