@@ -414,6 +414,7 @@ def _do(args: list[str]) -> None:
     stages["run"] |= plan.RUN_KEYS
     stages["report"] = _parameters(write_report)
     stages["analyse"] |= _parameters(analyse_model) - {"yolo"}
+    stages["export"] |= _parameters(exports.check) - {"formats"}
     stages["prune"] |= plan.PRUNING - {"yolo", "retrain"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})

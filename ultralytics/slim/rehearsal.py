@@ -16,10 +16,10 @@ from pathlib import Path
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 
-from . import inputs, plan, timing
+from . import exports, inputs, plan, timing
 from .pace import Clock, Pace
 from .pruning.prune import prune_model
-from .runtimes import has_onnx_runtime
+from .runtimes import has_onnx_runtime, onnx_run
 
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
 
@@ -77,7 +77,7 @@ def rehearse(settings: dict, data: str) -> Estimate:
         retrain = step("retrain", lambda: stages.training("retrain", stages.pruned, {}))
         distill = step("distill", stages.distillation)
         export = step("export", stages.export)
-        measuring = step("measuring", lambda: stages.measuring(export))
+        measuring = step("measuring", stages.measuring)
     epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.PACE}
     own = plan.only(settings, "prune")
     pruning += (own.get("steps", 1) - 1) * own.get("epochs", 0) / epochs["retrain"] * retrain  # trained between its steps
@@ -150,23 +150,22 @@ class _Stages:
 
     def export(self) -> float:
         options = {"imgsz": self.settings["imgsz"], **plan.only(self.settings, "export")}
-        return _seconds(lambda: YOLO(self.pruned).export(format=self.settings["format"], **options))
+        return _seconds(lambda: exports.check(self.pruned, self.settings["format"], self.data, **options))
 
-    def measuring(self, export: float) -> float:
+    def measuring(self) -> float:
         """What follows the stages: the relations of two models, the comparison of five, and the report on them.
 
         The two large models were validated before the distillation, and no model is twice. The report exports about
         three models to time them in ONNX Runtime.
-
-        Args:
-            export: seconds of an export.
         """
+        imgsz, runtime = self.settings["imgsz"], has_onnx_runtime()
+        export = _seconds(lambda: onnx_run(self.pruned, imgsz, self.folder)) if runtime else 0
         large, small = self._validation(self.original), self._validation(self.pruned)
         validations = 3 * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
         latencies = 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape
-        return validations + latencies + 3 * export * has_onnx_runtime()
+        return validations + latencies + 3 * export
 
     def _validation(self, weights: str) -> Pace:
         yolo, clock = YOLO(weights), Clock()
