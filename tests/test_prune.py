@@ -13,7 +13,7 @@ import pytest
 import torch
 from random_models import randomised
 
-from ultralytics import YOLO
+from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning import prune as prune_module
 from ultralytics.slim.pruning.prune import prune_model
@@ -34,7 +34,9 @@ def pruned(yolo: YOLO, tmp_path_factory: pytest.TempPathFactory):
 def outputs(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         y = model.eval()(x)
-    return y[0] if isinstance(y, (tuple, list)) else y
+    while isinstance(y, (tuple, list)):
+        y = y[0]
+    return y
 
 
 def test_result_tells_what_was_cut(pruned) -> None:
@@ -52,10 +54,17 @@ def test_widths_are_multiples_of_eight(pruned) -> None:
 
 
 def test_original_is_not_modified(yolo: YOLO, tmp_path: Path) -> None:
-    before = {k: v.clone() for k, v in yolo.model.state_dict().items()}
+    def objects() -> dict[str, int]:
+        parts = [*yolo.model.named_modules(), *yolo.model.named_parameters(), *yolo.model.named_buffers()]
+        return {f"{type(part).__name__} {name}": id(part) for name, part in parts}
+
+    before, same = {k: v.clone() for k, v in yolo.model.state_dict().items()}, objects()
+    state = [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in yolo.model.modules()]
     prune_model(yolo, tmp_path / "p.pt", 0.3, imgsz=64)
     after = yolo.model.state_dict()
-    assert all(torch.equal(v, after[k]) for k, v in before.items())
+    assert all(torch.equal(v, after[k]) for k, v in before.items()) and after.keys() == before.keys()
+    assert objects() == same
+    assert state == [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in yolo.model.modules()]
 
 
 def test_checkpoint_is_plain_half_precision_and_complete(pruned) -> None:
@@ -63,7 +72,9 @@ def test_checkpoint_is_plain_half_precision_and_complete(pruned) -> None:
     assert ckpt["ema"] is None and ckpt["optimizer"] is None and ckpt["epoch"] == -1
     assert {p.dtype for p in ckpt["model"].parameters()} == {torch.float16}
     assert json.loads(json.dumps(ckpt["slim"])) == ckpt["slim"]  # builtins only
-    assert ckpt["slim"]["widths"]["model.4.cv1.conv"] == [64, 32] and ckpt["slim"]["factor"] == 0.5
+    record = ckpt["slim"]
+    assert record["widths"]["model.4.cv1.conv"] == [64, 32] and record["factor"] == 0.5 and record["target"] is None
+    assert record["score"] == "l1" and record["tool"].endswith(__version__)
     assert all(type(m).__module__.startswith(("torch.", "ultralytics.nn.")) for m in ckpt["model"].modules())
     assert [p.name for p in pruned.path.parent.iterdir()] == ["p.pt"]  # no temporary file is left
 
@@ -73,9 +84,32 @@ def test_batchnorm_settings_survive(pruned) -> None:
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
 
 
-def test_same_input_gives_the_same_weights(yolo: YOLO, tmp_path: Path) -> None:
-    first, second = (prune_model(yolo, tmp_path / f"{i}.pt", 0.4, imgsz=64).model.state_dict() for i in range(2))
-    assert all(torch.equal(v, second[k]) for k, v in first.items())
+def test_the_target_is_in_the_record(yolo: YOLO, tmp_path: Path) -> None:
+    path = prune_model(yolo, tmp_path / "p.pt", params=0.5, imgsz=64).path
+    assert torch.load(path, weights_only=False)["slim"]["target"] == ["params", 0.5]
+
+
+@pytest.mark.parametrize("keys", [{"score": "random", "seed": 3}, {"images": torch.full((2, 3, 64, 64), 0.5)}])
+def test_same_input_and_seed_give_the_same_file(yolo: YOLO, tmp_path: Path, keys: dict) -> None:
+    """Byte for byte, whatever its name and whenever it is written."""
+    first, second = (prune_model(yolo, tmp_path / name, 0.4, imgsz=64, **keys).path for name in ("a.pt", "longer.pt"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_another_process_gives_the_same_file(pruned, tmp_path: Path) -> None:
+    """The order of sets and the hash seed leave no trace; the date is that of the original."""
+    code = (
+        "import sys; from ultralytics import YOLO; from ultralytics.slim.pruning.prune import prune_model\n"
+        "prune_model(YOLO(sys.argv[1]), sys.argv[2], 0.3, imgsz=64)"
+    )
+    dated = torch.load(pruned.path, weights_only=False) | {"date": "2026-01-02"}
+    torch.save(dated, tmp_path / "in.pt")
+    for seed in "12":
+        command = [sys.executable, "-c", code, str(tmp_path / "in.pt"), str(tmp_path / f"{seed}.pt")]
+        paths = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths})
+    assert (tmp_path / "1.pt").read_bytes() == (tmp_path / "2.pt").read_bytes()
+    assert torch.load(tmp_path / "1.pt", weights_only=False)["date"] == "2026-01-02"
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.7, 0.9, 0.99])
@@ -171,11 +205,17 @@ def test_pruning_twice(pruned, tmp_path: Path) -> None:
     assert again.params[0] == pruned.params[1] and again.params[1] < 0.75 * again.params[0]
 
 
-def test_fused_model(tmp_path: Path) -> None:
-    fused = randomised(NAME, nc=3)
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [(n, None) for n in (NAME, "yolov9t.yaml", "yolov10n.yaml", "yolo12n.yaml")]
+    + [(n, torch.rand(2, 3, 64, 64)) for n in ("yolov10n.yaml", "yolo26n-seg.yaml", "yolo26n-pose.yaml")],
+)
+def test_fused_model(tmp_path: Path, name: str, images: torch.Tensor | None) -> None:
+    """YOLO26's heads lose layers that training needs when they are fused, and v10's half of the branches."""
+    fused = randomised(name, nc=3)
     fused.model.eval().fuse(verbose=False)
-    result = prune_model(fused, tmp_path / "p.pt", 0.3, imgsz=64)
-    assert result.error <= 1e-8 and result.params[1] < 0.7 * result.params[0]
+    result = prune_model(fused, tmp_path / "p.pt", 0.3, imgsz=64, images=images)
+    assert result.error <= 1e-8 and result.params[1] < 0.7 * result.params[0] and result.frozen_share < 0.001
     assert outputs(YOLO(result.path).model, torch.rand(1, 3, 64, 64)).isfinite().all()
 
 
