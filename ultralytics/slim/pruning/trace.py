@@ -1,9 +1,9 @@
 """Run a model once and follow every channel through it.
 
 The model is run on a small input in training mode (raw outputs, nothing cached), with the BatchNorms in evaluation
-mode (a fused model, whose head lacks what training needs, in evaluation mode altogether), under a `TorchFunctionMode` that sees every tensor operation before PyTorch takes it apart: `chunk` is a chunk
-here, not eight slices. Unlike `torch.export` this takes a fraction of a second, knows which module is running, and
-leaves nothing behind in the model.
+mode (a fused model, whose head lacks what training needs, in evaluation mode altogether), under a `TorchFunctionMode`
+that sees every tensor operation before PyTorch takes it apart: `chunk` is a chunk here, not eight slices. Unlike
+`torch.export` this takes a fraction of a second, knows which module is running, and leaves nothing behind in the model.
 """
 
 from __future__ import annotations
