@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 
 Lines = list[bytes]
+MOST_LINES = 60  # of context that are tried, before the whole file is quoted
 Change = tuple[int, int, int, int]  # old[i:j] becomes new[k:l]
 
 
@@ -37,14 +38,18 @@ def certain_span(old: Lines, new: Lines, change: Change) -> tuple[int, int]:
     """The smallest span of old lines around `change` that occurs once, before and after, and goes on behind the change.
 
     Git wants that; at the end of the file the span begins before the change instead, so that there is context at all.
+    Docstrings are quoted only where nothing else makes the place certain: they are prose, and change often.
     """
     start, end, new_start, new_end = change
-    for size in range(1, len(old) + 2):
-        for before in range(size // 2 + 1):
+    most = min(len(old) + 1, MOST_LINES)
+    sizes = [(size, before) for size in range(1, most + 1) for before in range(size)]
+    for quoting_prose in (False, True):
+        for size, before in sizes:
             first, last = max(start - before, 0), min(end + size - before, len(old))
             changed = new[new_start - (start - first) : new_end + (last - end)]
             shown = last > end or (last == len(old) and first < start)
-            if shown and occurrences(old, old[first:last]) == occurrences(new, changed) == 1:
+            prose = any(b'"""' in line for line in old[first:start] + old[end:last])
+            if shown and prose <= quoting_prose and occurrences(old, old[first:last]) == occurrences(new, changed) == 1:
                 return first, last
     return 0, len(old)
 

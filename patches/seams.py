@@ -34,7 +34,7 @@ class Seam:
 TRAINER = "engine/trainer.py"
 SEAMS: tuple[Seam, ...] = (
     Seam(TRAINER, "BaseTrainer.__init__", "overrides = slim.read_overrides(overrides)"),
-    Seam(TRAINER, "BaseTrainer.train", "slim.close(self)"),
+    Seam(TRAINER, "BaseTrainer.train", "slim.closing"),
     Seam(
         TRAINER,
         "BaseTrainer._setup_train",
@@ -46,7 +46,15 @@ SEAMS: tuple[Seam, ...] = (
         TRAINER,
         "BaseTrainer._do_train",
         "self.loss += self.slim.distillation_loss(batch, i / nb)",
+        after="self.loss, self.loss_items = self.model(batch)",
+        until="8.3.98",
+    ),
+    Seam(
+        TRAINER,
+        "BaseTrainer._do_train",
+        "self.loss += self.slim.distillation_loss(batch, i / nb)",
         after="self.loss = loss.sum()",
+        since="8.3.99",
     ),
     Seam(TRAINER, "BaseTrainer._do_train", "self.slim.end_epoch()", after="self.slim.start_epoch()"),
     Seam(
@@ -56,7 +64,7 @@ SEAMS: tuple[Seam, ...] = (
         after="self.scaler.unscale_(self.optimizer)",
     ),
     Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.after_step()", after="self.scaler.step(self.optimizer)"),
-    Seam(TRAINER, "BaseTrainer.check_resume", "'Distillation'"),
+    Seam(TRAINER, "BaseTrainer.check_resume", "slim.resume_with(self.args, overrides)"),
     Seam("engine/model.py", "Model.train", "checks.check_pip_update_available()", gone=True),
     Seam("engine/model.py", "Model.train", "self.ckpt = checkpoint_of(self)"),
     Seam("nn/tasks.py", "BaseModel.load", "keep_widths(self, weights)"),

@@ -5,6 +5,7 @@ Each step trains for real, on the tiny data set; the first that fails ends the p
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -25,23 +26,31 @@ def parameters(model: YOLO) -> int:
     return sum(parameter.numel() for parameter in model.model.parameters())
 
 
+class Interrupted(Exception):
+    """Ends a training as a crash would."""
+
+
+def interrupt(trainer) -> None:
+    if trainer.epoch == 1:
+        raise Interrupted
+
+
 def resume() -> None:
-    """A run with the two overrides, stopped after its first epoch, goes on with both."""
+    """A run with the two overrides, interrupted after its first epoch, goes on with both."""
     model = YOLO("yolov8n.yaml")
-
-    def stop(trainer) -> None:
-        trainer.stop = trainer.epoch == 0
-
-    model.add_callback("on_train_epoch_end", stop)
-    train(model, "stopped", epochs=3, Distillation=str(TEACHER), loss_type="cwd", save_period=1)
-    again = YOLO(OUT / "stopped" / "weights" / "epoch0.pt")
+    model.add_callback("on_train_epoch_start", interrupt)
+    with contextlib.suppress(Interrupted):
+        train(model, "stopped", epochs=3, Distillation=str(TEACHER), loss_type="cwd")
+    again = YOLO(OUT / "stopped" / "weights" / "last.pt")
     again.train(resume=True)
     assert (again.trainer.args.Distillation, again.trainer.args.loss_type) == (str(TEACHER), "cwd")
-    assert again.trainer.epoch == 2
+    assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 2)
 
 
 train(YOLO("yolov8n.yaml"), "plain")
-train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
+distilled = train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
+assert distilled.trainer.slim.distiller.ratio > 0
+assert "train/distill_loss" in (OUT / "cwd" / "results.csv").read_text()
 train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd")
 train(YOLO(TEACHER), "sparse", loss_type="sparse")
 prune_model(YOLO(TEACHER), str(PRUNED), 0.5)

@@ -9,10 +9,10 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.utils import LOGGER, RANK, colorstr
-from ultralytics.utils.torch_utils import unwrap_model
 
 from . import resolution
 from . import teacher as teachers
+from .compat import add_loss_item, hide_loss_item, unwrap_model
 from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
 from .losses import FEATURE_LOSSES
 from .response import LogitLoss, check_heads, raw_predictions
@@ -20,6 +20,7 @@ from .settings import LOGIT, SlimSettings
 
 PREFIX = colorstr("slim: ")
 ADAPTER_LR = 1e-3
+LOSS_ITEM = "distill_loss"  # its name in the progress bar, results.csv and results.png
 LOGIT_WEIGHT = 1.0
 
 
@@ -70,6 +71,7 @@ class Distiller:
     def end_batches(self) -> None:
         """Remove the hooks; safe to call again."""
         self.student_taps.detach()
+        hide_loss_item(self.trainer, LOSS_ITEM)
 
     def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
         """Return the weighted loss of this batch, times the batch size as the detection loss has it.
@@ -80,7 +82,7 @@ class Distiller:
         seen = batch.get(resolution.TEACHER_IMAGES, images)
         per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
         self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / len(images)])
-        trainer.loss_items = {**trainer.loss_items, "distill_loss": per_image.detach()}
+        add_loss_item(trainer, LOSS_ITEM, per_image.detach())
         return per_image * len(images)
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:

@@ -14,9 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
-from ultralytics.utils import DATASETS_DIR, LOGGER, TQDM, YAML, checks, patches
+from ultralytics.utils import DATASETS_DIR, LOGGER, TQDM, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
+from .compat import YAML
 from .files import write_whole
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/

@@ -8,8 +8,9 @@ from torch import nn
 
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.callbacks import get_default_callbacks
-from ultralytics.utils.torch_utils import get_flops, unwrap_model
+from ultralytics.utils.torch_utils import get_flops
 
+from .compat import unwrap_model
 from .distiller import PREFIX, Distiller
 
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
-from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
+from .compat import load_checkpoint
 from .files import fingerprint
 from .runtimes import torch_run
 from .tables import TextTable

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import distributed as dist
 
 from ultralytics.utils import LOCAL_RANK
 
@@ -32,9 +33,9 @@ def load_at(trainer, imgsz: int) -> None:
         )
     _build_large(trainer, imgsz)
     _preprocess_both(trainer, stride)
-    batch_size = trainer.batch_size // max(trainer.world_size, 1)
+    ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     path = trainer.data["train"]
-    trainer.train_loader = trainer.get_dataloader(path, batch_size=batch_size, rank=LOCAL_RANK, mode="train")
+    trainer.train_loader = trainer.get_dataloader(path, batch_size=trainer.batch_size // ranks, rank=LOCAL_RANK, mode="train")
 
 
 def _build_large(trainer, imgsz: int) -> None:

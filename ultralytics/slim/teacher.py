@@ -10,9 +10,9 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from ultralytics.utils import RANK, YAML
-from ultralytics.utils.torch_utils import unwrap_model
+from ultralytics.utils import RANK
 
+from .compat import YAML, load_checkpoint, unwrap_model
 from .files import copy_whole
 
 PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a module
@@ -62,8 +62,6 @@ def load(path: str, student: nn.Module) -> nn.Module:
         FileNotFoundError: If the file is missing.
         ValueError: If teacher and student read images of different numbers of channels.
     """
-    from ultralytics.nn.tasks import load_checkpoint  # imports slim
-
     require_file(path)
     teacher, _ = load_checkpoint(path)
     channels = [m.yaml.get("channels", 3) for m in (student, teacher)]

@@ -8,11 +8,15 @@ The seams, in the order in which a run meets them (see patches/):
     self.loss += self.slim.distillation_loss(…)  after the detection loss is summed
     self.slim.before_step(), .after_step()       around the optimizer's step
     self.slim.end_epoch()                        after the batches: hooks removed, figures logged
-    slim.close(self)                             however the run ends
+    @slim.closing                                on `train`: however the run ends, nothing is left behind
+
+    slim.resume_with(self.args, overrides)       at the end of check_resume: another teacher may take over
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,21 @@ import torch
 from torch import nn
 
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.torch_utils import unwrap_model
 
 from . import preflight
 from . import teacher as teachers
+from .compat import unwrap_model, warmup_iterations
 from .distiller import PREFIX, Distiller
 from .files import write_whole
 from .gamma_history import GammaHistory
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity import SparsityPenalty, decay, gamma_stats
+
+
+class ResumeOverrides(dict):
+    """The overrides of a resumed run, its new teacher aside: Ultralytics says of such an argument that it is ignored."""
+
+    teacher: str | None = None
 
 
 def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -56,7 +66,17 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
             teachers.require_file(settings.teacher)
     if is_module:
         checked["Distillation"] = teachers.save_temporary(teacher)
-    return checked
+    if not overrides.get("resume"):
+        return checked
+    resumed = ResumeOverrides({k: v for k, v in checked.items() if k != "Distillation"})
+    resumed.teacher = checked["Distillation"]
+    return resumed
+
+
+def resume_with(args, overrides: dict[str, Any] | None) -> None:
+    """Put the new teacher of a resumed run, if there is one, in the place of the one in its checkpoint."""
+    if getattr(overrides, "teacher", None):
+        args.Distillation = overrides.teacher
 
 
 def prepare(trainer) -> Slim:
@@ -74,8 +94,20 @@ def prepare(trainer) -> Slim:
     return slim
 
 
-def close(trainer) -> None:
-    """Remove the hooks and the temporary teacher, however the run ended."""
+def closing(train: Callable) -> Callable:
+    """Return the trainer's `train`, after which no hook and no temporary teacher is left, however it ended."""
+
+    @wraps(train)
+    def train_and_close(trainer, *args, **kwargs):
+        try:
+            return train(trainer, *args, **kwargs)
+        finally:
+            _close(trainer)
+
+    return train_and_close
+
+
+def _close(trainer) -> None:
     slim = getattr(trainer, "slim", None)
     if slim is not None:
         slim.end_batches()
@@ -195,7 +227,7 @@ def _planned(trainer, penalty: SparsityPenalty) -> tuple[float, float]:
     epoch = ni // nb
     lr = lr0 * np.array([trainer.lf(e) for e in range(trainer.epochs)])[epoch]
     accumulate = np.full(len(ni), float(trainer.accumulate))
-    if nw := trainer._get_warmup_iterations(nb):
+    if nw := warmup_iterations(trainer, nb):
         lr = lr * np.minimum(ni / nw, 1.0)
         accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, trainer.accumulate]).round())
     falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.nn.tasks import guess_model_task, load_checkpoint
+from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
 
+from ..compat import load_checkpoint
 from ..files import write_whole
 from .verify import check_equal
 

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ultralytics.nn.modules.block import AAttn
 from ultralytics.utils import TQDM
 
+from ..compat import AAttn
 from .raw import set_raw
 from .sensitivity import pick_positions
 

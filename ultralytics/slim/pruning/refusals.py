@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ultralytics.nn.modules.block import DFL, RealNVP
+from ultralytics.nn.modules.block import DFL
+
+from ..compat import RealNVP
 
 
 class Refusal(ValueError):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.nn.modules import RepConv, RepVGGDW
-from ultralytics.nn.modules.block import AAttn
+from ultralytics.nn.modules import RepConv
 
+from ..compat import AAttn, RepVGGDW
 from .channels import ChannelGraph
 
 

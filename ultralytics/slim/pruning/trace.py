@@ -81,7 +81,9 @@ class Trace(TorchFunctionMode):
 
     def known_view(self) -> bool:
         """Return whether views in the running module take their sizes from what the pruned module will hold."""
-        from ultralytics.nn.modules import A2C2f, Detect
+        from ultralytics.nn.modules import Detect
+
+        from ..compat import A2C2f
 
         return isinstance(self.module, (A2C2f, Detect))
 

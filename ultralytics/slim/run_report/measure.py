@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from ultralytics.cfg import TASK2METRIC
-from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
+from ..compat import load_checkpoint
 from ..report import size_mb, validate
 from ..runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
 from ..timing import take_turns

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import YAML
-
+from ..compat import YAML, load_checkpoint
 from ..files import fingerprint
 from ..pruning.checkpoint import RECORD
 from ..sparsity import NEAR_ZERO, absolute_gammas

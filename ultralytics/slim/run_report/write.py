@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from ultralytics import __version__
-from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
 from .. import inputs, plan
+from ..compat import load_checkpoint
 from ..files import disk_size, fingerprint, write_whole
 from ..pipeline import quiet
 from . import measure, run_facts, side_by_side

@@ -1,0 +1,70 @@
+"""What differs between the releases of Ultralytics that the patches cover (patches/series.json), in one place.
+
+Names are imported from here where an older release calls them otherwise or has no such thing; functions hide what works
+otherwise there. On the release that this fork is pinned to, everything is upstream's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ultralytics import utils
+from ultralytics.nn import modules
+from ultralytics.nn.modules import block
+from ultralytics.utils import torch_utils
+
+
+class _Absent(nn.Module):
+    """Stands for a block that the release does not have: no module is an instance of it."""
+
+
+A2C2f = getattr(modules, "A2C2f", _Absent)
+AAttn = getattr(block, "AAttn", _Absent)
+Attention = getattr(block, "Attention", _Absent)
+RealNVP = getattr(block, "RealNVP", _Absent)
+RepVGGDW = getattr(modules, "RepVGGDW", _Absent)
+
+unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # renamed in 8.3.2xx
+
+if hasattr(utils, "YAML"):
+    YAML = utils.YAML
+else:
+
+    class YAML:
+        """Read and write YAML files under the newer name."""
+
+        load = staticmethod(utils.yaml_load)
+        save = staticmethod(utils.yaml_save)
+
+
+def load_checkpoint(weight, device=None, inplace: bool = True, fuse: bool = False):
+    """Return (model, checkpoint) of one file."""
+    from ultralytics.nn import tasks  # imports slim
+
+    load = getattr(tasks, "load_checkpoint", None) or tasks.attempt_load_one_weight
+    return load(weight, device, inplace, fuse)
+
+
+def warmup_iterations(trainer, batches: int) -> int:
+    """Return how many iterations the learning rate rises for, 0 for none; `batches` are those of an epoch."""
+    if hasattr(trainer, "_get_warmup_iterations"):
+        return trainer._get_warmup_iterations(batches)
+    return max(round(trainer.args.warmup_epochs * batches), 100) if trainer.args.warmup_epochs > 0 else 0
+
+
+def add_loss_item(trainer, name: str, value: torch.Tensor) -> None:
+    """Put a figure beside the parts of the loss that the progress bar and results.csv show."""
+    if isinstance(trainer.loss_items, dict):
+        trainer.loss_items = {**trainer.loss_items, name: value}
+        return
+    trainer.loss_items = torch.cat([trainer.loss_items, value.reshape(1)])
+    if name not in trainer.loss_names:
+        trainer.loss_names = (*trainer.loss_names, name)
+
+
+def hide_loss_item(trainer, name: str) -> None:
+    """Take the figure out again before validation, which adds the parts of its own loss to a tensor of that length."""
+    items = trainer.loss_items
+    if isinstance(items, torch.Tensor) and name in trainer.loss_names and len(items) == len(trainer.loss_names):
+        trainer.loss_items = items[:-1]
