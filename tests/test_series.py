@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from patches.apply import apply
 from patches.carry import carry, choose_hunks, essence, prove
-from patches.errors import DoesNotFit
+from patches.errors import DoesNotFit, PatchError
 from patches.fetch import fetch_release, unpack
 from patches.materialise import materialise
 from patches.pin import HERE, Range, load_pin, load_series, patch_for, version_key
@@ -20,7 +21,7 @@ from patches.tree import hash_tree
 from patches.unified import parse_patch, read_patch
 
 SERIES = load_series()
-MIDDLE = {"8.4.124": "8.4.142", "8.4.157": "8.4.170"}  # of the range that begins there
+MIDDLE = {"8.0.196": "8.0.217", "8.0.239": "8.3.0", "8.4.13": "8.4.100"}  # of the range that begins there
 
 every_patch = pytest.mark.parametrize("entry", SERIES, ids=[entry.patch for entry in SERIES])
 
@@ -91,10 +92,18 @@ def test_a_range_holds_at_its_borders_and_in_the_middle(tmp_path: Path, entry: R
 
 
 @pytest.mark.network
-def test_the_release_before_the_first_does_not_fit():
-    """If it did, the range would be wider than the table says."""
-    with pytest.raises(DoesNotFit, match=r"Ultralytics 8\.4\.123: "):
-        prove(read_patch(HERE / SERIES[0].patch), "8.4.123")
+@pytest.mark.parametrize(("older", "newer"), list(zip(SERIES, SERIES[1:])), ids=str)
+def test_the_borders_are_exact(older: Range, newer: Range):
+    """Neither patch fits the other's nearest release, so no wider range and no fewer patches would do."""
+    with pytest.raises(DoesNotFit, match=f"Ultralytics {re.escape(newer.first)}: "):
+        prove(read_patch(HERE / older.patch), newer.first)
+    with pytest.raises(DoesNotFit, match=f"Ultralytics {re.escape(older.last)}: "):
+        prove(read_patch(HERE / newer.patch), older.last)
+
+
+def test_a_release_before_the_first_is_refused_and_the_nearest_named():
+    with pytest.raises(PatchError, match=r"no patch for Ultralytics 8\.0\.195.*The nearest is 8\.0\.196"):
+        patch_for("8.0.195")
 
 
 @pytest.mark.network

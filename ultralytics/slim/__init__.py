@@ -1,1 +1,5 @@
 """Slimming for Ultralytics detectors: distillation, sparsity and structured pruning."""
+
+from .installation import warn_mixed
+
+warn_mixed()

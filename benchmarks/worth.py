@@ -1,0 +1,101 @@
+"""Is distillation worth its time? One pruned student, the same epochs for every variant, several seeds.
+
+    python benchmarks/worth.py [epochs=8] [seeds=0,1,2] [variants=none,cwd,...] [flops=0.5] [imgsz=320] [fraction=1.0]
+
+The student is the model of the real diagrams in ../shared, cut to `flops` of its GFLOPs and re-fitted; the teacher is that
+model. Trainings do not see the validation images: the last epoch's averaged weights are measured on them once. Rows that
+are already in benchmarks/results/worth.csv are not run again, so that an interrupted benchmark goes on where it stopped;
+the table of means and spreads is printed at the end. About a minute an epoch on two cores.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import RESULTS, machine, write_rows
+
+from ultralytics import YOLO
+from ultralytics.slim import distiller
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.report import accuracy
+
+HERE = Path(__file__).resolve().parent
+ORIGINAL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
+DATA = HERE / "real_diagrams.yaml"
+TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1, "cos_lr": True}
+TRAINING |= {"workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False, "verbose": False, "distill_check": False}
+
+VARIANTS = {name: {"loss_type": name} for name in ("cwd", "mgd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")}
+VARIANTS |= {
+    "none": {},
+    "unpruned": {"unpruned": True},  # the original, trained on for as many epochs
+    "native": {"distill_model": str(ORIGINAL)},  # Ultralytics' own distillation
+    "mgd per epoch": {"loss_type": "mgd", "distill_schedule": "epoch"},
+    "mgd constant": {"loss_type": "mgd", "distill_schedule": "constant"},
+    "cwd frozen": {"loss_type": "cwd", "frozen": True},
+    "mgd frozen": {"loss_type": "mgd", "frozen": True},
+}
+KEY = ("variant", "seed", "epochs", "flops", "imgsz", "fraction")
+
+
+def main(epochs=8, seeds="0,1,2", variants="", flops=0.5, imgsz=320, fraction=1.0) -> None:
+    names = variants.split(",") if variants else list(VARIANTS)
+    rows = _earlier_rows()
+    done = {tuple(row[k] for k in KEY) for row in rows}
+    with tempfile.TemporaryDirectory() as folder:
+        student = Path(folder) / "student.pt"
+        prune_model(YOLO(ORIGINAL), student, flops=float(flops), images=str(DATA), imgsz=int(imgsz))
+        for seed in str(seeds).split(","):
+            for name in names:
+                key = dict(zip(KEY, (name, seed, str(epochs), str(flops), str(imgsz), str(fraction))))
+                if tuple(key.values()) in done:
+                    continue
+                options = {"imgsz": int(imgsz), "epochs": int(epochs), "seed": int(seed), "fraction": float(fraction)}
+                rows.append({**key, **_run(VARIANTS[name], student, options, Path(folder)), **machine()})
+                write_rows("worth", rows)
+    _print_table(rows)
+
+
+def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
+    """Train one variant and return what it came to."""
+    variant = dict(variant)
+    start = ORIGINAL if variant.pop("unpruned", False) else student
+    adapter_lr, distiller.ADAPTER_LR = distiller.ADAPTER_LR, 0.0 if variant.pop("frozen", False) else distiller.ADAPTER_LR
+    teacher = {"Distillation": str(ORIGINAL)} if "loss_type" in variant else {}
+    yolo, ratios, started = YOLO(start), [], time.perf_counter()
+    yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(t.lr.get("distill/ratio", 0.0)))
+    try:
+        yolo.train(data=str(DATA), project=str(folder), name="run", exist_ok=True, **TRAINING, **options, **teacher, **variant)
+    finally:
+        distiller.ADAPTER_LR = adapter_lr
+    seconds = time.perf_counter() - started
+    reached = accuracy(yolo.trainer.last, str(DATA), options["imgsz"])
+    share = {"first_ratio": f"{ratios[0]:.3f}", "last_ratio": f"{ratios[-1]:.3f}"}
+    return {"map50_95": f"{reached:.4f}", **share, "seconds": f"{seconds:.0f}"}
+
+
+def _earlier_rows() -> list[dict]:
+    path = RESULTS / "worth.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _print_table(rows: list[dict]) -> None:
+    """Print mean and range over the seeds, for each variant and setting."""
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in KEY if k != "seed"), []).append(float(row["map50_95"]))
+    for (name, *setting), values in sorted(groups.items(), key=lambda item: -statistics.mean(item[1])):
+        spread = f"{min(values):.4f} to {max(values):.4f}"
+        print(f"{statistics.mean(values):.4f}  {spread}  {len(values)} seeds  {name}  ({', '.join(setting)})")
+
+
+if __name__ == "__main__":
+    main(**dict(a.split("=", 1) for a in sys.argv[1:]))
