@@ -23,7 +23,7 @@ from patches.pin import load_pin
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning.architectures import shipped, untrained
-from ultralytics.slim.pruning.channels import input_size, trace_channels
+from ultralytics.slim.pruning.channels import trace_channels
 from ultralytics.slim.pruning.prune import PruneResult, prune_model
 from ultralytics.slim.pruning.refusals import Refusal
 from ultralytics.slim.pruning.rewrite import slice_model

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOGGER
 
+from ..compat import load_checkpoint
 from .checkpoint import save_checkpoint
 
 

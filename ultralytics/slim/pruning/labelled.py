@@ -20,11 +20,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
-from ultralytics.models.yolo.classify import ClassificationValidator
-from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.models.yolo.obb import OBBValidator
-from ultralytics.models.yolo.pose import PoseValidator
-from ultralytics.models.yolo.segment import SegmentationValidator
+from ultralytics.models import yolo
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
@@ -32,12 +28,13 @@ from .checkpoint import as_dict
 from .raw import set_raw
 
 VALIDATORS = {
-    "detect": DetectionValidator,
-    "segment": SegmentationValidator,
-    "pose": PoseValidator,
-    "obb": OBBValidator,
-    "classify": ClassificationValidator,
+    "detect": yolo.detect.DetectionValidator,
+    "segment": yolo.segment.SegmentationValidator,
+    "pose": yolo.pose.PoseValidator,
+    "classify": yolo.classify.ClassificationValidator,
 }
+if hasattr(yolo, "obb"):  # 8.0.196 has no such task
+    VALIDATORS["obb"] = yolo.obb.OBBValidator
 
 
 class LabelledImages:
