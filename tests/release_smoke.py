@@ -6,6 +6,7 @@ Each step trains for real, on the tiny data set; the first that fails ends the p
 from __future__ import annotations
 
 import contextlib
+import csv
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"
 
 
 def train(model: YOLO, name: str, epochs: int = 2, **arguments) -> YOLO:
-    fixed = {"data": DATA, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    fixed = {"data": DATA, "imgsz": 64, "batch": 4, "nbs": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
     model.train(name=name, project=str(OUT), epochs=epochs, **fixed, **arguments)
     return model
 
@@ -53,6 +54,9 @@ assert distilled.trainer.slim.distiller.ratio > 0
 assert "train/distill_loss" in (OUT / "cwd" / "results.csv").read_text()
 train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd")
 train(YOLO(TEACHER), "sparse", loss_type="sparse")
+with open(OUT / "sparse" / "results.csv", newline="") as file:
+    rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+assert all(float(row["gamma/moved"]) > 0 for row in rows), rows  # the optimizer stepped, and the penalty with it
 prune_model(YOLO(TEACHER), str(PRUNED), 0.5)
 pruned = YOLO(PRUNED)
 before = parameters(pruned)
