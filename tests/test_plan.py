@@ -52,6 +52,23 @@ def test_training_arguments_are_checked():
             plan.check_training(bad)
 
 
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"prune.flops": 1.5}, "flops should be the share"),
+        ({"prune.factor": 1}, "factor should be the share"),
+        ({"prune.flops": 0.5, "prune.params": 0.5}, "give one goal"),
+        ({"prune.steps": 0}, "steps should be"),
+        ({"prune.epochs": 2}, "between the steps"),
+        ({"prune.runtime": "tensorrt"}, "runtime should be"),
+        ({"prune.repair": "glue"}, "repair should be"),
+    ],
+)
+def test_pruning_arguments_are_checked_before_the_first_stage(given, fault):
+    with pytest.raises(ValueError, match=fault):
+        plan.complete({**MINE, **given}, DEMO, TRAINING)
+
+
 def test_a_training_between_prunings_is_told_from_the_pruning():
     both = {"flops": 0.5, "steps": 3, "imgsz": 320, "data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4}
     pruning, training = plan.split_pruning(both)

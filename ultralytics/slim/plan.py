@@ -7,7 +7,11 @@ import inspect
 from ultralytics.cfg import get_cfg
 
 from . import exports
+from .pruning.iterate import check_steps
+from .pruning.latency import check_runtime
 from .pruning.prune import prune_model
+from .pruning.repair import read_repairs
+from .pruning.targets import read_goal
 from .runtimes import has_onnx_runtime
 from .settings import TRAIN_ARGS, SlimSettings
 
@@ -30,6 +34,7 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
     settings = {**training, **DEFAULTS, "format": file_format, **({} if given.get("data") else demo), **given}
     check_factor(settings["factor"])
     exports.check_packages(exports.parse(settings["format"]))
+    check_pruning(settings)
     for stage in PACE:
         distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
         check_training({**training_of(settings, stage), **distilling})
@@ -99,6 +104,16 @@ def check_factor(factor: object) -> None:
     """Raise ValueError unless this is a share of channels to remove."""
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
         raise ValueError(f"factor={factor}: expected the share of channels to remove, 0 <= factor < 1, such as 0.5")
+
+
+def check_pruning(settings: dict) -> None:
+    """Raise where the pruning of a run would refuse an argument whatever the model."""
+    pruning, training = pruning_of(settings)
+    targets = {key: pruning[key] for key in TARGETS & pruning.keys()}
+    read_goal(None if targets else pruning.get("factor", settings["factor"]), **targets)
+    check_runtime(pruning.get("runtime", "torch"), pruning.get("batch", 1))
+    check_steps(pruning.get("steps", 1), training or None)
+    read_repairs(pruning.get("repair", "auto"), has_images=True)
 
 
 def check_training(settings: dict) -> None:

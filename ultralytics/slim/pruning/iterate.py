@@ -14,7 +14,7 @@ from ..compat import load_checkpoint
 from .checkpoint import save_checkpoint
 
 
-def check_steps(steps: int, retrain: Callable | None) -> None:
+def check_steps(steps: int, retrain: object) -> None:
     """Raise ValueError unless there are steps, and more than one where something is to happen between them."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps should be a number of prunings, from 1, got {steps!r}")
