@@ -38,6 +38,15 @@ def write_rows(name: str, rows: list[dict]) -> Path:
     return path
 
 
+def read_rows(name: str) -> list[dict]:
+    """Return the rows of benchmarks/results/NAME.csv, none where there is no such file."""
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @cache
 def _workspace() -> Path:
     """A folder with a teacher and eight blank images, which a trainer needs to be set up."""

@@ -10,13 +10,12 @@ of that name draws the surgeon's. `quick` measures three rows at half the GFLOPs
 
 from __future__ import annotations
 
-import csv
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import RESULTS, machine
+from common import RESULTS, machine, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.labelled import LabelledImages
@@ -27,6 +26,7 @@ from ultralytics.slim.run_report.charts import journey
 from ultralytics.slim.run_report.svg import standalone
 
 HERE = Path(__file__).resolve().parent
+NAME = "one_shot_grid"
 KEY = ("model", "score", "scope", "repair", "flops")
 CUTS = (0.9, 0.8, 0.7, 0.6, 0.5)  # GFLOPs kept
 REPAIRS = ("none", "fold", "refit", "bn", "refit,bn", "fold,refit,bn")
@@ -46,8 +46,7 @@ def main(weights: str = "", sparse: str = "", data: str = "", imgsz: str = "320"
     data, size = data or str(HERE / "real_diagrams.yaml"), int(imgsz)
     models = {"trained": weights or str(HERE.parent.parent / "shared/weights/diagram_yolov8n.pt")}
     models |= {"sparse": sparse} if sparse else {}
-    path = RESULTS / "one_shot_grid.csv"
-    rows = read(path)
+    rows = read_rows(NAME)
     for name, checkpoint in models.items():
         yolo = YOLO(checkpoint)
         val = LabelledImages(yolo.model, data, "val", size, limit=47)
@@ -55,7 +54,8 @@ def main(weights: str = "", sparse: str = "", data: str = "", imgsz: str = "320"
         for key in (whole, *grid(name, quick == "True")):
             if tuple(map(str, key)) not in {tuple(r[k] for k in KEY) for r in rows}:
                 rows.append(whole_row(key, yolo, val) if key == whole else measured(key, yolo, data, val, size))
-                write(path, rows)
+                write_rows(NAME, rows)
+                draw(rows)
                 print(rows[-1], flush=True)
 
 
@@ -80,29 +80,15 @@ def row(key: tuple, gflops: float, params: float, map50_95: float, seconds: floa
     return {**dict(zip(KEY, map(str, key))), **figures, "seconds": f"{seconds:.1f}", **machine()}
 
 
-def read(path: Path) -> list[dict]:
-    """Return the rows that are there, none if the file has other columns."""
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return rows if rows and set(KEY) <= rows[0].keys() else []
-
-
-def write(path: Path, rows: list[dict]) -> None:
-    """Write all rows, and draw the surgeon's re-fitted cuts of the trained model."""
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    points = [
-        (f"{r['score']} {r['repair']}".strip(), float(r["gflops_kept"]), float(r["map50_95"]))
-        for r in rows
-        if r["model"] == "trained" and r["repair"] in ("unpruned", "auto", "refit") and r["score"] in ("", SURGEON)
-    ]
-    chart = journey("Accuracy before any training against GFLOPs kept", points, "GFLOPs kept", "mAP50-95")
-    path.with_suffix(".svg").write_text(standalone(chart), encoding="utf-8")
+def draw(rows: list[dict]) -> None:
+    """Draw the surgeon's re-fitted cuts of the trained model."""
+    wanted = {("trained", "", "unpruned"), ("trained", SURGEON, "refit")}
+    drawn = [r for r in rows if (r["model"], r["score"], r["repair"]) in wanted]
+    drawn.sort(key=lambda r: -float(r["gflops_kept"]))
+    points = [(f"{float(r['flops']):.0%}", float(r["gflops_kept"]), float(r["map50_95"])) for r in drawn]
+    title = "Accuracy before any training against GFLOPs kept, re-fitted"
+    chart = journey(title, points, "GFLOPs kept", "mAP50-95")
+    (RESULTS / f"{NAME}.svg").write_text(standalone(chart), encoding="utf-8")
 
 
 if __name__ == "__main__":

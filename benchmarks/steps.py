@@ -1,6 +1,6 @@
 """mAP50-95 right after pruning in one step and in several, with 64 unlabelled images and no training between the steps.
 
-    python benchmarks/steps.py [weights=...] [data=...] [imgsz=320] [steps=1,3] [flops=0.5,0.35]
+    python benchmarks/steps.py [weights=...] [data=...] [imgsz=320] [steps=1,3] [flops=0.7,0.5,0.35]
 
 By default the real diagrams and their model in ../shared. Results go to benchmarks/results/steps.csv.
 """
@@ -21,7 +21,7 @@ from ultralytics.slim.report import accuracy
 HERE = Path(__file__).resolve().parent
 
 
-def main(weights: str = "", data: str = "", imgsz: str = "320", steps: str = "1,3", flops: str = "0.5,0.35") -> None:
+def main(weights: str = "", data: str = "", imgsz: str = "320", steps: str = "1,3", flops: str = "0.7,0.5,0.35") -> None:
     yolo = YOLO(weights or str(HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"))
     data, size, rows = data or str(HERE / "real_diagrams.yaml"), int(imgsz), []
     with tempfile.TemporaryDirectory() as folder:

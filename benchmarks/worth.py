@@ -2,22 +2,21 @@
 
     python benchmarks/worth.py [epochs=8] [seeds=0,1,2] [variants=none,cwd,...] [flops=0.5] [imgsz=320] [fraction=1.0]
 
-The student is the model of the real diagrams in ../shared, cut to `flops` of its GFLOPs and re-fitted; the teacher is that
-model. Trainings do not see the validation images: the last epoch's averaged weights are measured on them once. Rows that
+The student is the model of the real diagrams in ../shared, cut to `flops` of its GFLOPs and re-fitted; the teacher is
+that model. Trainings do not see the validation images: the last epoch's averaged weights are measured on them once. Rows that
 are already in benchmarks/results/worth.csv are not run again, so that an interrupted benchmark goes on where it stopped;
 the table of means and spreads is printed at the end. About a minute an epoch on two cores.
 """
 
 from __future__ import annotations
 
-import csv
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import RESULTS, machine, write_rows
+from common import machine, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import distiller
@@ -27,8 +26,9 @@ from ultralytics.slim.report import accuracy
 HERE = Path(__file__).resolve().parent
 ORIGINAL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
 DATA = HERE / "real_diagrams.yaml"
-TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1, "cos_lr": True}
-TRAINING |= {"workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False, "verbose": False, "distill_check": False}
+TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
+TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
+TRAINING |= {"verbose": False, "distill_check": False}
 
 VARIANTS = {name: {"loss_type": name} for name in ("cwd", "mgd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")}
 VARIANTS |= {
@@ -45,7 +45,7 @@ KEY = ("variant", "seed", "epochs", "flops", "imgsz", "fraction")
 
 def main(epochs=8, seeds="0,1,2", variants="", flops=0.5, imgsz=320, fraction=1.0) -> None:
     names = variants.split(",") if variants else list(VARIANTS)
-    rows = _earlier_rows()
+    rows = read_rows("worth")
     done = {tuple(row[k] for k in KEY) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         student = Path(folder) / "student.pt"
@@ -65,7 +65,8 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
     """Train one variant and return what it came to."""
     variant = dict(variant)
     start = ORIGINAL if variant.pop("unpruned", False) else student
-    adapter_lr, distiller.ADAPTER_LR = distiller.ADAPTER_LR, 0.0 if variant.pop("frozen", False) else distiller.ADAPTER_LR
+    adapter_lr = distiller.ADAPTER_LR
+    distiller.ADAPTER_LR = 0.0 if variant.pop("frozen", False) else adapter_lr
     teacher = {"Distillation": str(ORIGINAL)} if "loss_type" in variant else {}
     yolo, ratios, started = YOLO(start), [], time.perf_counter()
     yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(t.lr.get("distill/ratio", 0.0)))
@@ -77,14 +78,6 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
     reached = accuracy(yolo.trainer.last, str(DATA), options["imgsz"])
     share = {"first_ratio": f"{ratios[0]:.3f}", "last_ratio": f"{ratios[-1]:.3f}"}
     return {"map50_95": f"{reached:.4f}", **share, "seconds": f"{seconds:.0f}"}
-
-
-def _earlier_rows() -> list[dict]:
-    path = RESULTS / "worth.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _print_table(rows: list[dict]) -> None:

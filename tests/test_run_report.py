@@ -495,3 +495,16 @@ def test_labels_of_a_journey_do_not_cover_each_other():
     assert heights["sparse"] > heights["original"], "the lower point has the lower label where there is room"
     low = sorted(heights[name] for name in ("pruned", "retrained", "distilled"))
     assert low[1] - low[0] >= 14 and low[2] - low[1] >= 14
+
+
+def test_labels_of_a_journey_do_not_cover_dots():
+    """Six cuts of nearly equal accuracy: the label of each lies beside the dots of its neighbours."""
+    points = [(f"{kept:.0%}", kept, 0.67 - 0.001 * i) for i, kept in enumerate((1.0, 0.9, 0.8, 0.7, 0.6, 0.5))]
+    drawn = charts.journey("t", points, "GFLOPs kept", "mAP")
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle[^>]* cx="([0-9.]+)" cy="([0-9.]+)"', drawn)]
+    labels = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)" class="[ht]" text-anchor="(\w+)"[^>]*>(\d+%)<', drawn)
+    assert len(dots) == len(labels) == 6
+    for x, y, anchor, name in labels:
+        wide = charts.LETTER * len(name)
+        left = float(x) - wide if anchor == "end" else float(x)
+        assert not [d for d in dots if left <= d[0] <= left + wide and abs(float(y) - 4 - d[1]) < 12], name

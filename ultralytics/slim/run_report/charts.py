@@ -10,6 +10,7 @@ from .svg import LEFT, RIGHT, SERIES, WIDTH, Axes, bar, dot, legend, line, numbe
 
 STAGE_COLORS = ("c", "b", "d", "e")  # of the trainings, in order
 MARGIN_MAX, ROW = 150, 24  # of the names beside dumbbells, and from row to row, pixels
+LETTER = 6.6  # mean width of a letter, pixels
 
 
 def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tuple[str, float] | None = None) -> str:
@@ -115,17 +116,25 @@ def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str,
     for index, ((name, x, y), (px, py)) in enumerate(zip(points, places)):
         is_end, is_right = index in (0, len(points) - 1), px > WIDTH / 2
         parts.append(dot(px, py, 8 if is_end else 5, "f-b" if index else "f-a", f"{name}: {x:.4g}, {y:.4g}"))
-        height = _free(taken, px, py + 4, axes.py(axes.y[0]) - 6)
         side = (px - 12, "end") if is_right else (px + 12, "start")
+        far = side[0] + (-LETTER if is_right else LETTER) * len(name)
+        covered = [dy for dx, dy in places if min(far, side[0]) - 8 <= dx <= max(far, side[0]) + 8]
+        height = _free(taken, covered, px, py + 4, axes.py(axes.y[0]) - 6)
         parts.append(text(side[0], height, name, "h" if is_end else "t", side[1]))
     return svg(axes.height, title, parts)
 
 
-def _free(taken: list[tuple[float, float]], x: float, y: float, floor: float) -> float:
-    """Return the height nearest to `y`, and not under `floor`, at which a label keeps clear of those before it."""
+def _free(taken: list[tuple[float, float]], dots: list[float], x: float, y: float, floor: float) -> float:
+    """Return the height nearest to `y`, not under `floor`, where a label keeps clear of those before it and of dots.
+
+    Args:
+        taken: places of the labels before it; this one's is added.
+        dots: heights of the dots that lie along the label.
+    """
     y = min(y, floor)
-    steps = [0, 15, *range(-15, -15 * len(taken) - 30, -15)]
-    free = (y + s for s in steps if y + s <= floor and not _is_taken(taken, x, y + s))
+    steps = [0, 15, *range(-15, -15 * (len(taken) + len(dots)) - 30, -15)]
+    clear = (y + s for s in steps if y + s <= floor and all(abs(y + s - 4 - dot) >= 12 for dot in dots))
+    free = (height for height in clear if not _is_taken(taken, x, height))
     taken.append((x, next(free, y)))
     return taken[-1][1]
 
@@ -136,7 +145,7 @@ def _is_taken(taken: list[tuple[float, float]], x: float, y: float) -> bool:
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str], xlabel: str) -> str:
     """Draw rows of (name, before, after), each as two dots on a line."""
-    margin = min(MARGIN_MAX, 16 + 6.6 * max(len(row[0]) for row in rows))
+    margin = min(MARGIN_MAX, 16 + LETTER * max(len(row[0]) for row in rows))
     height, top = 78 + ROW * len(rows), max(max(b, a) for _, b, a in rows) * 1.05 or 1
     unit = (WIDTH - margin - RIGHT - 8) / top
     parts = legend([(names[0], "a"), (names[1], "b")])
