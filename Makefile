@@ -1,5 +1,6 @@
-# `make demo`, `make test`, and `make docs` for the API reference in docs/api. Each makes .venv, installs what it needs, and does its job; what is already
-# set up is left alone until pyproject.toml or the patches change. PYTHON=python3.12 picks another Python.
+# `make demo`, `make test`, and `make docs` for the API reference in docs/api. Each makes .venv, installs what it needs, and
+# does its job; what is already set up is left alone until pyproject.toml or the patches change. PYTHON=python3.12 picks
+# another Python.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -45,6 +45,7 @@ from ultralytics.slim.detections import boxes_of
 from ultralytics.slim.files import copy_whole, write_whole
 from ultralytics.slim.pruning.analyse import analyse_model
 from ultralytics.slim.pruning.analysis import Analysis
+from ultralytics.slim.pruning.images import is_yaml
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
@@ -91,7 +92,7 @@ class PruneModel:
         """
         factor = None if plan.TARGETS & options.keys() else factor
         pruning, training = plan.split_pruning(options)
-        if str(pruning.get("images")).endswith((".yaml", ".yml")):
+        if is_yaml(pruning.get("images")):
             pruning["images"] = inputs.prepare_data(pruning["images"], HERE)
         if training:
             pruning["retrain"] = _trainer_in_place(training)

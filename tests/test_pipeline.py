@@ -165,10 +165,10 @@ def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
     run = Run.start(tmp_path, "run", {"epochs": 1})
     before = run.record.read_text()
 
-    def broken(path, write):
+    def broken(path, text):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pipeline, "write_whole", broken)
+    monkeypatch.setattr(pipeline, "write_text", broken)
     with pytest.raises(OSError):
         run.stage("one", write("1"))
     assert run.record.read_text() == before

@@ -16,6 +16,7 @@ from random_models import randomised
 from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning import prune as prune_module
+from ultralytics.slim.pruning import rewrite
 from ultralytics.slim.pruning.prune import prune_model
 
 NAME = "yolov8n.yaml"
@@ -164,14 +165,14 @@ def test_other_than_pytorch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_verification_writes_nothing(yolo: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = prune_module.slice_model
+    real = rewrite.slice_model
 
     def wrong(model, graph, keep):
         real(model, graph, keep)
         if len(model.model[0].conv.weight) < 16:
             model.model[1].conv.weight.data = model.model[1].conv.weight.data.flip(1)
 
-    monkeypatch.setattr(prune_module, "slice_model", wrong)
+    monkeypatch.setattr(rewrite, "slice_model", wrong)
     with pytest.raises(RuntimeError, match=r"model\.1"):
         prune_model(yolo, tmp_path / "p.pt", 0.5, imgsz=64)
     assert not list(tmp_path.iterdir())

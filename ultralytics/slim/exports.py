@@ -23,12 +23,11 @@ from ultralytics.engine.exporter import INT8_FORMATS, export_formats
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import time_sync
 
-from . import inputs
+from . import inputs, logs
 from .cli import paths
 from .detections import Found, choose_images, compare, detect
 from .files import disk_size
 from .report import device_name
-from .runtimes import warnings_only
 from .tables import TextTable
 from .timing import Latency, take_turns
 
@@ -157,7 +156,7 @@ def export(weights: str | Path, name: str, data: str | None = None, **options) -
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         yolo.model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         try:
-            with warnings_only(), _hushed(options["format"] == "ncnn"):
+            with logs.only(), _hushed(options["format"] == "ncnn"):
                 made = Path(yolo.export(**options))
         except Exception as error:
             raise RuntimeError(f"{source} could not be exported to {name}: {error}") from error
@@ -251,7 +250,7 @@ def measure(
     found = {TORCH: detect(torch_model, images, **settings)}
     for name, path in files.items():
         try:
-            with warnings_only():
+            with logs.only():
                 found[name] = detect(models[name], images, **settings)
         except Exception as error:  # of a runtime: any kind
             LOGGER.warning(f"{name}: {path} was exported, but cannot be run on this machine and compared: {error}")

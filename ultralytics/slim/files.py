@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -25,6 +26,21 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
 def copy_whole(source: str | Path, path: str | Path) -> Path:
     """Copy a file so that `path` is never half-written."""
     return write_whole(path, lambda partial: shutil.copyfile(source, partial))
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a UTF-8 text file so that `path` is never half-written."""
+    return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable]) -> Path:
+    """Write a CSV file so that `path` is never half-written."""
+
+    def write(partial: Path) -> None:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+    return write_whole(path, write)
 
 
 def fingerprint(path: str | Path) -> str:

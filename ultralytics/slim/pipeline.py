@@ -15,7 +15,7 @@ import torch
 from ultralytics.utils import LOGGER, colorstr, remove_colorstr
 from ultralytics.utils.files import increment_path
 
-from .files import copy_whole, fingerprint, write_whole
+from .files import copy_whole, fingerprint, write_text
 
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
 # Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
@@ -147,8 +147,7 @@ class Run:
     def save(self, finished: bool = False, results: dict | None = None) -> None:
         record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}
         record["results"] = results or {}
-        text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
-        write_whole(self.record, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
 
 
 def training_state(last: Path) -> str:

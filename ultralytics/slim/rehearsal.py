@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ultralytics import YOLO
-from ultralytics.utils import LOGGER, TQDM
+from ultralytics.utils import TQDM
 
-from . import exports, inputs, plan, timing
+from . import exports, inputs, logs, plan, timing
 from .pace import Clock, Pace
 from .pruning.prune import prune_model
 from .runtimes import has_onnx_runtime, onnx_run
@@ -70,7 +70,8 @@ def rehearse(settings: dict, data: str) -> Estimate:
     """
     found = inputs.check_data(data)
     images = {split: inputs.list_images(found[split]) for split in ("train", "val")}
-    with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, _Steps(6) as step:
+    hushed = logs.only(logging.ERROR)  # the bar stands in the place of what Ultralytics logs meanwhile
+    with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed, _Steps(6) as step:
         stages = _Stages(settings, data, images, Path(folder))
         sparse = step("sparse", lambda: stages.training("sparse", stages.original, {"loss_type": "sparse"}))
         pruning = step("prune", stages.pruning)
@@ -92,14 +93,12 @@ def rehearse(settings: dict, data: str) -> Estimate:
 
 
 class _Steps:
-    """A progress bar over the steps of the rehearsal, in the place of what Ultralytics logs meanwhile."""
+    """A progress bar over the steps of the rehearsal."""
 
     def __init__(self, count: int):
         self.bar = TQDM(total=count, desc="rehearsal")
 
     def __enter__(self) -> _Steps:
-        self.level = LOGGER.level
-        LOGGER.setLevel(logging.ERROR)
         return self
 
     def __call__(self, name: str, work: Callable[[], float]) -> float:
@@ -109,7 +108,6 @@ class _Steps:
         return seconds
 
     def __exit__(self, *error) -> None:
-        LOGGER.setLevel(self.level)
         self.bar.close()
 
 

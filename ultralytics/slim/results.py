@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .files import write_whole
+from .files import write_csv, write_text
 
 MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
 
@@ -78,16 +77,9 @@ class Evaluation(RelationScores):
 
     def save(self, **about) -> None:
         """Write `relations.csv`, by image, and `relations.json`, over all, with `about`, into the folder."""
-        write_whole(self.folder / "relations.csv", self._write_csv)
+        write_csv(self.folder / "relations.csv", self.images[0], [row.values() for row in self.images])
         found = {**about, "images": len(self.images), **self._asdict(), "causes": self.causes}
-        text = json.dumps(found, indent=2, default=str)
-        write_whole(self.folder / "relations.json", lambda partial: partial.write_text(f"{text}\n", encoding="utf-8"))
-
-    def _write_csv(self, path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.images[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.images)
+        write_text(self.folder / "relations.json", json.dumps(found, indent=2, default=str) + "\n")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +13,8 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.utils import LOGGER
+
+from . import logs
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime"}  # key -> name
 
@@ -54,17 +53,6 @@ def onnx_run(weights: str | Path, imgsz: int, folder: Path, batch: int = 1) -> C
 
 def _export(weights: str | Path, imgsz: int, batch: int) -> str:
     """Export a checkpoint to ONNX beside it, all checkpoints alike; return the file's path."""
-    with warnings_only():
+    with logs.only():
         simplify = bool(find_spec("onnxslim"))
         return YOLO(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
-
-
-@contextmanager
-def warnings_only():
-    """Keep Ultralytics' log to warnings: twenty lines an export, about a file that is then moved or deleted."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)

@@ -27,8 +27,8 @@ from .labelled import LabelledImages, with_loss
 from .prune import training_size
 from .ranking import TAYLOR, Ranking, choose, rank
 from .repair import read_repairs, repair_model
-from .rewrite import slice_model
-from .selection import removed, take_share
+from .rewrite import sliced
+from .selection import kept, take_share
 from .verify import masking
 
 GRID = 0.05  # factors that are tried are multiples of it
@@ -86,10 +86,9 @@ def analyse_model(
         def cut(share: float) -> nn.Module:
             """Prune by a factor, without the proof."""
             steps = take_share(ranking.pools, ranking.steps(model, graph, round_to), scope, share)
-            kept = ~np.isin(ranking.book.roots(), removed(ranking.pools, steps))
-            pruned = copy.deepcopy(model)
-            slice_model(pruned, graph, kept)
-            repair_model(repairs, model, pruned, graph, kept, ranking.where, images)
+            keep_these = kept(ranking.book.roots(), ranking.pools, steps)
+            pruned = sliced(model, graph, keep_these)
+            repair_model(repairs, model, pruned, graph, keep_these, ranking.where, images)
             return pruned
 
         search_factor(found, model, cut, labelled, imgsz)

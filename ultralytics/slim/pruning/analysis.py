@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import write_whole
+from ..files import write_csv, write_text
 from ..run_report.charts import journey, profile
 from ..run_report.svg import standalone
 from .gamma_check import GammaCheck
@@ -122,10 +121,10 @@ class Analysis:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [(" ".join(g.layers), g.units, g.share, f"{g.value:.6g}", f"{self.harm(g):.4f}") for g in self.groups]
         if rows:
-            _table(folder / "layers.csv", ("layers", "channels", "share_cut", self.metric, "times_worse"), rows)
+            write_csv(folder / "layers.csv", ("layers", "channels", "share_cut", self.metric, "times_worse"), rows)
             _picture(folder / "layers.svg", self._layers_chart())
         if len(self.factors) > 1:
-            _table(
+            write_csv(
                 folder / "factors.csv",
                 ("factor", "gflops_kept", "accuracy"),
                 [(f.factor, f"{f.gflops:.4f}", f"{f.accuracy:.4f}") for f in sorted(self.factors, key=lambda f: f.factor)],
@@ -146,13 +145,5 @@ class Analysis:
         return journey(title, [(f"{f.factor:g}", f.gflops, f.accuracy) for f in points], "GFLOPs kept", "accuracy")
 
 
-def _table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
-    def write(partial: Path) -> None:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-    write_whole(path, write)
-
-
 def _picture(path: Path, chart: str) -> None:
-    write_whole(path, lambda partial: partial.write_text(standalone(chart), encoding="utf-8"))
+    write_text(path, standalone(chart))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -61,11 +62,16 @@ def _spread(items, limit: int):
     return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
 
 
+def is_yaml(source) -> bool:
+    """Return whether a source of images is given as the YAML of a data set."""
+    return isinstance(source, (str, os.PathLike)) and str(source).endswith((".yaml", ".yml"))
+
+
 def _listed(source) -> list:
     """Return the paths or arrays that `source` stands for."""
     if isinstance(source, (list, tuple)):
         items = list(source)
-    elif str(source).endswith((".yaml", ".yml")):
+    elif is_yaml(source):
         train = check_det_dataset(str(source))["train"]
         items = [p for folder in (train if isinstance(train, list) else [train]) for p in _files(Path(folder))]
     else:

@@ -7,7 +7,6 @@ letterboxed to squares.
 from __future__ import annotations
 
 import copy
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from ultralytics.cfg import TASK2METRIC
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.models import yolo
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
+from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
+from .. import logs
 from .checkpoint import as_dict
 from .raw import set_raw
 
@@ -104,7 +104,7 @@ class LabelledImages:
 
     def accuracy(self, net: nn.Module) -> float:
         """Return the task's main measure on these images, mAP50-95 of a detector; `net` is not modified."""
-        with self._validator() as validator, only_warnings():
+        with self._validator() as validator, logs.only():
             validator.dataloader = DataLoader(self._batches, batch_size=None, collate_fn=dict)
             return float(validator(model=copy.deepcopy(net).eval())[self.metric])
 
@@ -123,14 +123,3 @@ def with_loss(model: nn.Module) -> nn.Module:
         if hasattr(m, "inplace"):
             m.inplace = False  # gradients need what an activation in place would overwrite
     return net
-
-
-@contextmanager
-def only_warnings():
-    """Keep Ultralytics' tables and bars out of the log."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)

@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from .channels import ChannelGraph, trace_channels
-from .checkpoint import save_checkpoint
+from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
 from .images import fit_in_memory, load_images
 from .iterate import check_steps, factor_due, retrained
@@ -21,8 +21,8 @@ from .latency import check_runtime
 from .ranking import TAYLOR, choose, rank
 from .repair import read_repairs, repair_model
 from .result import PruneResult, gather, join
-from .rewrite import slice_model
-from .selection import remember_whole, removed, take_share
+from .rewrite import sliced
+from .selection import kept, remember_whole, take_share
 from .targets import Target, make_target, read_goal, take_target
 from .verify import check_equal, masked
 
@@ -157,7 +157,7 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
         taken = take_target(model, graph, pools, book, narrowings, target)
     else:
         taken = take_share(pools, narrowings, scope, goal)
-    keep = ~np.isin(book.roots(), removed(pools, taken))
+    keep = kept(book.roots(), pools, taken)
     if score == "gamma":
         gammas = check_gammas(model, float((~keep[1:]).mean()))
         (LOGGER.info if gammas.enough else LOGGER.warning)(f"prune: {gammas}")
@@ -170,8 +170,7 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
 
 def training_size(model: nn.Module) -> int:
     """Return the image size that a model was trained at, 640 if it does not say."""
-    args = getattr(model, "args", None) or {}
-    size = args.get("imgsz") if isinstance(args, dict) else getattr(args, "imgsz", None)
+    size = as_dict(getattr(model, "args", None)).get("imgsz")
     return size if isinstance(size, int) else 640
 
 
@@ -195,8 +194,7 @@ def _currency(target: Target | None) -> str:
 
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
     """Return the pruned copy of `model` and its largest relative difference to the masked original."""
-    pruned = copy.deepcopy(model)
-    slice_model(pruned, graph, keep)
+    pruned = sliced(model, graph, keep)
     return pruned, check_equal(masked(model, graph, keep), pruned)
 
 

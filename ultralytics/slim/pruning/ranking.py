@@ -11,6 +11,7 @@ from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import LOGGER
 
 from .channels import ChannelGraph
+from .images import is_yaml
 from .labelled import LabelledImages
 from .labels import LabelBook
 from .scores import SCORES, pick_score, score_labels
@@ -69,16 +70,12 @@ def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[st
             "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
         )
     is_data = isinstance(images, (str, bytes)) or hasattr(images, "__fspath__")
-    if score == TAYLOR and not (is_data and (_is_yaml(images) or guess_model_task(model) == "classify")):
+    if score == TAYLOR and not (is_data and (is_yaml(images) or guess_model_task(model) == "classify")):
         raise ValueError(
             "score='taylor' measures the loss on labelled images: give images= the YAML of a data set with labels, "
             f"got {'none' if images is None else images if is_data else type(images).__name__}"
         )
     return score, ("global" if score in IN_LOSS_UNITS else "layer") if scope == "auto" else scope
-
-
-def _is_yaml(source) -> bool:
-    return str(source).endswith((".yaml", ".yml"))
 
 
 def rank(

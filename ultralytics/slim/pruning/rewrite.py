@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,6 +12,13 @@ from ultralytics.nn.modules import RepConv
 
 from ..compat import AAttn, RepVGGDW
 from .channels import ChannelGraph
+
+
+def sliced(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module:
+    """Return a copy of `model` with only the channels in `keep`; see `slice_model`."""
+    copied = copy.deepcopy(model)
+    slice_model(copied, graph, keep)
+    return copied
 
 
 def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None:

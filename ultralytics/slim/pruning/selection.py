@@ -162,7 +162,8 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
     Args:
         pools (list[Pool]): The pools.
         scope (str): 'layer' narrows all pools evenly: a step's key is the share of channels at which the rounded width
-            changes, counted from the first of several prunings. 'global' takes what hurts least for what it saves: the key is the score lost over the cost saved.
+            changes, counted from the first of several prunings. 'global' takes what hurts least for what it saves: the
+            key is the score lost over the cost saved.
         round_to (int): Widths are multiples of this.
         costs (list[float], optional): What one unit of each pool costs, for 'global'; its channels if not given.
     """
@@ -205,6 +206,11 @@ def removed(pools: list[Pool], steps: list[Step]) -> np.ndarray:
     for step in steps:
         keep[step.pool] = min(keep[step.pool], step.after)
     return np.concatenate([np.zeros(0, int), *(pools[i].weakest(k) for i, k in keep.items())])
+
+
+def kept(roots: np.ndarray, pools: list[Pool], steps: list[Step]) -> np.ndarray:
+    """Return which labels, by their roots (labels + 1,), stay when these steps are taken."""
+    return ~np.isin(roots, removed(pools, steps))
 
 
 def unit_costs(

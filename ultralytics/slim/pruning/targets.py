@@ -6,7 +6,6 @@ import copy
 import io
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -17,8 +16,8 @@ from .channels import ChannelGraph
 from .checkpoint import stripped
 from .labels import LabelBook
 from .latency import Reading, Stopwatch
-from .rewrite import slice_model
-from .selection import Pool, Step, removed
+from .rewrite import sliced
+from .selection import Pool, Step, kept
 
 SLACK, SLACK_ON_THE_WAY = 0.02, 0.1  # a result, and one before the last pruning, may be this much under its goal
 TRIES = 24  # further choices tried to come within the slack; a sixth of them where each is timed
@@ -131,7 +130,8 @@ def take_target(
 ) -> list[Step]:
     """Return the first steps that bring the model down to its target, or at most 2 % under it.
 
-    The target is told what the model has then, as its `start`. On the way to a target anything that is closest under the goal will do.
+    The target is told what the model has then, as its `start`. On the way to a target anything that is closest under
+    the goal will do.
 
     Raises:
         ValueError: If no choice of steps meets the target; the message gives the closest that one does.
@@ -139,9 +139,7 @@ def take_target(
     roots = book.roots()
 
     def after(taken: list[Step]) -> Reading:
-        cut = copy.deepcopy(model)
-        slice_model(cut, graph, ~np.isin(roots, removed(pools, taken)))
-        return target.measure(cut)
+        return target.measure(sliced(model, graph, kept(roots, pools, taken)))
 
     if target.start.value <= target.goal:
         return []

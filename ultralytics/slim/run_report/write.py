@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 
 from .. import inputs, plan
 from ..compat import load_checkpoint
-from ..files import disk_size, fingerprint, write_whole
+from ..files import disk_size, fingerprint, write_text
 from ..pipeline import quiet
 from . import measure, run_facts, side_by_side
 from .blocks import Chart, Document
@@ -46,9 +46,9 @@ def write_report(folder: str | Path) -> Path:
         facts = gather(run)
     document = make_document(facts, run.path / PICTURES)
     _write_pictures(document, run.path / PICTURES)
-    _write(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
-    _write(run.path / "report.md", to_markdown(document, PICTURES))
-    page = _write(run.path / "report.html", to_html(document))
+    write_text(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    write_text(run.path / "report.md", to_markdown(document, PICTURES))
+    page = write_text(run.path / "report.html", to_html(document))
     LOGGER.info(f"{document.label}: {document.headline}\nreport saved as {page}")
     return page
 
@@ -230,8 +230,4 @@ def _write_pictures(document: Document, folder: Path) -> None:
     for section in document.sections:
         for block in section.blocks:
             if isinstance(block, Chart):
-                _write(folder / f"{block.name}.svg", standalone(block.svg))
-
-
-def _write(path: Path, text: str) -> Path:
-    return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+                write_text(folder / f"{block.name}.svg", standalone(block.svg))
