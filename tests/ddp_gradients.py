@@ -23,9 +23,9 @@ def build(seed: int):
     torch.manual_seed(0)
     student = YOLO("yolov8n.yaml", verbose=False).model.float().eval()
     torch.manual_seed(1)
-    teacher = YOLO("yolov8n.yaml", verbose=False).model.float().eval().requires_grad_(False)
+    teacher = YOLO("yolov8s.yaml", verbose=False).model.float().eval().requires_grad_(False)  # wider: needs adapters
     torch.manual_seed(seed)  # adapters differ between ranks until they are broadcast
-    loss = FeatureLoss([64, 128, 256], [64, 128, 256], "cwd", [8, 16, 32])
+    loss = FeatureLoss([64, 128, 256], [128, 256, 512], "cwd", [8, 16, 32])
     loss.spec = losses.LossSpec(loss.spec.build, 1.0, standardise=False)
     for adapter in loss.adapters:
         nn.init.normal_(adapter.weight, std=0.1)
