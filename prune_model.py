@@ -275,7 +275,7 @@ def compress(
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
         exported = PruneModel(distilled).check_exports(settings["format"], data, **plan.only(settings, "export"))
         picture = _picture(data, distilled, run.folder)
-        relations = _relations(data, {"original": original, "distilled": distilled})
+        relations = _relations(settings, data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
         causes = {name: scores.causes for name, scores in relations.items()}
@@ -335,10 +335,12 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
     return PruneModel(student).distill(teacher, settings["loss_type"], out, **training)
 
 
-def _relations(data: str, weights: dict[str, Path | str]) -> dict[str, Evaluation]:
-    """Return the relation scores of each checkpoint; empty where the data has no relations."""
-    root = inputs.relations_folder(inputs.check_data(data))
-    return {name: PruneModel(path).evaluate(root, save=False) for name, path in weights.items()} if root else {}
+def _relations(settings: dict, data: str, weights: dict[str, Path | str]) -> dict[str, Evaluation]:
+    """Return the relation scores of each checkpoint at the run's image size; empty where the data has no relations."""
+    if not (root := inputs.relations_folder(inputs.check_data(data))):
+        return {}
+    how = {"save": False, "imgsz": settings["imgsz"], "device": settings["device"]}
+    return {name: PruneModel(path).evaluate(root, **how) for name, path in weights.items()}
 
 
 def _relations_text(relations: dict[str, Evaluation]) -> str:

@@ -414,3 +414,18 @@ def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tm
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert ("stock release 8.4" if made else "not made yet") in run.stderr and "pip install -e ." in run.stderr
+
+
+def test_relations_of_a_run_are_judged_at_its_image_size(weights, relations, run_there, monkeypatch):
+    """Left to itself each checkpoint would be run at the size that it was trained at, and two sizes be compared."""
+    sizes, detect = [], PruneModel._detect
+
+    def noted(model, source, keys):
+        sizes.append(keys["imgsz"])
+        return detect(model, source, keys)
+
+    monkeypatch.setattr(PruneModel, "_detect", noted)
+    data = relations / "data.yaml"
+    data.write_text(f"path: {relations.as_posix()}\ntrain: images/val\nval: images/val\nnames: {{0: box, 1: disc}}\n")
+    found = prune_model._relations({"imgsz": 96, "device": "cpu"}, str(data), {"original": weights, "distilled": weights})
+    assert list(found) == ["original", "distilled"] and sizes == [96, 96]

@@ -132,7 +132,7 @@ def _free(taken: list[tuple[float, float]], dots: list[float], x: float, y: floa
         dots: heights of the dots that lie along the label.
     """
     y = min(y, floor)
-    steps = [0, 15, *range(-15, -15 * (len(taken) + len(dots)) - 30, -15)]
+    steps = [0, *(s for k in range(1, len(taken) + len(dots) + 3) for s in (15 * k, -15 * k))]
     clear = (y + s for s in steps if y + s <= floor and all(abs(y + s - 4 - dot) >= 12 for dot in dots))
     free = (height for height in clear if not _is_taken(taken, x, height))
     taken.append((x, next(free, y)))
