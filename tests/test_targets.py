@@ -22,6 +22,7 @@ from ultralytics.slim.pruning.rewrite import slice_model
 from ultralytics.slim.pruning.scores import score_labels
 from ultralytics.slim.pruning.selection import make_pools, plan, removed
 from ultralytics.slim.pruning.targets import Target, read_goal, take_target
+from ultralytics.slim.runtimes import onnx_run
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,24 @@ def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, monkeypatch, runtim
     watch = Stopwatch(yolo.model.float().eval(), runtime, 256, batch=2, device="cpu")
     same, less = (watch(m, 0, 1e-9).value / watch.original_ms for m in (yolo.model, small))
     assert 0.7 < same < 1.4 and less < 0.8 * same
+
+
+def test_models_timed_in_one_runtime_have_the_same_threads(tmp_path: Path) -> None:
+    """Ultralytics' export sets PyTorch's threads, where a session's come from: the first had more than those after it.
+
+    Threads that wait by spinning take the cores from the model that is timed next.
+    """
+    pytest.importorskip("onnxruntime")
+    path, before = tmp_path / "small.pt", torch.get_num_threads()
+    YOLO("yolov8n-cls.yaml", verbose=False).save(path)
+    try:
+        torch.set_num_threads(3)
+        options = [onnx_run(path, 32, tmp_path).func.__self__.get_session_options() for _ in range(2)]
+        assert [o.intra_op_num_threads for o in options] == [3, 3]
+        assert [o.get_session_config_entry("session.intra_op.allow_spinning") for o in options] == ["0", "0"]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

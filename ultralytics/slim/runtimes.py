@@ -17,6 +17,7 @@ from ultralytics import YOLO
 from . import logs
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime"}  # key -> name
+QUIET_WAITING = ("session.intra_op.allow_spinning", "0")
 
 
 def has_onnx_runtime() -> bool:
@@ -32,7 +33,8 @@ def torch_run(model: nn.Module, imgsz: int, device: torch.device, batch: int = 1
 def onnx_run(weights: str | Path, imgsz: int, folder: Path, batch: int = 1) -> Callable[[], object]:
     """Export a copy of the checkpoint, and return a function that infers `batch` images with it.
 
-    The session has as many threads as PyTorch has.
+    The session has as many threads as PyTorch has. They do not wait by spinning, as they do by default: on the cores that
+    the next model in turn needs that made several models on two cores three times slower, each by another amount.
 
     Args:
         weights: The checkpoint; nothing is written beside it.
@@ -44,6 +46,7 @@ def onnx_run(weights: str | Path, imgsz: int, folder: Path, batch: int = 1) -> C
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(*QUIET_WAITING)
     exported = _export(shutil.copy(weights, folder / "model.pt"), imgsz, batch)
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
@@ -52,7 +55,13 @@ def onnx_run(weights: str | Path, imgsz: int, folder: Path, batch: int = 1) -> C
 
 
 def _export(weights: str | Path, imgsz: int, batch: int) -> str:
-    """Export a checkpoint to ONNX beside it, all checkpoints alike; return the file's path."""
-    with logs.only():
-        simplify = bool(find_spec("onnxslim"))
-        return YOLO(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
+    """Export a checkpoint to ONNX beside it, all checkpoints alike; return the file's path.
+
+    Ultralytics' export changes the number of PyTorch's threads, and what is timed afterwards with it: it is put back.
+    """
+    threads, simplify = torch.get_num_threads(), bool(find_spec("onnxslim"))
+    try:
+        with logs.only():
+            return YOLO(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
+    finally:
+        torch.set_num_threads(threads)
