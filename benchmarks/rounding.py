@@ -1,11 +1,12 @@
-"""Measured latency against GFLOPs for widths rounded to 1, 4, 8 and 16, in PyTorch and in ONNX Runtime.
+"""Latency and accuracy for widths rounded to multiples of 1, 4, 8 and 16, at equal GFLOPs.
 
-    python benchmarks/rounding.py [model=yolov8n.yaml] [flops=0.7,0.5,0.35] [imgsz=320] [batch=1]
+    python benchmarks/rounding.py [model=...] [data=...] [flops=0.7,0.5,0.35] [imgsz=320] [batch=1] [threads=1]
 
+By default the real diagrams and their model in ../shared; without them yolov8n.yaml, untrained, for the latencies alone.
 All prunings of one target take turns with the original, BatchNorm fused. The figure is the median over the rounds of
-latency / the original's latency in the same round, with its quartiles. Results go to benchmarks/results/rounding.csv,
-drawn as rounding_torch.svg and rounding_onnx.svg beside it: the nearer to the diagonal, the more of the saved GFLOPs is
-saved time. By default an untrained model: latency depends on widths, not on weights.
+latency / the original's latency in the same round, with its quartiles. mAP50-95 is right after pruning, on every third
+*training* image, since a default is chosen from it. Results go to benchmarks/results/rounding.csv, drawn as
+rounding_torch.svg and rounding_onnx.svg beside it: the nearer to the diagonal, the more of the saved GFLOPs is saved time.
 """
 
 from __future__ import annotations
@@ -21,40 +22,50 @@ from common import RESULTS, machine, write_rows
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.slim.pruning.labelled import LabelledImages
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.run_report.svg import LEFT, RIGHT, SERIES, WIDTH, Axes, dot, legend, line, standalone, svg
 from ultralytics.slim.runtimes import RUNTIMES, onnx_run, torch_run
 from ultralytics.slim.timing import one_round, warm_up
 
+HERE = Path(__file__).resolve().parent
+MODEL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
 ROUNDINGS, ROUNDS = (1, 4, 8, 16), 60
 
 
-def main(model: str = "yolov8n.yaml", flops: str = "0.7,0.5,0.35", imgsz: str = "320", batch: str = "1") -> None:
+def main(model="", data="", flops="0.7,0.5,0.35", imgsz="320", batch="1", threads="1") -> None:
     torch.manual_seed(0)
-    rows, yolo, size = [], YOLO(model, verbose=False), int(imgsz)
+    torch.set_num_threads(int(threads))
+    if not model and MODEL.is_file():
+        model, data = MODEL, data or str(HERE / "real_diagrams.yaml")
+    rows, yolo, size = [], YOLO(model or "yolov8n.yaml", verbose=False), int(imgsz)
+    labelled = LabelledImages(yolo.model, data, "train", size, limit=144) if data else None
     with tempfile.TemporaryDirectory() as folder:
         for share in map(float, flops.split(",")):
-            paths, kept = pruned(yolo, share, size, Path(folder))
+            paths, reached = pruned(yolo, share, size, Path(folder), data, labelled)
             for runtime in RUNTIMES:
                 for round_to, ratios in timed(paths, runtime, size, int(batch), Path(folder)).items():
-                    rows.append(row(runtime, round_to, kept[round_to], ratios, Path(model).stem, imgsz, batch))
+                    rows.append(row(runtime, round_to, reached[round_to], ratios, yolo, imgsz, batch))
                     print(rows[-1], flush=True)
     write_rows("rounding", rows)
     for runtime in RUNTIMES:
         draw(runtime)
 
 
-def pruned(yolo: YOLO, flops: float, imgsz: int, folder: Path) -> tuple[dict[int, Path], dict[int, float]]:
-    """Prune to one target with every rounding; return the files, the original's as 0, and the shares of GFLOPs kept."""
-    paths, kept = {0: folder / "original.pt"}, {}
+def pruned(
+    yolo: YOLO, flops: float, imgsz: int, folder: Path, data: str, labelled: LabelledImages | None
+) -> tuple[dict[int, Path], dict[int, dict]]:
+    """Prune to one target with every rounding; return the files, the original's as 0, and what was reached."""
+    paths, reached = {0: folder / "original.pt"}, {}
     prune_model(yolo, paths[0], 0, imgsz=imgsz)
     for round_to in ROUNDINGS:
         paths[round_to] = folder / f"{round_to}.pt"
-        before, after = prune_model(
-            yolo, paths[round_to], flops=flops, round_to=round_to, imgsz=imgsz, score="l1"
-        ).gflops
-        kept[round_to] = after / before
-    return paths, kept
+        options = {"images": data} if data else {"score": "l1"}
+        result = prune_model(yolo, paths[round_to], flops=flops, round_to=round_to, imgsz=imgsz, **options)
+        before, after = result.gflops
+        accuracy = f"{labelled.accuracy(result.model):.4f}" if labelled else ""
+        reached[round_to] = {"gflops_kept": f"{after / before:.3f}", "map50_95": accuracy}
+    return paths, reached
 
 
 @torch.inference_mode()
@@ -73,11 +84,11 @@ def timed(paths: dict[int, Path], runtime: str, imgsz: int, batch: int, folder: 
     return {name: np.divide(times[name], times[0]) for name in runs if name}
 
 
-def row(runtime: str, round_to: int, gflops: float, ratios: np.ndarray, model: str, imgsz: str, batch: str) -> dict:
+def row(runtime: str, round_to: int, reached: dict, ratios: np.ndarray, yolo: YOLO, imgsz: str, batch: str) -> dict:
     low, middle, high = np.percentile(ratios, (25, 50, 75))
-    figures = {"gflops_kept": f"{gflops:.3f}", "latency": f"{middle:.3f}", "p25": f"{low:.3f}", "p75": f"{high:.3f}"}
-    gain = {"speedup_over_gflops_speedup": f"{gflops / middle:.2f}"}
-    how = {"model": model, "imgsz": imgsz, "batch": batch, "rounds": ROUNDS}
+    figures = {**reached, "latency": f"{middle:.3f}", "p25": f"{low:.3f}", "p75": f"{high:.3f}"}
+    gain = {"speedup_over_gflops_speedup": f"{float(reached['gflops_kept']) / middle:.2f}"}
+    how = {"model": Path(yolo.model_name).stem, "imgsz": imgsz, "batch": batch, "rounds": ROUNDS}
     return {"runtime": runtime, "round_to": round_to, **figures, **gain, **how, **machine()}
 
 

@@ -426,6 +426,16 @@ def test_models_take_turns(monkeypatch):
     assert found["a"] == timing.Latency(1000, 1000, 1000, 5) and found["b"].median_ms == 3000
 
 
+def test_a_rest_comes_before_each_turn_and_is_not_timed(monkeypatch):
+    """Threads that still wait by spinning would take the cores from the model that is timed next."""
+    monkeypatch.setattr(timing, "ROUNDS", 3)
+    now, events = [0.0], []
+    monkeypatch.setattr(timing.time, "sleep", lambda s: (events.append("rest"), now.__setitem__(0, now[0] + s)))
+    found = timing.take_turns({"a": lambda: events.append("a"), "b": lambda: events.append("b")}, lambda: now[0], rest=5)
+    assert events[-12:] == ["rest", "a", "rest", "b"] * 3
+    assert found["a"].high_ms == found["b"].high_ms == 0
+
+
 def boxes(*corners) -> Found:
     count = len(corners)
     return Found(np.array(corners, float).reshape(-1, 4), np.zeros(count, int), np.ones(count), ["x"] * count)

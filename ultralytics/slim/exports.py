@@ -29,7 +29,7 @@ from .detections import Found, choose_images, compare, detect
 from .files import disk_size
 from .report import device_name
 from .tables import TextTable
-from .timing import Latency, take_turns
+from .timing import REST, Latency, take_turns
 
 INT8 = "-int8"  # onnx-int8: the format onnx with quantize=8
 NEEDS = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",), "ncnn": ("ncnn", "pnnx")}  # to export and load back
@@ -295,4 +295,4 @@ def _latencies(predictors: dict) -> dict[str, Latency]:
         image = torch.rand(1, predictor.model.channels, *predictor.imgsz, device=device)
         runs[name] = partial(predictor.model, image)
     with torch.inference_mode():
-        return take_turns(runs, partial(time_sync, device))
+        return take_turns(runs, partial(time_sync, device), REST)

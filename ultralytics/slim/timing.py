@@ -11,6 +11,7 @@ import numpy as np
 from ultralytics.utils import TQDM
 
 WARM_UP, ROUNDS, SECONDS = 3, 40, 4.0  # a model runs ROUNDS times, fewer where that takes longer than SECONDS
+REST = 0.1  # seconds after which the threads of a runtime no longer wait by spinning (ONNX Runtime: more than 0.03)
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,14 @@ class Latency:
 
 
 def take_turns(
-    runs: dict[Hashable, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+    runs: dict[Hashable, Callable[[], object]], clock: Callable[[], float] = time.perf_counter, rest: float = 0.0
 ) -> dict[Hashable, Latency]:
     """Call each function in turn, round after round; return its latency.
 
     Args:
         runs: Name -> function that infers one image.
         clock: Seconds; for a GPU one that waits for it.
+        rest: Seconds of rest before each call; `REST` where threads of one function may take the cores from the next.
     """
     warm_up(runs)
     times: dict[Hashable, list[float]] = {name: [] for name in runs}
@@ -39,7 +41,7 @@ def take_turns(
         for done in range(ROUNDS):
             if done >= 5 and clock() >= stop:
                 break
-            one_round(runs, times, clock)
+            one_round(runs, times, clock, rest)
             bar.update()
     return {name: _summary(taken) for name, taken in times.items()}
 
@@ -55,9 +57,11 @@ def one_round(
     runs: dict[Hashable, Callable[[], object]],
     times: dict[Hashable, list[float]],
     clock: Callable[[], float] = time.perf_counter,
+    rest: float = 0.0,
 ) -> None:
-    """Call each function once and append its milliseconds to `times`."""
+    """Call each function once, after a rest in seconds, and append its milliseconds to `times`."""
     for name, run in runs.items():
+        time.sleep(rest)
         start = clock()
         run()
         times[name].append(1e3 * (clock() - start))
