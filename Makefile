@@ -1,12 +1,12 @@
-# `make demo`, `make test`, and `make docs` for the API reference in docs/api. Each makes .venv, installs what it needs, and
-# does its job; what is already set up is left alone until pyproject.toml or the patches change. PYTHON=python3.12 picks
-# another Python.
+# `make demo`, `make test`, `make docs` for the API reference in docs/api, and `make bench` for the benchmark beside other
+# tools. Each makes .venv, installs what it needs, and does its job; what is already set up is left alone until
+# pyproject.toml or the patches change. PYTHON=python3.12 picks another Python.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RECIPE := pyproject.toml hatch_build.py $(wildcard patches/*.json patches/*.patch patches/*.py)
 
-.PHONY: demo test docs clean
+.PHONY: demo test docs bench clean
 
 demo: $(VENV)/.installed
 	$(RUN) prune_model.py $(ARGS)
@@ -17,6 +17,9 @@ test: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation relation_errors ultralytics.slim
 
+bench: $(VENV)/.installed-bench
+	$(RUN) benchmarks/bench.py $(ARGS)
+
 clean:
 	rm -rf $(VENV) build dist
 
@@ -26,6 +29,10 @@ $(VENV)/.installed: $(RECIPE) | $(RUN)
 
 $(VENV)/.installed-test: $(RECIPE) | $(RUN)
 	$(RUN) -m pip install --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(RECIPE) | $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check -e ".[bench]"
 	@touch $@ $(VENV)/.installed
 
 $(RUN):

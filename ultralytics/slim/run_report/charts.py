@@ -124,6 +124,21 @@ def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str,
     return svg(axes.height, title, parts)
 
 
+def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], xlabel: str, ylabel: str) -> str:
+    """Draw named points (name, x, y) of up to five groups, each in a colour of its own."""
+    points = [(css, *point) for css, rows in zip(SERIES, groups.values()) for point in rows]
+    axes = Axes((0, max(p[2] for p in points) * 1.12 or 1), value_range([p[3] for p in points]), 330)
+    parts = axes.frame(xlabel, ylabel) + legend(list(zip(groups, SERIES)))
+    places = [(axes.px(x), axes.py(y)) for _, _, x, y in points]
+    taken: list[tuple[float, float]] = []
+    for (css, name, x, y), (px, py) in zip(points, places):
+        parts.append(dot(px, py, 5, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
+        side, anchor = (px - 10, "end") if px > WIDTH / 2 else (px + 10, "start")
+        height = _free(taken, [dy for dx, dy in places if abs(dx - px) > 8], px, py + 4, axes.py(axes.y[0]) - 6)
+        parts.append(text(side, height, name, "t", anchor))
+    return svg(axes.height, title, parts)
+
+
 def _free(taken: list[tuple[float, float]], dots: list[float], x: float, y: float, floor: float) -> float:
     """Return the height nearest to `y`, not under `floor`, where a label keeps clear of those before it and of dots.
 

@@ -1,0 +1,109 @@
+"""Measure one method once, in a process of its own, for the sake of its memory: `python -m peers.row TASK RESULT`."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultralytics import YOLO
+from ultralytics.slim import cli, distiller, exports
+
+from . import measure
+from .methods import METHODS, TEACHER, Method, Stage, Task
+
+# The same for every training of every method. None sees the validation images: the last epoch's averaged weights count.
+TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
+TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
+TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a method came to: the checkpoint right after the cut, that at the end, and what they cost."""
+
+    cut: Path
+    final: Path
+    seconds: float
+    peak_mb: float
+
+
+def make(method: Method, task: Task, folder: Path) -> Made:
+    """Let a method make its model, with all its trainings."""
+    started, model = time.perf_counter(), task.original
+    if not method.trains_adapters:
+        distiller.ADAPTER_LR = 0.0
+    stages = method.epochs(task.epochs)
+    for number, (stage, epochs) in enumerate(stages):
+        if number == len(method.before):
+            model = cut = method.cut(model, folder / "cut.pt", task) if method.cut else model
+        model = train(model, stage, epochs, method.image_size(task), task, folder / f"training{number}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return Made(cut, model, time.perf_counter() - started, peak)
+
+
+def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder: Path) -> Path:
+    """Train a checkpoint; return the averaged weights of the last epoch.
+
+    Raises:
+        RuntimeError: If the model came back with other widths.
+    """
+    options = {key: str(task.original) if value == TEACHER else value for key, value in stage.options.items()}
+    yolo = YOLO(start)
+    given = sum(p.numel() for p in yolo.model.parameters())
+    place = {"data": task.data, "project": str(folder.parent), "name": folder.name}
+    yolo.train(**TRAINING, **place, epochs=epochs, imgsz=imgsz, seed=task.seed, fraction=task.fraction, **options)
+    last = yolo.trainer.last
+    trained = sum(p.numel() for p in YOLO(last).model.parameters())
+    if trained != given:
+        raise RuntimeError(f"training {start} made {trained:,} of {given:,} parameters: its widths were not kept")
+    return last
+
+
+def row(name: str, task: Task, root: Path) -> dict[str, object]:
+    """Return the figures of one method.
+
+    Args:
+        name: A key of `METHODS`.
+        task: What is to be done.
+        root: Folder of images/val and plabels/val, for the relations.
+    """
+    method = METHODS[name]
+    size = method.image_size(task)
+    with tempfile.TemporaryDirectory() as folder:
+        made = make(method, task, Path(folder))
+        first, last = (measure.accuracy(path, task.data, size) for path in (made.cut, made.final))
+        figures = {
+            **{f"cut_{key}": value for key, value in first.items()},
+            **last,
+            "relation_f1": measure.relation_f1(made.final, root, size),
+            **(sizes := measure.sizes(made.final, size)),
+            "gflops_share": sizes["gflops"] / measure.sizes(task.original, task.imgsz)["gflops"],
+            **_fast(method, made, task, size),
+        }
+        return {**figures, "image_size": size, "seconds": made.seconds, "peak_mb": made.peak_mb}
+
+
+def _fast(method: Method, made: Made, task: Task, size: int) -> dict[str, float]:
+    """Return latencies; for a method that ends in an export also that file's accuracy and size instead."""
+    if not method.export:
+        return measure.latencies((task.original, task.imgsz), (made.final, size))
+    exported = exports.export(made.final, method.export, task.data, imgsz=size, device="cpu")
+    return measure.of_file(task.original, exported, task.data, size)
+
+
+def main(request: str, answer: str) -> None:
+    cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    task = Task(**{**asked["task"], "original": Path(asked["task"]["original"])})
+    found = row(asked["method"], task, Path(asked["root"]))
+    Path(answer).write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
