@@ -17,6 +17,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 COMMAND = "prune-model"  # what an installation adds to the path
@@ -35,14 +37,13 @@ if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
         + ": run `pip install -e .` in the checkout, which takes its place"
     )
 
-import cv2
-
 from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from relation_errors import compare_nodes, visualize_errors
 from ultralytics import YOLO
 from ultralytics.slim import cli, exports, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.detections import boxes_of
-from ultralytics.slim.files import copy_whole, write_whole
+from ultralytics.slim.files import copy_whole
+from ultralytics.slim.predictions import Saver, save_picture
 from ultralytics.slim.pruning.analyse import analyse_model
 from ultralytics.slim.pruning.analysis import Analysis
 from ultralytics.slim.pruning.images import is_yaml
@@ -164,21 +165,45 @@ class PruneModel:
         LOGGER.info(f"\n{table}")
         return table
 
-    def predict(self, source, save_dir: str | Path | None = None, mode: str = "auto", **kwargs) -> Predictions:
-        """Detect nodes, find each one's parent, and draw both; `source` is anything that Ultralytics predicts on."""
+    def predict(
+        self,
+        source,
+        save_dir: str | Path | None = None,
+        mode: str = "auto",
+        save: bool = True,
+        save_txt: bool = False,
+        stream: bool = False,
+        **kwargs,
+    ) -> Predictions | Iterator[Prediction]:
+        """Detect nodes, find each one's parent, and draw both: a picture for an image, a video for a video.
+
+        Args:
+            source: anything that Ultralytics predicts on: file, folder, pattern, video, address, camera, array, a list.
+            save_dir: folder of what is saved, by default runs/slim/predict, numbered.
+            mode: how parents are found, see `relation.find_parent_nodes`.
+            save: draw.
+            save_txt: write a file of plabels for each image or frame into save_dir/plabels.
+            stream: return an iterator over images and frames; otherwise a list, in which a video is summed up.
+            kwargs: further ones of Ultralytics' `predict`, such as conf, iou, imgsz; `classes` may be names, too, and
+                parents are looked for among those classes alone.
+        """
         inputs.check_source(source)
-        folder = _folder(save_dir, "predict")
-        found = Predictions()
-        count = inputs.count_images(source)
-        for result in TQDM(self._detect(source, kwargs), total=count, desc="predicting", disable=count == 1):
-            boxes, parents = _nodes_of(result, mode)
-            classes = [result.names[int(c)] for c in boxes_of(result).cls]
-            picture = visualize_nodes(result.orig_img, boxes, parents, classes)
-            saved = _save_picture(picture, increment_path(folder / f"{Path(result.path).stem}.jpg"))
-            scores = boxes_of(result).conf.tolist()
-            found.append(Prediction(result.path, saved, boxes.tolist(), classes, scores, parents))
-        LOGGER.info(f"{len(found)} annotated image{'s' * (len(found) != 1)} saved in {folder.resolve()}")
-        return found
+        found = self._predict(source, _folder(save_dir, "predict"), mode, save, save_txt, kwargs)
+        return found if stream else Predictions.gather(found)
+
+    def _predict(self, source, folder: Path, mode: str, save: bool, save_txt: bool, settings: dict):
+        stride = settings.get("vid_stride", 1)
+        count, done = inputs.count_images(source, stride), 0
+        with Saver(folder, save, save_txt, stride) as saver:
+            for result in TQDM(self._detect(source, settings), total=count, desc="predicting", disable=count == 1):
+                boxes, parents = _nodes_of(result, mode)
+                draw = partial(visualize_nodes, result.orig_img, boxes, parents)
+                yield saver.keep(result, parents, _is_endless(self.model), draw)
+                done += 1
+        if not done:
+            raise ValueError(f"source={source}: nothing in it could be read")
+        saved = f", saved in {folder.resolve()}" if save or save_txt else ""
+        LOGGER.info(f"{done} image{'s' * (done != 1)}{saved}")
 
     def evaluate(
         self, data_path: str | Path, mode: str = "auto", save_dir: str | Path | None = None, save: bool = True, **kwargs
@@ -202,7 +227,7 @@ class PruneModel:
             compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode)
             if folder:
                 picture = visualize_errors(result.orig_img, pred[-1], true[-1], errors)
-                _save_picture(picture, (folder / image).with_suffix(".jpg"))
+                save_picture(picture, (folder / image).with_suffix(".jpg"))
         if len(true) != len(truth):
             raise RuntimeError(f"Ultralytics read {len(true)} of the {len(truth)} images in {images}")
         scores = Evaluation.of(metric(pred, true), compared, folder)
@@ -214,6 +239,8 @@ class PruneModel:
 
     def _detect(self, source, settings: dict):
         """Yield Ultralytics' result for each image, without the boxes of nodes that have a better one."""
+        if "classes" in settings:
+            settings = {**settings, "classes": inputs.class_numbers(settings["classes"], self.model.names)}
         for result in self.model.predict(source, stream=True, **{**NODES, **settings}):
             found = boxes_of(result)
             yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
@@ -234,8 +261,9 @@ def _folder(save_dir: str | Path | None, step: str) -> Path:
     return Path(save_dir) if save_dir else increment_path(Path("runs/slim", step))
 
 
-def _save_picture(picture, path: Path) -> Path:
-    return write_whole(path, lambda partial: cv2.imwrite(str(partial), picture))
+def _is_endless(model: YOLO) -> bool:
+    """Return whether the model is looking at a camera or another source without end."""
+    return getattr(getattr(model.predictor, "dataset", None), "mode", "") == "stream"
 
 
 # ------------------------------------------------------------------------------------------------- the whole pipeline
@@ -418,6 +446,7 @@ def _do(args: list[str]) -> None:
     stages["report"] = _parameters(write_report)
     stages["analyse"] |= _parameters(analyse_model) - {"yolo"}
     stages["export"] |= _parameters(exports.check) - {"formats"}
+    stages["predict"] -= {"stream"}
     stages["prune"] |= plan.PRUNING - {"yolo", "retrain"}
     parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})

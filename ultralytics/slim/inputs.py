@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from glob import glob
 from pathlib import Path
 
+import cv2
 from PIL import Image
 
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils import DATASETS_DIR, LOGGER, TQDM, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
@@ -188,22 +190,65 @@ def typical_images(source: str | list[str], count: int) -> list[Path]:
     return [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - middle))[:count]]
 
 
-def count_images(source) -> int | None:
-    """Return how many images a list, a folder or a path of an image holds; None for videos, cameras, addresses and patterns."""
-    if isinstance(source, (list, tuple)):
-        return len(source)
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    if path and path.is_dir():
-        return len(list_images(str(path)))
-    return 1 if path is None or path.suffix[1:].lower() in IMG_FORMATS and "*" not in path.name else None
+def count_images(source, vid_stride: int = 1) -> int | None:
+    """Return how many images and frames of videos a source holds; None for cameras, addresses and lists in files."""
+    if not isinstance(source, (str, Path)):
+        several = source if isinstance(source, (list, tuple)) else [source]
+        counts = [count_images(item, vid_stride) if isinstance(item, (str, Path)) else 1 for item in several]
+    else:
+        files = _files(source)
+        counts = [_frames(file, vid_stride) for file in files] if files else [None]
+    return None if None in counts else sum(counts)
+
+
+def _files(source: str | Path) -> list[Path]:
+    """Return the images and videos that Ultralytics reads for a path, a folder (not below it) or a pattern."""
+    if _is_stream(source):
+        return []
+    path = Path(source)
+    found = map(Path, sorted(glob(str(source), recursive=True))) if "*" in str(source) else [path]
+    found = sorted(path.glob("*.*")) if path.is_dir() else found
+    return [file for file in found if file.suffix[1:].lower() in IMG_FORMATS | VID_FORMATS]
+
+
+def _is_stream(source: str | Path) -> bool:
+    return str(source).isnumeric() or "://" in str(source) or str(source).split()[:1] == ["screen"]
+
+
+def _frames(file: Path, vid_stride: int) -> int:
+    if file.suffix[1:].lower() in IMG_FORMATS:
+        return 1
+    return max(0, int(cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT) / vid_stride))
 
 
 def check_source(source) -> None:
-    """Raise where `source` is a path that does not exist, or an image or folder of images that cannot be read."""
-    if not isinstance(source, (str, Path)) or str(source).isnumeric() or "://" in str(source) or "*" in str(source):
-        return  # arrays, cameras, addresses and patterns are Ultralytics' to judge
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"source={source}: no such file or folder")
-    images = list_images(str(path)) if path.is_dir() else [path] * (path.suffix[1:].lower() in IMG_FORMATS)
+    """Raise where a path or pattern of `source` leads nowhere, or to images that cannot be read."""
+    images = []
+    for item in source if isinstance(source, (list, tuple)) else [source]:
+        if not isinstance(item, (str, Path)) or _is_stream(item):
+            continue  # arrays, cameras and addresses are Ultralytics' to judge
+        files = _files(item)
+        if not ("*" in str(item) or Path(item).exists()):
+            raise FileNotFoundError(f"source={item}: no such file or folder")
+        if not files and ("*" in str(item) or Path(item).is_dir()):
+            raise FileNotFoundError(f"source={item}: no images or videos there; expected files such as .png, .jpg or .mp4")
+        images += [file for file in files if file.suffix[1:].lower() in IMG_FORMATS]
     check_images(images)
+
+
+def class_numbers(classes, names: dict[int, str]) -> list[int] | None:
+    """Return the numbers of classes that are given as numbers, names, a list of either, or names with commas between.
+
+    Raises:
+        ValueError: The model has no such class.
+    """
+    if classes is None:
+        return None
+    items = classes.strip("[]()").split(",") if isinstance(classes, str) else classes
+    items = items if isinstance(items, (list, tuple)) else [items]
+    known = {str(key): number for number, name in names.items() for key in (number, name)}
+    wanted = [str(item).strip(" \'\"") for item in items]
+    if unknown := [item for item in wanted if item not in known]:
+        listed = ", ".join(f"{number} {name}" for number, name in names.items())
+        raise ValueError(f"classes={', '.join(unknown)}: no such class; this model has {listed}")
+    return [known[item] for item in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,27 +85,76 @@ class Evaluation(RelationScores):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The nodes found in one image, the index of each node's parent (-1: none) and the JPEG that shows them."""
+    """The nodes found in one image or frame.
+
+    Attributes:
+        saved: the JPEG that shows them, or the video that this is a frame of; None where nothing was drawn.
+        parents: the index of each node's parent, -1 for none.
+        plabels: the file of labels, or None.
+        frame: number of the frame of a video, from 1; None for an image.
+    """
 
     source: str
-    saved: Path
+    saved: Path | None
     boxes_xyxy: list[list[float]]
     classes: list[str]
     scores: list[float]
     parents: list[int]
+    plabels: Path | None = None
+    frame: int | None = None
 
     def __str__(self) -> str:
-        roots = self.parents.count(-1)
-        return f"{self.source}: {len(self.parents)} nodes, {roots} without a parent -> {self.saved}"
+        roots, place = self.parents.count(-1), f" -> {self.saved or self.plabels}" * bool(self.saved or self.plabels)
+        frame = f", frame {self.frame}" if self.frame else ""
+        return f"{self.source}{frame}: {len(self.parents)} nodes, {roots} without a parent{place}"
 
     __repr__ = __str__
 
-    def _repr_jpeg_(self) -> bytes:
-        return self.saved.read_bytes()
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.saved.read_bytes() if self.saved and self.frame is None else None
+
+    def picture(self) -> np.ndarray | None:
+        """Return the saved picture, (H, W, 3) BGR, if there is one."""
+        return cv2.imread(str(self.saved)) if self.saved else None
+
+
+@dataclass
+class VideoPrediction:
+    """What was found in a video, summed up: its frames would not fit into memory. save_txt keeps them as files."""
+
+    source: str
+    saved: Path | None
+    frames: int = 0
+    nodes: int = 0
+
+    def __str__(self) -> str:
+        mean = self.nodes / max(self.frames, 1)
+        return f"{self.source}: {self.frames} frames, {mean:.1f} nodes each" + f" -> {self.saved}" * bool(self.saved)
+
+    __repr__ = __str__
+
+    def picture(self) -> np.ndarray | None:
+        """Return the first frame of the saved video, (H, W, 3) BGR, if there is one."""
+        return cv2.VideoCapture(str(self.saved)).read()[1] if self.saved else None
 
 
 class Predictions(list):
-    """A list of `Prediction`; a notebook shows the pictures of the first few."""
+    """A list of `Prediction`, and one `VideoPrediction` a video; a notebook shows the pictures of the first few."""
+
+    @classmethod
+    def gather(cls, predictions: Iterable[Prediction]) -> Predictions:
+        """Return the predictions, those of one video's frames as one."""
+        found, videos = cls(), {}
+        for prediction in predictions:
+            if prediction.frame is None:
+                found.append(prediction)
+                continue
+            if prediction.source not in videos:
+                videos[prediction.source] = VideoPrediction(prediction.source, prediction.saved)
+                found.append(videos[prediction.source])
+            videos[prediction.source].frames += 1
+            videos[prediction.source].nodes += len(prediction.parents)
+        return found
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "no images"
@@ -112,8 +162,10 @@ class Predictions(list):
     __repr__ = __str__
 
     def _repr_jpeg_(self) -> bytes | None:
-        pictures = [cv2.imread(str(prediction.saved)) for prediction in self[:MOST_SHOWN]]
-        return cv2.imencode(".jpg", contact_sheet(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes() if self else None
+        pictures = [p for prediction in self[:MOST_SHOWN] if (p := prediction.picture()) is not None]
+        if not pictures:
+            return None
+        return cv2.imencode(".jpg", contact_sheet(pictures), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int = 2, side: int = 400, gap: int = 8) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ultralytics.utils import LOGGER, TQDM
 
+from ..plabels import plabels_text
 from . import flows, trees
 from .render import render
 from .scene import CLASSES, Node, Scene
@@ -114,22 +115,12 @@ def _write(folder: Path, seed: int, job: tuple[str, int]) -> None:
     split, index = job
     drawing = draw_one(seed, split, index)
     name = f"{drawing.kind}_{index:04d}"
-    rows = _rows(drawing)
-    (folder / "plabels" / split / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows))
-    (folder / "labels" / split / f"{name}.txt").write_text("".join(" ".join(row.split()[:5]) + "\n" for row in rows))
+    classes, parents = [CLASSES.index(node.kind) for node in drawing.nodes], [node.parent for node in drawing.nodes]
+    text = plabels_text(classes, drawing.boxes, parents, drawing.image.shape[1::-1])
+    rows = [" ".join(row.split()[:5]) for row in text.splitlines()]
+    (folder / "plabels" / split / f"{name}.txt").write_text(text)
+    (folder / "labels" / split / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows))
     _write_image(folder / "images" / split / name, drawing.image, lossless=drawing.clean)
-
-
-def _rows(drawing: Drawing) -> list[str]:
-    """Return the plabels rows of one drawing."""
-    scaled = drawing.boxes / np.tile(drawing.image.shape[1::-1], 2)
-    centred = np.hstack([(scaled[:, :2] + scaled[:, 2:]) / 2, scaled[:, 2:] - scaled[:, :2]])
-    texts = [" ".join(f"{value:.6f}" for value in row) for row in centred]
-    root = " ".join(["0.000000"] * 4)
-    return [
-        f"{CLASSES.index(node.kind)} {text} {texts[node.parent] if node.parent >= 0 else root} {node.parent}"
-        for node, text in zip(drawing.nodes, texts)
-    ]
 
 
 def _write_image(stem: Path, image: np.ndarray, lossless: bool) -> None:

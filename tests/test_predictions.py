@@ -1,0 +1,258 @@
+"""Saved predictions: plabels that the reader reads, videos frame by frame, sources of every kind, and clear messages."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import prune_model
+from prune_model import PruneModel
+from relation import find_parent_nodes, read_plabels
+from ultralytics import YOLO
+from ultralytics.engine.results import Results
+from ultralytics.slim import inputs
+from ultralytics.slim.plabels import plabels_text
+from ultralytics.slim.predictions import Saver
+from ultralytics.slim.results import Prediction, Predictions, VideoPrediction
+
+SIZE = (96, 64)  # width, height
+TINY = {"imgsz": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> PruneModel:
+    """An untrained network that finds boxes at the finest stride and discs at the others in every image."""
+    path, yolo = tmp_path_factory.mktemp("weights") / "start.pt", YOLO("yolov8n.yaml")
+    yolo.model.names = {0: "box", 1: "disc", **{i: f"class{i}" for i in range(2, 80)}}
+    for number, head in enumerate(yolo.model.model[-1].cv3):
+        head[-1].weight.data.zero_()
+        head[-1].bias.data[:] = -5
+        head[-1].bias.data[min(number, 1)] = 1
+    yolo.save(path)
+    return PruneModel(path)
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def image(path: Path, grey: int = 90) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*SIZE[::-1], 3), grey, np.uint8))
+    return path
+
+
+def video(path: Path, greys: list[int], fps: float = 12.0) -> Path:
+    """Write a video whose frames are of one grey each."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, SIZE)
+    for grey in greys:
+        writer.write(np.full((*SIZE[::-1], 3), grey, np.uint8))
+    writer.release()
+    return path
+
+
+def frames(path: Path) -> tuple[float, list[np.ndarray]]:
+    capture, found = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        found.append(read[1])
+    return capture.get(cv2.CAP_PROP_FPS), found
+
+
+def result(path: Path | str, boxes: list, grey: int = 90) -> Results:
+    data = torch.tensor([[*box, 0.9, 0] for box in boxes], dtype=torch.float).reshape(-1, 6)
+    return Results(np.full((*SIZE[::-1], 3), grey, np.uint8), path=str(path), names={0: "box"}, boxes=data)
+
+
+# ------------------------------------------------------------------------------------------------------------- plabels
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("mode", ["containment", "layout", "auto"])
+def test_what_is_written_is_read_back(tmp_path, seed, mode):
+    random = np.random.default_rng(seed)
+    count, size = int(random.integers(0, 12)), (640, 480)
+    corners = random.uniform(-20, 660, (count, 2, 2)) * [1, 0.75]
+    boxes = np.hstack([corners.min(1), corners.max(1)])
+    parents, classes = find_parent_nodes(boxes, mode), random.integers(0, 6, count).tolist()
+    file = tmp_path / "a.txt"
+    file.write_text(plabels_text(classes, boxes, parents, size))
+    read = read_plabels(file, size)
+    assert read.classes == classes and read.parents == parents
+    np.testing.assert_allclose(read.boxes, np.clip(boxes, 0, [640, 480, 640, 480]), atol=2e-3)
+
+
+def test_images_get_a_picture_and_plabels(there):
+    boxes = [[0, 0, 96, 64], [10, 10, 40, 40]]
+    with Saver(there / "out", save_txt=True) as saver:
+        kept = saver.keep(result("in/a.png", boxes), [-1, 0], False, lambda names: np.zeros((4, 4, 3), np.uint8))
+        none = saver.keep(result("in/b.png", []), [], False, lambda names: np.zeros((4, 4, 3), np.uint8))
+    assert kept.saved == there / "out/a.jpg" and kept.plabels == there / "out/plabels/a.txt"
+    read = read_plabels(kept.plabels, SIZE)
+    assert read.parents == [-1, 0] and np.abs(read.boxes - boxes).max() < 1e-3
+    assert none.plabels.read_text() == "", "an image without nodes has an empty file, which is legal"
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+def test_a_video_becomes_a_video(model, there):
+    """Same frame rate, every frame, in order, with something drawn on it."""
+    greys = [30, 90, 150, 210]
+    clip = video(there / "clip.mp4", greys)
+    found = model.predict(clip, save_txt=True, conf=0.3, **TINY)
+    assert len(found) == 1 and found[0].frames == 4 and found[0].nodes > 0 and "4 frames" in repr(found)
+    assert found[0].saved.name == "clip.mp4" and not list(found[0].saved.parent.glob("*.jpg"))
+    fps, made = frames(found[0].saved)
+    assert fps == pytest.approx(12) and len(made) == 4
+    middles = [float(np.median(frame)) for frame in made]
+    assert all(a < b for a, b in pairwise(middles)), "in order"
+    assert all(np.ptp(frame.reshape(-1, 3), axis=0).max() > 60 for frame in made), "annotated"
+    names = [f"clip_{i:06d}.txt" for i in (1, 2, 3, 4)]
+    assert sorted(p.name for p in (found[0].saved.parent / "plabels").iterdir()) == names
+    assert all(read_plabels(found[0].saved.parent / "plabels" / name).parents for name in names)
+    assert Predictions(found)._repr_jpeg_().startswith(b"\xff\xd8")
+
+
+def test_every_second_frame_lasts_twice_as_long(model, there):
+    found = model.predict(video(there / "clip.mp4", [60] * 6), vid_stride=2, **TINY)
+    fps, made = frames(found[0].saved)
+    assert fps == pytest.approx(6) and len(made) == 3
+
+
+def test_frames_come_one_by_one_when_streamed(model, there):
+    found = model.predict(video(there / "clip.mp4", [60] * 5), stream=True, save_dir="out", **TINY)
+    first = next(found)
+    assert first.frame == 1 and isinstance(first, Prediction) and not (there / "out/clip.mp4").exists()
+    found.close()
+    assert len(frames(there / "out/clip.mp4")[1]) == 1, "stopped early, the frames so far are a whole video"
+
+
+def test_a_long_video_is_summed_up_as_it_comes():
+    """Nothing of an earlier frame is alive when a later one comes."""
+    import weakref
+
+    class Frame(Prediction):
+        pass
+
+    alive = []
+
+    def come():
+        for number in range(1, 200):
+            made = Frame("a.mp4", None, [[0, 0, 1, 1]], ["box"], [0.9], [-1], None, number)
+            alive.append(weakref.ref(made))
+            assert sum(ref() is not None for ref in alive) <= 3
+            yield made
+            del made
+
+    found = Predictions.gather(come())
+    assert len(found) == 1 and isinstance(found[0], VideoPrediction) and found[0].frames == found[0].nodes == 199
+
+
+def test_cameras_that_take_turns_have_a_video_each(there):
+    with Saver(there) as saver:
+        kept = [
+            saver.keep(result(name, [], grey), [], True, lambda names, g=grey: np.full((64, 96, 3), g, np.uint8))
+            for name, grey in (("0", 40), ("1", 200)) * 3
+        ]
+    assert [k.frame for k in kept] == [1, 1, 2, 2, 3, 3]
+    assert [len(frames(there / f"{name}.mp4")[1]) for name in "01"] == [3, 3]
+    assert np.median(frames(there / "0.mp4")[1][2]) < 80
+
+
+def test_an_error_leaves_no_half_video_and_ctrl_c_a_whole_one(there):
+    for error, left in ((RuntimeError, []), (KeyboardInterrupt, ["0.mp4"])):
+        with pytest.raises(error), Saver(there) as saver:
+            saver.keep(result("0", []), [], True, lambda names: np.zeros((64, 96, 3), np.uint8))
+            raise error
+        assert [p.name for p in there.iterdir()] == left
+
+
+def test_folders_patterns_lists_and_arrays(model, there):
+    for name in ("a.png", "b.webp"):
+        image(there / "in" / name)
+    video(there / "in/c.mp4", [60, 90])
+    options = {"save": False, **TINY}
+    assert [type(p).__name__ for p in model.predict("in", **options)] == ["Prediction", "Prediction", "VideoPrediction"]
+    assert [Path(p.source).name for p in model.predict("in/*.png", **options)] == ["a.png"]
+    assert len(model.predict(["in/a.png", "in/b.webp"], **options)) == 2
+    assert len(model.predict(np.zeros((64, 96, 3), np.uint8), **options)) == 1
+    assert not (there / "runs").exists(), "nothing is drawn where it is not asked for"
+    assert inputs.count_images("in") == 4 and inputs.count_images("in/*.png") == 1
+    assert inputs.count_images(["in/a.png", "in/c.mp4"]) == 3 and inputs.count_images("http://x/a.png") is None
+
+
+def test_an_address(model, there):
+    image(there / "served/far.png")
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(there / "served")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        found = model.predict(f"http://127.0.0.1:{server.server_port}/far.png", save_dir="out", **TINY)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [p.saved for p in found] == [Path("out/far.jpg")] and found[0].saved.is_file()
+
+
+def test_classes_by_name_and_number(model, there):
+    path = image(there / "a.png")
+    options = {"save": False, "conf": 0.2, "imgsz": 256, "device": "cpu"}
+    assert set(model.predict(path, **options)[0].classes) == {"box", "disc"}
+    assert set(model.predict(path, classes="box", **options)[0].classes) == {"box"}
+    assert set(model.predict(path, classes="disc", **options)[0].classes) == {"disc"}
+    assert model.predict(path, classes=[1], **options)[0].classes == model.predict(path, classes="1", **options)[0].classes
+    assert inputs.class_numbers("box, 2", {0: "box", 2: "disc"}) == [0, 2]
+    with pytest.raises(ValueError, match="classes=dics: no such class; this model has 0 box, 1 disc"):
+        model.predict(path, classes="dics", **options)
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+
+
+def nothing_there(folder: Path) -> None:
+    (folder / "in").mkdir()
+
+
+def bad_image(folder: Path) -> None:
+    image(folder / "in/a.png")
+    (folder / "in/b.png").write_bytes(b"no image")
+
+
+def bad_video(folder: Path) -> None:
+    (folder / "in").mkdir()
+    (folder / "in/c.mp4").write_bytes(b"no video")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "source", "message"),
+    [
+        (nothing_there, "in", "source=in: no images or videos there"),
+        (nothing_there, "in/*.png", "source=in/*.png: no images or videos there"),
+        (bad_image, "in", "cannot read 1 image: in/b.png"),
+        (bad_image, "in/*.png", "cannot read 1 image: in/b.png"),
+        (bad_image, "in/b.png", "cannot read 1 image: in/b.png"),
+        (bad_video, "in/c.mp4", "c.mp4"),
+    ],
+)
+def test_bad_sources_are_one_message(model, there, capsys, spoil, source, message):
+    spoil(there)
+    assert prune_model.main(["predict", f"weights={model.weights}", f"source={source}", "imgsz=32", "device=cpu"]) == 1
+    says = capsys.readouterr().err.strip()
+    assert message in says and len(says.splitlines()) == 1
+    assert not (there / "runs").exists()
+
+
+def test_nothing_found_is_a_prediction_too(model, there):
+    found = model.predict(image(there / "a.png"), conf=0.99, save_txt=True, **TINY)
+    assert found[0].parents == [] and found[0].saved.is_file() and found[0].plabels.read_text() == ""
+    assert "0 nodes" in repr(found)
