@@ -402,7 +402,7 @@ STAGE, by default run            its own keys besides weights=
   train     retrain                data epochs save_dir
   distill   learn from a teacher   t_weight loss_type data epochs save_dir
   compare   table of checkpoints   weights=a.pt,b.pt data imgsz
-  predict   nodes and parents      source save_dir mode
+  predict   nodes and parents      source save save_txt classes save_dir mode
   evaluate  relation scores        data_path save_dir mode
   export    onnx,openvino,...      format data (compares with PyTorch)
   report    page about a run       folder

@@ -19,7 +19,7 @@ from ultralytics.slim import cli
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
-DETAILS = ("distillation", "how-it-works", "relations", "stages", "troubleshooting", "your-data")
+DETAILS = ("distillation", "exports", "how-it-works", "relations", "stages", "troubleshooting", "your-data")
 FILES += [ROOT / f"docs/{name}.md" for name in DETAILS]
 PROGRAMS = {"python", "yolo", "make", "pip", "git", "torchrun", "prune-model"}
 TINY = {"imgsz": "64", "batch": "4", "workers": "0", "device": "cpu"}

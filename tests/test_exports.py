@@ -63,7 +63,10 @@ def found(*rows) -> Found:
 
 def test_agreement_by_hand():
     """Three of PyTorch's four are found again, once at another score; of the other's five two are its own."""
-    reference = [found((0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 1, 0.8)), found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 60, 0, 0.4))]
+    reference = [
+        found((0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 1, 0.8)),
+        found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 60, 0, 0.4)),
+    ]
     other = [
         found((0, 0, 10, 9.5, 0, 0.8), (20, 0, 30, 10, 1, 0.79)),
         found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 58, 0, 0.4), (80, 80, 90, 90, 0, 0.3)),

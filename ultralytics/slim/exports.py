@@ -173,7 +173,10 @@ def _defaults(name: str, data: str | None, int8: bool) -> dict:
     if int8 and not data:
         raise ValueError(f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from")
     if int8:
-        logging.getLogger("nncf").setLevel(logging.WARNING)  # it names every layer
+        if options["format"] == "openvino":
+            import nncf
+
+            nncf.set_log_level(logging.WARNING)  # it names every layer
         count = len(inputs.list_images(inputs.check_data(data)["train"]))
         options |= {"quantize": 8, "data": data, "split": "train", "fraction": min(1.0, CALIBRATION / count)}
     return options
