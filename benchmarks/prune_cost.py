@@ -50,14 +50,18 @@ print(json.dumps({"layers": layers, "mb": size / 1e6, "seconds": seconds, "peak_
 
 
 def main(scales: str = "nsmlx", repeats: str = "5", threads: str = "2") -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "YOLO_VERBOSE": "false"}
-    rows = []
+    env, rows = environment(threads), []
     for scale in scales:
         runs = [json.loads(child(scale, env)) for _ in range(int(repeats))]
         figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         rows.append(row(scale, **figures, repeats=repeats, threads=threads))
         print(rows[-1], flush=True)
     write_rows("prune_cost", rows)
+
+
+def environment(threads: str) -> dict[str, str]:
+    """Return the environment of a process that prunes with this many threads."""
+    return {**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "YOLO_VERBOSE": "false"}
 
 
 def child(scale: str, env: dict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ultralytics.slim.pruning.channels import trace_channels
 from ultralytics.slim.pruning.labels import LabelBook
 from ultralytics.slim.pruning.rewrite import slice_model
 from ultralytics.slim.pruning.selection import make_pools, plan, removed
-from ultralytics.slim.pruning.verify import check_equal, masked
+from ultralytics.slim.pruning.verify import check_equal, in_float64, masked, masking
 
 
 class Net(nn.Module):
@@ -178,3 +179,33 @@ def test_a_wrong_cut_is_caught_and_named() -> None:
     pruned.block.down.weight.data = pruned.block.down.weight.data.flip(1)
     with pytest.raises(RuntimeError, match=r"block\.down"):
         check_equal(masked(net, graph, keep), pruned)
+
+
+def test_a_trace_leaves_no_copy_of_the_model_behind() -> None:
+    """Nothing that only the garbage collector would find: a large model's copy would stay in memory for a while."""
+    net = Net(Halves())
+    trace_channels(net)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(o, Net) for o in gc.get_objects())
+        trace_channels(net)
+        assert sum(isinstance(o, Net) for o in gc.get_objects()) == before
+    finally:
+        gc.enable()
+
+
+def test_a_comparison_in_place_leaves_the_model_as_it_was() -> None:
+    """Masked, turned into float64, run, and back: every tensor bit by bit, and what the modules keep from a run."""
+    net = Net(Halves()).train()
+    shake(net)
+    net.block.kept = (32, 32)
+    net.block.register_forward_hook(lambda m, args, output: setattr(m, "kept", output))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    graph = trace_channels(net)
+    keep = np.arange(len(graph.book) + 1) % 2 == 0
+    with masking(net, graph, keep), in_float64(net):
+        assert not torch.equal(net.stem[1].running_mean.float(), before["stem.1.running_mean"])
+        assert net(torch.ones(1, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
+    assert net.training and net.block.kept == (32, 32)
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.state_dict().items())

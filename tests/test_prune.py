@@ -302,3 +302,12 @@ def test_real_weights(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", ["s", "m", "l", "x"])
 def test_larger_scales(tmp_path: Path, scale: str) -> None:
     assert prune_model(randomised(f"yolov8{scale}.yaml"), tmp_path / "p.pt", 0.5, imgsz=64).error <= 1e-8
+
+
+def test_peak_memory_is_at_most_three_times_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `benchmarks/prune_cost.py` measures it, in a process of its own."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    import prune_cost
+
+    cost = json.loads(prune_cost.child("s", prune_cost.environment("2")))
+    assert cost["peak_mb"] <= 3 * cost["mb"]

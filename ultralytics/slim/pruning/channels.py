@@ -82,14 +82,15 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     for m in net.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.eval()
-    trace = Trace(net)
+    trace, hooks = Trace(net), []
     for m in net.modules():
         if m is not net:
-            m.register_forward_pre_hook(trace.enter)
-            m.register_forward_hook(trace.leave)
+            hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
     x = torch.zeros(input_size(net))
     with torch.no_grad(), trace:
         output = net(x)
+    for hook in hooks:  # they would tie the copy to the trace, and so keep it in memory
+        hook.remove()
     refuse_unrun(net, trace)
     trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net)

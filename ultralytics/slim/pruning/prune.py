@@ -24,7 +24,7 @@ from .result import PruneResult, gather, join
 from .rewrite import sliced
 from .selection import kept, remember_whole, take_share
 from .targets import Target, make_target, read_goal, take_target
-from .verify import check_equal, masked
+from .verify import check_equal, masking
 
 LABELLED = 64  # most labelled images for the Taylor score
 
@@ -193,9 +193,13 @@ def _currency(target: Target | None) -> str:
 
 
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
-    """Return the pruned copy of `model` and its largest relative difference to the masked original."""
+    """Return the pruned copy of `model` and its largest relative difference to the masked original.
+
+    The model itself is masked for the comparison, as a copy in float64 would take twice its memory.
+    """
     pruned = sliced(model, graph, keep)
-    return pruned, check_equal(masked(model, graph, keep), pruned)
+    with masking(model, graph, keep):
+        return pruned, check_equal(model, pruned)
 
 
 def _nothing(factor: float, round_to: int) -> str:

@@ -33,22 +33,28 @@ def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray):
     try:
         yield
     finally:
+        tensors = _tensors(model)  # looked up anew: a change of precision in between makes new buffers
         with torch.no_grad():
-            for tensor, dim, index, values in reversed(undo):
-                tensor.index_copy_(dim, index, values)
+            for name, dim, index, values in reversed(undo):
+                tensors[name].index_copy_(dim, index, values)
 
 
 @torch.no_grad()
 def _mask(net: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> list[tuple]:
-    """Set what makes a channel to 0; return (tensor, dimension, indices, values before) of all that was."""
-    tensors, undo = {**dict(net.named_parameters()), **dict(net.named_buffers())}, []
+    """Set what makes a channel to 0; return (name, dimension, indices, values before) of all that was."""
+    tensors, undo = _tensors(net), []
     for slot in graph.slots:
         gone = torch.from_numpy(np.flatnonzero(~keep[slot.labels]))
         if slot.role in ("out", "norm") and len(gone):
-            tensor = tensors[slot.names[0]]
-            undo.append((tensor, slot.dim, gone, tensor.index_select(slot.dim, gone)))
-            tensor.index_fill_(slot.dim, gone, 0)
+            name = slot.names[0]
+            undo.append((name, slot.dim, gone, tensors[name].index_select(slot.dim, gone)))
+            tensors[name].index_fill_(slot.dim, gone, 0)
     return undo
+
+
+def _tensors(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and buffers by name."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
 def check_equal(reference: nn.Module, model: nn.Module) -> float:
@@ -85,13 +91,16 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
 
 @contextmanager
 def in_float64(model: nn.Module):
-    """Turn a model into float64 and evaluation mode for the time being."""
-    dtype, training = next(model.parameters()).dtype, model.training
+    """Turn a model into float64 and evaluation mode for the time being; what its modules keep from a run goes again."""
+    dtype, attributes = next(model.parameters()).dtype, [(m, dict(vars(m))) for m in model.modules()]
     model.double().eval()
     try:
         yield
     finally:
-        model.to(dtype).train(training)
+        model.to(dtype)
+        for module, before in attributes:  # a head's anchors, in float64; and whether it is in training
+            vars(module).clear()
+            vars(module).update(before)
 
 
 def run(model: nn.Module, x: torch.Tensor):
