@@ -50,6 +50,7 @@ from ultralytics.slim.pruning.images import is_yaml
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
+from ultralytics.slim.run_report.references import check_references
 from ultralytics.slim.run_report.write import write_report
 from ultralytics.slim.terminal import plain_where_piped
 from ultralytics.utils import LOGGER, TQDM
@@ -284,8 +285,8 @@ def compress(
         resume: go on with the run `name`, or with the newest unfinished one.
         dry_run: check everything, try each stage for a moment, print and return how long the run would take, and stop.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
-            distillation; half as many of each training before it), export `format`, any training argument of
-            Ultralytics, and `STAGE.key` for one stage alone.
+            distillation; half as many of each training before it), export `format`, `compare` (checkpoints to show
+            beside the run's in the report), any training argument of Ultralytics, and `STAGE.key` for one stage alone.
     """
     if dry_run and resume:
         raise ValueError("dry_run=True tells how long a new run would take; give it or resume=True, not both")
@@ -337,6 +338,10 @@ def _checked(given: dict) -> dict:
     """Return the settings of a run, completed and checked, with absolute paths."""
     settings = plan.complete(given, DEMO, TRAINING)
     settings["weights"] = str(Path(YOLO(inputs.find_weights(settings["weights"], HERE)).model_name).resolve())
+    if settings.get("compare"):
+        found = [inputs.find_weights(path, HERE, "compare") for path in cli.paths(settings["compare"])]
+        settings["compare"] = [str(Path(path).resolve()) for path in found]
+        check_references(settings["compare"], settings["weights"])
     settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
     inputs.prepare_data(settings["data"], HERE)
     return settings
@@ -405,7 +410,7 @@ STAGE, by default run            its own keys besides weights=
   predict   nodes and parents      source save save_txt classes save_dir mode
   evaluate  relation scores        data_path save_dir mode
   export    onnx,openvino,...      format data (compares with PyTorch)
-  report    page about a run       folder
+  report    page about a run       folder compare
 factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
 latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.

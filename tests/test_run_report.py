@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import timing
 from ultralytics.slim.detections import Found
 from ultralytics.slim.pipeline import Run
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.run_report import charts, measure, run_facts, side_by_side
+from ultralytics.slim.run_report import charts, measure, references, run_facts, side_by_side
 from ultralytics.slim.run_report.svg import standalone, ticks
 from ultralytics.slim.run_report.verdict import Figures, judge, share_words, where_lost
 from ultralytics.slim.run_report.write import write_report
@@ -230,6 +231,87 @@ def test_page_in_a_real_browser(finished, tmp_path):
     assert seen, done.stderr
     found = json.loads(seen[1].replace("&quot;", '"'))
     assert found == {"broken": 0, "images": 8, "charts": 7, "wide": 0}
+
+
+# ----------------------------------------------------------------------------------------- what a run is compared with
+
+
+def test_next_smaller_scale_is_what_its_yaml_builds_for_the_same_classes():
+    original = DetectionModel("yolov8m.yaml", nc=8, verbose=False)
+    small = DetectionModel("yolov8s.yaml", nc=8, verbose=False).eval().fuse(verbose=False)
+    state = torch.get_rng_state()
+    found = references.smaller_scale(original, 64)
+    assert found == {"name": "yolov8s", **measure.cost(small, 64)}
+    assert torch.equal(state, torch.get_rng_state()) and original.yaml["scale"] == "m", "nothing else is touched"
+
+
+def test_reason_is_given_where_there_is_no_smaller_scale():
+    smallest, alone = (YOLO(f"{name}.yaml", task="detect").model for name in ("yolov8n", "yolov9t"))
+    assert "yolov8n is the smallest scale of its family" in references.smaller_scale(smallest, 64)["fault"]
+    assert "The YAML of yolov9t names no scales" in references.smaller_scale(alone, 64)["fault"]
+
+
+@pytest.mark.parametrize(
+    ("family", "own", "renamed"),
+    [
+        ("yolov8s", "s", "yolov8n"),
+        ("yolo11s-seg", "s", "yolo11n-seg"),
+        ("yolov8x-pose-p6", "x", "yolov8n-pose-p6"),
+        ("mine", "s", "mine, scale n"),
+    ],
+)
+def test_scales_are_named_as_ultralytics_does(family, own, renamed):
+    assert references._renamed(family, own, "n") == renamed
+
+
+def test_smallest_scale_says_so(finished):
+    assert "yolov8n is the smallest scale of its family" in Page(finished / "report.html").text
+
+
+def test_untrained_smaller_scale_is_a_line_without_accuracy(run_copy, monkeypatch):
+    scale = {"name": "yolov8x-small", "params": 1_234_567, "gflops": 0.05}
+    monkeypatch.setattr(references, "smaller_scale", lambda *_: scale)
+    text = Page(write_report(run_copy)).text
+    assert "yolov8x-small – – 1,234,567 0.05 – –" in text and "give its checkpoint as compare=" in text
+    assert "yolov8x-small: 0.05" in (run_copy / "report/accuracy-compute.svg").read_text()
+
+
+def test_given_checkpoint_stands_beside_the_stages(run_copy, monkeypatch):
+    given = shutil.copy(run_copy / "weights/prune.pt", run_copy / "mine.pt")
+    page = Page(write_report(run_copy, str(given)))
+    (row,) = json.loads((run_copy / "report.json").read_text())["references"]
+    pruned = json.loads((run_copy / "report.json").read_text())["models"][2]
+    assert [row[k] for k in ("name", "params", "gflops", "map50_95", "latency")] == ["mine"] + [
+        pruned[k] for k in ("params", "gflops", "map50_95", "latency")
+    ]
+    assert "mine, given to compare with" in page.text and "distilled" in page.text
+    monkeypatch.setattr(measure, "accuracy", lambda *_: pytest.fail("measured again"))
+    write_report(run_copy, str(given))
+
+
+def test_checkpoint_that_cannot_be_compared_is_an_error_or_missing(run_copy):
+    other = run_copy / "other.pt"
+    YOLO("yolov8n-seg.yaml").save(other)
+    with pytest.raises(ValueError, match="its task segment should be those of .*, detect"):
+        write_report(run_copy, str(other))
+    with pytest.raises(FileNotFoundError, match="compare=/nowhere/n.pt: no such file"):
+        write_report(run_copy, "/nowhere/n.pt")
+    spoil_record(run_copy, lambda record: record["settings"].update(compare=["/nowhere/n.pt"]))
+    text = Page(write_report(run_copy)).text
+    assert "Missing from this report" in text and "compare=/nowhere/n.pt: no such file" in text
+
+
+def test_report_tells_whether_gamma_is_sparse_enough(finished):
+    """All γ are equal in the made-up run, so they say nothing; in a sparse model they do."""
+    text = Page(finished / "report.html").text
+    assert "Sparse enough? unknown: " in text and "chosen by score=l1" in text
+    sparse = YOLO(finished / "weights/sparse.pt")
+    for module in sparse.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data[: len(module.weight) // 2] = 0
+    sparse.save(finished / "half.pt")
+    found = run_facts.gamma_histograms(finished / "weights/sparse.pt", finished / "half.pt", 0.4)["check"]
+    assert "remove 40% of the channels by gamma? yes" in found
 
 
 # ------------------------------------------------------------------------------------------ runs that lack something
@@ -469,6 +551,7 @@ DRAWN = {
     "histogram": lambda: charts.histogram("t", [0, 1, 2], {"before": [3, 0], "after": [0, 0]}, "γ"),
     "fan": lambda: charts.fan("t", {"10 %": [0, 0], "median": [1, 1], "90 %": [2, 3]}, "γ"),
     "journey": lambda: charts.journey("t", [("a", 0, 0), ("b", 0, 0)], "GFLOPs", "mAP"),
+    "journey beside others": lambda: charts.journey("t", [("a", 1, 2)], "x", "y", [("<c>", 3, 4), ("d", 0, None)]),
     "dumbbells": lambda: charts.dumbbells("t", [("&" * 40, 0, 0), ("b", 1, 2)], ("before", "after"), "mAP"),
     "columns": lambda: charts.columns("t", [("model.0", 16, 8)], ("before", "after"), "channels"),
 }

@@ -16,7 +16,7 @@ from .runtimes import has_onnx_runtime
 from .settings import TRAIN_ARGS, SlimSettings
 
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
-RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format"))  # the others are for the trainings
+RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format", "compare"))  # the others are for the trainings
 TARGETS = frozenset(("flops", "params", "size_mb", "latency_ms"))  # what a pruning may aim at instead of a factor
 PRUNING = frozenset(inspect.signature(prune_model).parameters)
 DEFAULTS = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}

@@ -106,22 +106,50 @@ def fan(title: str, rows: dict[str, Sequence[float]], ylabel: str) -> str:
     return svg(axes.height, title, parts + legend([(f"{first} to {last} of the channels", "a"), (middle, "b")]))
 
 
-def journey(title: str, points: Sequence[tuple[str, float, float]], xlabel: str, ylabel: str) -> str:
-    """Draw named points (name, x, y) in order, joined by a line; the first is the reference."""
-    axes = Axes((0, max(p[1] for p in points) * 1.12 or 1), value_range([p[2] for p in points]), 270)
-    places = [(axes.px(x), axes.py(y)) for _, x, y in points]
+def journey(
+    title: str,
+    points: Sequence[tuple[str, float, float]],
+    xlabel: str,
+    ylabel: str,
+    beside: Sequence[tuple[str, float, float | None]] = (),
+) -> str:
+    """Draw named points (name, x, y) in order, joined by a line; the first is the reference.
+
+    Points `beside` are not on the line, and those without a y become a vertical line.
+    """
+    axes = Axes(
+        (0, max(p[1] for p in (*points, *beside)) * 1.12 or 1),
+        value_range([p[2] for p in (*points, *beside) if p[2] is not None]),
+        270,
+    )
+    joined, known = len(points), [*points, *((name, x, y) for name, x, y in beside if y is not None)]
+    places = [(axes.px(x), axes.py(y)) for _, x, y in known]
     parts = axes.frame(xlabel, ylabel)
-    parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(places)}"/>')
+    parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(places[:joined])}"/>')
     taken: list[tuple[float, float]] = []
-    for index, ((name, x, y), (px, py)) in enumerate(zip(points, places)):
-        is_end, is_right = index in (0, len(points) - 1), px > WIDTH / 2
-        parts.append(dot(px, py, 8 if is_end else 5, "f-b" if index else "f-a", f"{name}: {x:.4g}, {y:.4g}"))
+    for name, x, _ in (p for p in beside if p[2] is None):
+        parts += _upright(axes, name, x)
+        taken.append((axes.px(x), axes.top + 10))
+    for index, ((name, x, y), (px, py)) in enumerate(zip(known, places)):
+        is_end, is_right = index in (0, joined - 1), px > WIDTH / 2
+        css = "f-d" if index >= joined else "f-b" if index else "f-a"
+        parts.append(dot(px, py, 8 if is_end else 5, css, f"{name}: {x:.4g}, {y:.4g}"))
         side = (px - 12, "end") if is_right else (px + 12, "start")
         far = side[0] + (-LETTER if is_right else LETTER) * len(name)
         covered = [dy for dx, dy in places if min(far, side[0]) - 8 <= dx <= max(far, side[0]) + 8]
         height = _free(taken, covered, px, py + 4, axes.py(axes.y[0]) - 6)
         parts.append(text(side[0], height, name, "h" if is_end else "t", side[1]))
     return svg(axes.height, title, parts)
+
+
+def _upright(axes: Axes, name: str, x: float) -> list[str]:
+    """Draw a vertical line at x with its name at the top."""
+    px, floor = axes.px(x), axes.height - axes.bottom
+    place = (px - 6, "end") if px > WIDTH / 2 else (px + 6, "start")
+    return [
+        f'<g><title>{escape(name)}: {x:.4g}</title>{line(px, axes.top, px, floor, "s-d", 1.5, "2 4")}</g>',
+        text(place[0], axes.top + 10, name, "t", place[1]),
+    ]
 
 
 def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], xlabel: str, ylabel: str) -> str:

@@ -50,11 +50,15 @@ def describe(weights: Path, imgsz: int) -> dict:
     model = load_checkpoint(str(weights), fuse=True)[0]
     shapes = "-".join(str(tuple(p.shape)) for p in model.parameters())
     return {
-        "params": int(get_num_params(model)),
-        "gflops": float(get_flops(model, imgsz)),
+        **cost(model, imgsz),
         "size_mb": float(size_mb(weights)),
         "shape": hashlib.sha256(shapes.encode()).hexdigest()[:12],
     }
+
+
+def cost(model: torch.nn.Module, imgsz: int) -> dict:
+    """Return parameters and GFLOPs of a fused model."""
+    return {"params": int(get_num_params(model)), "gflops": float(get_flops(model, imgsz))}
 
 
 def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[str, dict]]:

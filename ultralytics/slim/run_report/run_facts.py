@@ -12,6 +12,7 @@ import torch
 from ..compat import YAML, load_checkpoint
 from ..files import fingerprint
 from ..pruning.checkpoint import RECORD
+from ..pruning.gamma_check import check_gammas
 from ..sparsity import NEAR_ZERO, absolute_gammas
 
 STAGES = {"sparse": "sparse", "prune": "pruned", "retrain": "retrained", "distill": "distilled"}  # stage -> its model
@@ -119,12 +120,13 @@ def prune_record(weights: Path) -> dict:
     return record if isinstance(record, dict) else {}
 
 
-def gamma_histograms(before: Path, after: Path) -> dict:
+def gamma_histograms(before: Path, after: Path, factor: float) -> dict:
     """Return histograms of the BatchNorm scales |γ| of two checkpoints over the same bins.
 
     Returns:
-        `{"edges", "before", "after", "median": [b, a], "near_zero": [b, a]}`, near zero being under 1e-2; {} for a
-        fused model, which has no γ.
+        `{"edges", "before", "after", "median": [b, a], "near_zero": [b, a], "check"}`, near zero being under 1e-2, and
+        `check` telling in words whether `factor` of the channels can go by γ after it; {} for a fused model, which has
+        no γ.
     """
     models = [load_checkpoint(str(path))[0].requires_grad_(True) for path in (before, after)]  # saved frozen
     values = [absolute_gammas(model).numpy() for model in models]
@@ -139,6 +141,7 @@ def gamma_histograms(before: Path, after: Path) -> dict:
         "after": counts[1],
         "median": [float(np.median(v)) for v in values],
         "near_zero": [float((v < NEAR_ZERO).mean()) for v in values],
+        "check": str(check_gammas(models[1], factor)),
     }
 
 

@@ -46,10 +46,10 @@ def _accuracy(facts: dict) -> list:
     places = [(m["name"], m["gflops"], 100 * m["map50_95"]) for m in facts["models"] if m.get("map50_95") is not None]
     if len(places) < 2:
         return []
-    path = charts.journey("mAP50-95 against GFLOPs", places, "GFLOPs of one image", "mAP50-95")
-    blocks = [
-        Chart("accuracy-compute", "Where each stage stands", path, "Further left is less compute, higher is better.")
-    ]
+    beside = _beside(facts)
+    path = charts.journey("mAP50-95 against GFLOPs", places, "GFLOPs of one image", "mAP50-95", beside)
+    note = f"Further left is less compute, higher is better. {_beside_words(facts)}".rstrip()
+    blocks: list = [Chart("accuracy-compute", "Where each stage stands", path, note)]
     stages = {s: [100 * v for v in c[key]] for s, c in facts["curves"].items() if (key := _main(c))}
     if stages:
         first = facts["models"][0]
@@ -60,6 +60,32 @@ def _accuracy(facts: dict) -> list:
     return blocks
 
 
+def _beside(facts: dict) -> list[tuple[str, float, float | None]]:
+    """Return (name, GFLOPs, mAP50-95 or None) of what is compared with: given checkpoints, and the next smaller scale."""
+    given = [(r["name"], r["gflops"], r["map50_95"] and 100 * r["map50_95"]) for r in facts["references"]]
+    return given + [(s["name"], s["gflops"], None) for s in _untrained(facts)]
+
+
+def _untrained(facts: dict) -> list[dict]:
+    """Return the next smaller scale, unless there is none or a given checkpoint is one of it."""
+    scale = facts["smaller_scale"]
+    known = any(r["params"] == scale.get("params") for r in facts["references"])
+    return [] if "fault" in scale or known else [scale]
+
+
+def _beside_words(facts: dict) -> str:
+    """Say what the orange marks are, or why there are none."""
+    given = [r["name"] for r in facts["references"]]
+    words = [f"Orange: {' and '.join(given)}, given to compare with."] if given else []
+    for scale in _untrained(facts):
+        words.append(
+            f"Orange line: {scale['name']}, the next smaller scale, has {scale['gflops']:.2f} GFLOPs and "
+            f"{scale['params']:,} parameters with these classes; train it on the same data and give its checkpoint as "
+            "compare= to see its accuracy here."
+        )
+    return " ".join(words) or facts["smaller_scale"].get("fault", "")
+
+
 def _main(columns: dict) -> str:
     """Return the column of results.csv with the main measure: masks or poses before boxes."""
     found = [name for name in columns if name.startswith("metrics/mAP50-95")]
@@ -67,7 +93,7 @@ def _main(columns: dict) -> str:
 
 
 def _stages(facts: dict) -> list:
-    models, runtimes = facts["models"], []
+    models, runtimes = [*facts["models"], *facts["references"]], []
     for model in models:
         runtimes += [r for r in model["latency"] if r not in runtimes]
     header = (
@@ -85,6 +111,8 @@ def _stages(facts: dict) -> list:
          f"{m['size_mb']:.2f}", *[_spread(m["latency"].get(r)) for r in runtimes], _duration(m.get("seconds")))
         for m in models
     ]  # fmt: skip
+    blank = (NONE,) * (len(runtimes) + 1)
+    rows += [(s["name"], NONE, NONE, f"{s['params']:,}", f"{s['gflops']:.2f}", NONE, *blank) for s in _untrained(facts)]
     note = (
         f"mAP in points of 100. BatchNorm fused, one image of {facts['inputs']['image size']} px in float32 on "
         f"{facts['machine']}: median (middle half of the runs), the models taking turns. "
@@ -237,6 +265,7 @@ def _channels(facts: dict) -> list:
         note = f"Median {m0:.2f} before and {m1:.2f} after; {near}."
         drawn = charts.histogram("Scales of the channels", gamma["edges"], rows, "|γ|")
         blocks.append(Chart("gamma", "Scales γ before and after sparse training", drawn, note))
+        blocks.append(Words(_is_sparse_enough(gamma["check"], facts["settings"].get("prune", {}).get("score"))))
     if widths := facts["widths"]:
         drawn = charts.columns("Channels of each layer", widths, ("before", "after"), "channels")
         cut = sum(after < before for _, before, after in widths)
@@ -246,6 +275,13 @@ def _channels(facts: dict) -> list:
         rows = [(name, str(before), str(after), percent(after / max(1, before))) for name, before, after in widths]
         blocks.append(Grid(("layer", "before", "after", "kept"), rows, folded="Widths layer by layer"))
     return blocks
+
+
+def _is_sparse_enough(check: str, score: str | None) -> str:
+    """Return what γ says of the cut, and where another score made the choice, that it did."""
+    text = f"{check[0].upper()}{check[1:]}.".replace("gamma", "γ")
+    other = score and score != "gamma"
+    return text + (f" The channels were chosen by score={score}, which does not go by γ alone." if other else "")
 
 
 def _exports(facts: dict) -> list:

@@ -11,10 +11,11 @@ from ultralytics import __version__
 from ultralytics.utils import LOGGER
 
 from .. import inputs, plan
+from ..cli import paths
 from ..compat import load_checkpoint
 from ..files import disk_size, fingerprint, write_text
 from ..pipeline import quiet
-from . import measure, run_facts, side_by_side
+from . import measure, references, run_facts, side_by_side
 from .blocks import Chart, Document
 from .figures import verdict_of
 from .html import to_html
@@ -28,7 +29,7 @@ TABLE = {"params": "params", "gflops": "gflops", "size_mb": "size_mb", "map50_95
 DATA_FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, AssertionError)  # as Ultralytics raises for bad data
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, compare: str | list[str] | None = None) -> Path:
     """Write the report of a run and return the path of its HTML page.
 
     What report.json holds for the same checkpoints, data and image size is not measured again. What is missing is named
@@ -36,12 +37,17 @@ def write_report(folder: str | Path) -> Path:
 
     Args:
         folder: A run's folder, such as `runs/slim/run`.
+        compare: Checkpoints to show beside the run's own, such as a smaller model trained on the same data; by default
+            those that the run was given.
 
     Raises:
-        FileNotFoundError: The folder holds no run.json, or no checkpoint of a stage.
-        ValueError: run.json is not the record of a run.
+        FileNotFoundError: The folder holds no run.json, or no checkpoint of a stage; or one to compare with is missing.
+        ValueError: run.json is not the record of a run; or a checkpoint to compare with has other classes.
     """
     run = RunFolder(folder)
+    if compare:
+        run.settings["compare"] = paths(compare)
+        references.check_references(run.settings["compare"], next(iter(run.weights().values()), None))
     with quiet(not run.settings.get("verbose")):
         facts = gather(run)
     document = make_document(facts, run.path / PICTURES)
@@ -61,7 +67,8 @@ def gather(run: RunFolder) -> dict:
     known = _known(run)
     data, source = _data(run)
     models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
-    _time(run, models, weights, known)
+    beside = _references(run, weights, data, known, models)
+    _time(run, [*models, *beside], {**weights, **{row["name"]: Path(row["path"]) for row in beside}}, known)
     curves = run.curves()
     facts = {
         "name": run.path.name,
@@ -71,13 +78,13 @@ def gather(run: RunFolder) -> dict:
         "inputs": _inputs(run, weights, data),
         "settings": _settings(run, weights),
         "models": models,
+        "references": beside,
+        "smaller_scale": _smaller_scale(run, weights),
         "relations": run.record.get("results", {}).get("relations") or {},
         "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
         "exports": run.record.get("results", {}).get("exports") or [],
         "curves": curves,
-        "gamma": run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"])
-        if {ORIGINAL, "sparse"} <= weights.keys()
-        else {},
+        "gamma": _gamma(run, weights),
         "widths": _widths(weights),
         "samples": _samples(run, models, weights, source, known),
         "files": {p.relative_to(run.path).as_posix(): disk_size(p) for p in _outputs(run.path / "weights")},
@@ -135,6 +142,39 @@ def _measured(run: RunFolder, weights: dict[str, Path], data: str | None, known:
     return models
 
 
+def _references(run: RunFolder, weights: dict[str, Path], data: str | None, known: dict, models: list) -> list[dict]:
+    """Return what is compared with besides the run's own models, under names that those do not have."""
+    checkpoints = []
+    for path in run.settings.get("compare") or []:
+        try:
+            references.check_references([path], next(iter(weights.values())))
+            checkpoints.append(path)
+        except (FileNotFoundError, ValueError) as fault:  # gone or changed since the run was started
+            run.missing.append(str(fault))
+    imgsz, device = run.settings.get("imgsz", 640), run.settings.get("device")
+    rows = references.measured(checkpoints, data, imgsz, device, known.get("references", []))
+    taken = [m["name"] for m in models]
+    for row in rows:
+        row["name"] = row["path"] if row["name"] in taken else row["name"]
+        taken.append(row["name"])
+    return rows
+
+
+def _smaller_scale(run: RunFolder, weights: dict[str, Path]) -> dict:
+    model = load_checkpoint(str(next(iter(weights.values()))))[0]
+    return references.smaller_scale(model, run.settings.get("imgsz", 640))
+
+
+def _gamma(run: RunFolder, weights: dict[str, Path]) -> dict:
+    """Return what sparse training did to the scales, and whether it was enough for the share of channels removed."""
+    if not {ORIGINAL, "sparse"} <= weights.keys():
+        return {}
+    rows = _widths(weights)
+    before, after = (sum(row[i] for row in rows) for i in (1, 2))
+    factor = 1 - after / before if before else run.settings.get("factor", 0)
+    return run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"], factor)
+
+
 def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: dict) -> None:
     """Give each model its latencies; one of each shape is timed, all of them in turns."""
     first = {}
@@ -142,7 +182,8 @@ def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: d
         if model["name"] in weights:
             first.setdefault(model["shape"], model["name"])
     device = run.settings.get("device")
-    earlier = {m["shape"]: m["latency"] for m in known.get("models", []) if "shape" in m}
+    rows = [*known.get("models", []), *known.get("references", [])]
+    earlier = {m["shape"]: m["latency"] for m in rows if "shape" in m}
     reusable = known.get("machine") == measure.machine(device) and all(earlier.get(shape) for shape in first)
     if reusable and (not measure.has_onnx_runtime() or all(measure.RUNTIMES["onnx"] in earlier[s] for s in first)):
         found = earlier

@@ -1,0 +1,92 @@
+"""What a compressed model is compared with in the report besides its own stages: smaller models of the same task."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..compat import load_checkpoint
+from ..files import fingerprint
+from . import measure
+
+
+def smaller_scale(original: nn.Module, imgsz: int) -> dict:
+    """Build the next smaller scale of a model's family, for the same classes, and count what it costs.
+
+    Returns:
+        `{"name", "params", "gflops"}`, BatchNorm fused; or `{"fault"}`, why there is none.
+    """
+    spec = getattr(original, "yaml", None) or {}
+    scales, own = spec.get("scales") or {}, spec.get("scale")
+    family = Path(spec.get("yaml_file") or type(original).__name__).stem
+    if own not in scales:
+        return {"fault": f"The YAML of {family} names no scales, so there is no next smaller one to compare with."}
+    size = lambda scale: (scales[scale][1], scales[scale][0])  # width, then depth
+    smaller = [scale for scale in scales if size(scale) < size(own)]
+    if not smaller:
+        return {"fault": f"{family} is the smallest scale of its family, so there is no smaller one to compare with."}
+    scale = max(smaller, key=size)
+    try:
+        model = _build(original, {**spec, "scale": scale})
+    except Exception as error:  # of a class or a YAML of the user's own: any kind
+        return {"fault": f"Scale {scale} of {family} could not be built to compare with: {error}."}
+    return {"name": _renamed(family, own, scale), **measure.cost(model.eval().fuse(verbose=False), imgsz)}
+
+
+def _build(like: nn.Module, spec: dict) -> nn.Module:
+    """Return the model that a YAML builds for the classes of another, without shifting the caller's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        classes = getattr(like.model[-1], "nc", spec.get("nc"))
+        return type(like)(copy.deepcopy(spec), ch=spec.get("channels", 3), nc=classes, verbose=False)
+
+
+def _renamed(family: str, own: str, scale: str) -> str:
+    """Return the name of another scale: yolov8s-seg becomes yolov8n-seg."""
+    name, count = re.subn(rf"(?<=\d){re.escape(own)}(?![a-z0-9])", scale, family, count=1)
+    return name if count else f"{family}, scale {scale}"
+
+
+def check_references(paths: list[str], original: str | Path | None) -> None:
+    """Raise unless each checkpoint can be measured beside the original, where that is there: same task, same classes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another task, or other classes.
+    """
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"compare={path}: no such file; give a checkpoint trained on the same data")
+    model = load_checkpoint(str(original))[0] if original else None
+    for path in paths if original else ():
+        other = load_checkpoint(path)[0]
+        for what, ours, theirs in (
+            ("task", model.task, other.task),
+            ("classes", list(model.names.values()), list(other.names.values())),
+        ):
+            if ours != theirs:
+                raise ValueError(
+                    f"compare={path}: its {what} {_short(theirs)} should be those of {original}, {_short(ours)}; give a "
+                    "checkpoint trained on the same data"
+                )
+
+
+def _short(value: object) -> str:
+    return f"{', '.join(value[:3])}, ... ({len(value)})" if isinstance(value, list) and len(value) > 3 else str(value)
+
+
+def measured(paths: list[str], data: str | None, imgsz: int, device, known: list[dict]) -> list[dict]:
+    """Return name, cost and accuracy of each checkpoint; what `known` holds of the same file is not measured again."""
+    found = []
+    for path in paths:
+        sha256 = fingerprint(path)
+        row = next((dict(row) for row in known if row["path"] == path and row["sha256"] == sha256), {})
+        if not row:
+            row = {"name": Path(path).stem, "path": path, "sha256": sha256, **measure.describe(Path(path), imgsz)}
+        if data and row.get("map50_95") is None:
+            row |= measure.accuracy(Path(path), data, imgsz, device)
+        found.append({"latency": {}, "map50": None, "map50_95": None, **row})
+    return found
