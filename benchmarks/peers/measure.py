@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -22,7 +21,10 @@ CPU = torch.device("cpu")
 
 def accuracy(weights: Path, data: str, imgsz: int) -> dict[str, float]:
     """Return mAP50-95 and mAP50 on the `val` split, as shares."""
-    found = validate(weights, data, imgsz, "cpu")[1].results_dict
+    return _named(validate(weights, data, imgsz, "cpu")[1].results_dict)
+
+
+def _named(found: dict[str, float]) -> dict[str, float]:
     return {"map50_95": found["metrics/mAP50-95(B)"], "map50": found["metrics/mAP50(B)"]}
 
 
@@ -78,9 +80,9 @@ def _compared(runtime: str, turns: dict) -> dict[str, float]:
 
 def of_file(original: Path, exported: Path, data: str, imgsz: int) -> dict[str, float]:
     """Return accuracy on the `val` split, latency and size of an exported ONNX file."""
-    found = YOLO(str(exported), task="detect").val(
-        data=data, imgsz=imgsz, batch=1, device="cpu", plots=False, verbose=False, workers=0, save_dir=Path(os.devnull)
-    )
-    results = found.results_dict
-    reached = {"map50_95": results["metrics/mAP50-95(B)"], "map50": results["metrics/mAP50(B)"]}
-    return {**reached, **file_latencies(original, exported, imgsz), "size_mb": disk_size(exported) / 1e6}
+    yolo = YOLO(str(exported), task="detect")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"batch": 1, "plots": False, "verbose": False, "workers": 0, "save_dir": folder}
+        found = yolo.val(data=data, imgsz=imgsz, device="cpu", **settings).results_dict
+    size = {"size_mb": disk_size(exported) / 1e6}
+    return {**_named(found), **file_latencies(original, exported, imgsz), **size}
