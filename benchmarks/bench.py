@@ -142,7 +142,7 @@ def row(method: str, task: Task, data: str, found: dict) -> dict[str, object]:
 
 FIGURES = (
     "cut_map50_95", "cut_map50", "map50_95", "map50", "relation_f1", "params", "gflops", "gflops_share", "size_mb",
-    "torch_ms", "torch_ratio", "onnx_ms", "onnx_ratio", "image_size", "seconds", "peak_mb",
+    "torch_ms", "torch_ratio", "onnx_ms", "onnx_ratio", "openvino_ms", "openvino_ratio", "image_size", "seconds", "peak_mb",
 )  # fmt: skip
 
 
@@ -160,12 +160,12 @@ def show(name: str, rows: list[dict[str, str]]) -> None:
     averages = table.means(rows)
     print(f"\n{table.text(averages)}")
     family = {method: how.family for method, how in MAIN.items()}
-    for x, label in (
-        ("gflops_share", "GFLOPs, share of the original"),
-        ("onnx_ratio", "latency, share of the original"),
-    ):
-        chart = scatter(f"Accuracy against {label}", table.points(averages, x, family), label, "mAP50-95")
-        path = write_text(RESULTS / f"{name}_{x.partition('_')[0]}.svg", standalone(chart))
+    for what, x in (("GFLOPs", ("gflops_share",)), ("latency", ("onnx_ratio", "openvino_ratio"))):
+        label, groups = f"{what}, share of the original", table.points(averages, x, family)
+        if not groups:  # ablations alone
+            continue
+        chart = scatter(f"Accuracy against {label}", groups, label, "mAP50-95")
+        path = write_text(RESULTS / f"{name}_{what.lower()}.svg", standalone(chart))
         print(f"drawn in {path}")
 
 

@@ -187,5 +187,5 @@ def test_means_are_those_over_the_seeds_of_one_method_and_share():
         ("a", "0.5", 0.65, 2, (0.6, 0.7)),
         ("a", "0.35", 0.9, 1, (0.9, 0.9)),
     ]
-    drawn = table.points(table.means(rows), "onnx_ratio", {"a": "ours", "b": "others"})
+    drawn = table.points(table.means(rows), ("onnx_ratio", "openvino_ratio"), {"a": "ours", "b": "others"})
     assert {name: [(p[0], p[1]) for p in of] for name, of in drawn.items()} == {"ours": [("a", 0.6), ("a", 0.6)]}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from prune_model import PruneModel
 from ultralytics import YOLO
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.slim import exports, logs
 from ultralytics.slim.compat import load_checkpoint
 from ultralytics.slim.files import disk_size
 from ultralytics.slim.report import validate
@@ -57,20 +61,20 @@ def latencies(original: tuple[Path, int], other: tuple[Path, int]) -> dict[str, 
     return {key: value for runtime, turns in found.items() for key, value in _compared(runtime, turns).items()}
 
 
-def file_latencies(original: Path, exported: Path, imgsz: int) -> dict[str, float]:
-    """Return what `latencies` does, in ONNX Runtime alone, for an exported ONNX file instead of a checkpoint."""
-    import numpy as np
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0]
-    image = np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
+def file_latencies(original: Path, exported: Path, runtime: str, imgsz: int) -> dict[str, float]:
+    """Return what `latencies` does for a file exported to 'onnx' or 'openvino', beside the original in that runtime."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = {"original": onnx_run(original, imgsz, Path(folder))}
-        runs["other"] = lambda: session.run(None, {given.name: image})
-        return _compared("onnx", take_turns(runs))
+        whole = exports.export(shutil.copy(original, folder), runtime, imgsz=imgsz, device="cpu")
+        image = torch.rand(1, 3, imgsz, imgsz)
+        runs = {name: partial(_loaded(path), image) for name, path in (("original", whole), ("other", exported))}
+        with torch.inference_mode():
+            return _compared(runtime, take_turns(runs))
+
+
+def _loaded(exported: Path) -> AutoBackend:
+    """Return an exported network as Ultralytics runs it."""
+    with logs.only():
+        return AutoBackend(str(exported), device=CPU)
 
 
 def _compared(runtime: str, turns: dict) -> dict[str, float]:
@@ -78,11 +82,11 @@ def _compared(runtime: str, turns: dict) -> dict[str, float]:
     return {f"{runtime}_ms": part, f"{runtime}_ratio": part / whole}
 
 
-def of_file(original: Path, exported: Path, data: str, imgsz: int) -> dict[str, float]:
-    """Return accuracy on the `val` split, latency and size of an exported ONNX file."""
+def of_file(original: Path, exported: Path, runtime: str, data: str, imgsz: int) -> dict[str, float]:
+    """Return accuracy on the `val` split, latency and size of a file or folder exported to 'onnx' or 'openvino'."""
     yolo = YOLO(str(exported), task="detect")
     with tempfile.TemporaryDirectory() as folder:
         settings = {"batch": 1, "plots": False, "verbose": False, "workers": 0, "save_dir": folder}
         found = yolo.val(data=data, imgsz=imgsz, device="cpu", **settings).results_dict
     size = {"size_mb": disk_size(exported) / 1e6}
-    return {**_named(found), **file_latencies(original, exported, imgsz), **size}
+    return {**_named(found), **file_latencies(original, exported, runtime, imgsz), **size}

@@ -148,7 +148,8 @@ MAIN = {
         trains_adapters=False,
     ),
     "smaller images": Method("others", scales_images=True),
-    "int8": Method("others", shares=(1.0,), export="onnx-int8", needs="onnxruntime"),
+    "int8, ONNX Runtime": Method("others", shares=(1.0,), export="onnx-int8", needs="onnxruntime"),
+    "int8, OpenVINO": Method("others", shares=(1.0,), export="openvino-int8", needs="nncf"),
 }
 LOSSES = ("cwd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")
 SCORES = ("taylor", "gamma", "l1", "l2", "lamp", "fpgm", "random")

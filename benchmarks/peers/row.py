@@ -94,7 +94,7 @@ def _fast(method: Method, made: Made, task: Task, size: int) -> dict[str, float]
     if not method.export:
         return measure.latencies((task.original, task.imgsz), (made.final, size))
     exported = exports.export(made.final, method.export, task.data, imgsz=size, device="cpu")
-    return measure.of_file(task.original, exported, task.data, size)
+    return measure.of_file(task.original, exported, method.export.removesuffix(exports.INT8), task.data, size)
 
 
 def main(request: str, answer: str) -> None:

@@ -7,7 +7,8 @@ from collections import defaultdict
 
 FAMILIES = ("unpruned", "ours", "Torch-Pruning", "narrower", "others")  # in the order of the pictures' colours
 SETTING = ("data", "epochs", "imgsz", "fraction")  # rows that differ in one of these are not compared
-MEASURED = ("cut_map50_95", "map50_95", "map50", "relation_f1", "gflops_share", "torch_ratio", "onnx_ratio", "seconds")
+RATIOS = ("torch_ratio", "onnx_ratio", "openvino_ratio")  # of the latency to the original's in the same runtime
+MEASURED = ("cut_map50_95", "map50_95", "map50", "relation_f1", "gflops_share", *RATIOS, "seconds")
 
 
 def means(rows: list[dict[str, str]]) -> list[dict]:
@@ -30,22 +31,25 @@ def means(rows: list[dict[str, str]]) -> list[dict]:
 
 def text(averages: list[dict]) -> str:
     """Return the table as Markdown."""
-    head = "| method | GFLOPs | mAP50-95 | lowest to highest | right after | mAP50 | relations | PyTorch | ONNX | s |"
-    lines = [head, "| :-- " + "| --: " * 9 + "|"]
+    head = "| method | GFLOPs | mAP50-95 | lowest to highest | right after | mAP50 | relations | PyTorch | ONNX | OpenVINO | s |"
+    lines = [head, "| :-- " + "| --: " * 10 + "|"]
     for row in averages:
         seeds = f"{row['spread'][0]:.4f} to {row['spread'][1]:.4f} ({row['seeds']})"
         keys = ("cut_map50_95", "map50", "relation_f1")
         cells = [row["method"], f"{row['gflops_share']:.3f}", f"{row['map50_95']:.4f}", seeds]
         cells += [f"{row[key]:.4f}" for key in keys]
-        cells += [f"{row[key]:.3f}" if key in row else "–" for key in ("torch_ratio", "onnx_ratio")]
+        cells += [f"{row[key]:.3f}" if key in row else "–" for key in RATIOS]
         lines.append("| " + " | ".join([*cells, f"{row['seconds']:.0f}"]) + " |")
     return "\n".join(lines)
 
 
-def points(averages: list[dict], x: str, family: dict[str, str]) -> dict[str, list[tuple[str, float, float]]]:
-    """Return {family: [(name, x, mAP50-95)]} of the methods whose family is given and whose `x` was measured."""
+def points(
+    averages: list[dict], x: tuple[str, ...], family: dict[str, str]
+) -> dict[str, list[tuple[str, float, float]]]:
+    """Return {family: [(name, x, mAP50-95)]} of the methods whose family is given; the first of `x` that was measured counts."""
     found: dict[str, list] = {name: [] for name in FAMILIES}
     for row in averages:
-        if row["method"] in family and x in row:
-            found[family[row["method"]]].append((row["method"], row[x], row["map50_95"]))
+        known = [row[key] for key in x if key in row]
+        if row["method"] in family and known:
+            found[family[row["method"]]].append((row["method"], known[0], row["map50_95"]))
     return {name: rows for name, rows in found.items() if rows}
