@@ -147,7 +147,7 @@ def _upright(axes: Axes, name: str, x: float) -> list[str]:
     px, floor = axes.px(x), axes.height - axes.bottom
     place = (px - 6, "end") if px > WIDTH / 2 else (px + 6, "start")
     return [
-        f'<g><title>{escape(name)}: {x:.4g}</title>{line(px, axes.top, px, floor, "s-d", 1.5, "2 4")}</g>',
+        f"<g><title>{escape(name)}: {x:.4g}</title>{line(px, axes.top, px, floor, 's-d', 1.5, '2 4')}</g>",
         text(place[0], axes.top + 10, name, "t", place[1]),
     ]
 
@@ -162,7 +162,9 @@ def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], x
     for (css, name, x, y), (px, py) in zip(points, places):
         parts.append(dot(px, py, 5, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
         side, anchor = (px - 10, "end") if px > WIDTH / 2 else (px + 10, "start")
-        height = _free(taken, [dy for dx, dy in places if abs(dx - px) > 8], px, py + 4, axes.py(axes.y[0]) - 6)
+        far = side + (-LETTER if anchor == "end" else LETTER) * len(name)
+        covered = [dy for dx, dy in places if min(side, far) <= dx <= max(side, far)]
+        height = _free(taken, covered, (side + far) / 2, py + 4, axes.py(axes.y[0]) - 6)
         parts.append(text(side, height, name, "t", anchor))
     return svg(axes.height, title, parts)
 
