@@ -5,7 +5,8 @@ import pytest
 from ultralytics.slim import cli
 from ultralytics.slim.cli import UsageError, parse
 
-STAGES = {"run": {"data", "epochs", "resume", "dry_run", "plots", "name"}, "prune": {"factor", "weights"}}
+# `prune` is also a key of the first stage, as `compare` is of `run`: the word alone is the stage
+STAGES = {"run": {"data", "epochs", "resume", "dry_run", "plots", "name", "prune"}, "prune": {"factor", "weights"}}
 PARTS = {"sparse": {"epochs", "lr0"}}
 
 
@@ -24,6 +25,7 @@ PARTS = {"sparse": {"epochs", "lr0"}}
         ("name=007", "run", {"name": "007"}),
         ("sparse.epochs=2 sparse.lr0=1e-3", "run", {"sparse.epochs": 2, "sparse.lr0": 0.001}),
         ("data=None", "run", {"data": None}),
+        ("prune=a.pt", "run", {"prune": "a.pt"}),
     ],
 )
 def test_lines(line, stage, keys):

@@ -37,7 +37,8 @@ def parse(
     """
     default, parts = next(iter(stages)), parts or {}
     words = merge_equals_args([a.removeprefix("--") for a in args])
-    named = bool(words) and "=" not in words[0] and words[0] not in stages[default]
+    first = words[0] if words else ""
+    named = first in stages or (bool(first) and "=" not in first and first not in stages[default])
     stage = words.pop(0) if named else default
     if stage not in stages:
         raise UsageError(f"no stage '{stage}'{_hint(stage, stages)}; the stages are {', '.join(stages)}")
