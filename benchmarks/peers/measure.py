@@ -18,7 +18,7 @@ from ultralytics.slim.files import disk_size
 from ultralytics.slim.report import validate
 from ultralytics.slim.run_report.measure import describe
 from ultralytics.slim.runtimes import has_onnx_runtime, onnx_run, torch_run
-from ultralytics.slim.timing import take_turns
+from ultralytics.slim.timing import REST, take_turns
 
 CPU = torch.device("cpu")
 
@@ -68,7 +68,7 @@ def file_latencies(original: Path, exported: Path, runtime: str, imgsz: int) -> 
         image = torch.rand(1, 3, imgsz, imgsz)
         runs = {name: partial(_loaded(path), image) for name, path in (("original", whole), ("other", exported))}
         with torch.inference_mode():
-            return _compared(runtime, take_turns(runs))
+            return _compared(runtime, take_turns(runs, rest=REST))
 
 
 def _loaded(exported: Path) -> AutoBackend:
