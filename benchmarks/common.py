@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import platform
+import resource
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,11 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+# The same for every training that is compared. None sees the validation images: the last epoch's averaged weights count.
+TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
+TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
+TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
 
 
 @cache
@@ -24,6 +31,11 @@ def machine() -> dict[str, str]:
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or "unknown",
     }
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had resident so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def write_rows(name: str, rows: list[dict]) -> Path:

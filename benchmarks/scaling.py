@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from common import machine, read_rows, write_rows
+from common import machine, peak_mb, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import cli
@@ -82,8 +81,7 @@ def stages(model: str, imgsz: int, images: int, batch: int) -> dict[str, str]:
         taken["distill"] = epoch(place / "pruned.pt", settings, distilling)
         timed("val", lambda: accuracy(place / "pruned.pt", data, imgsz, "cpu"))
         timed("onnx", lambda: export(place / "pruned.pt", "onnx", imgsz=imgsz, device="cpu"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {**{f"{name}_s": f"{seconds:.1f}" for name, seconds in taken.items()}, "peak_mb": f"{peak:.0f}"}
+    return {**{f"{name}_s": f"{seconds:.1f}" for name, seconds in taken.items()}, "peak_mb": f"{peak_mb():.0f}"}
 
 
 def epoch(weights: Path, settings: dict, options: dict) -> float:

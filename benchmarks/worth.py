@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import machine, read_rows, write_rows
+from common import TRAINING, machine, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import distiller
@@ -26,9 +26,6 @@ from ultralytics.slim.report import accuracy
 HERE = Path(__file__).resolve().parent
 ORIGINAL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
 DATA = HERE / "real_diagrams.yaml"
-TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
-TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
-TRAINING |= {"verbose": False, "distill_check": False}
 
 VARIANTS = {name: {"loss_type": name} for name in ("cwd", "mgd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")}
 VARIANTS |= {
@@ -71,7 +68,7 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
     yolo, ratios, started = YOLO(start), [], time.perf_counter()
     yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(t.lr.get("distill/ratio", 0.0)))
     try:
-        yolo.train(data=str(DATA), project=str(folder), name="run", exist_ok=True, **TRAINING, **options, **teacher, **variant)
+        yolo.train(data=str(DATA), project=str(folder), name="run", **TRAINING, **options, **teacher, **variant)
     finally:
         distiller.ADAPTER_LR = adapter_lr
     seconds = time.perf_counter() - started

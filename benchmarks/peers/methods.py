@@ -52,7 +52,6 @@ class Method:
         trains_adapters: Whether the layers that align student and teacher are trained.
         export: Format that the result is measured in instead of the checkpoint.
         needs: Package that must be installed.
-        is_ablation: Whether it is a variant of this project's own, left out of the pictures.
     """
 
     family: str
@@ -64,7 +63,6 @@ class Method:
     trains_adapters: bool = True
     export: str | None = None
     needs: str | None = None
-    is_ablation: bool = False
 
     def missing(self) -> str | None:
         """Return why it cannot be measured here, None if it can."""
@@ -126,12 +124,12 @@ REFERENCE = "unpruned, trained on"
 def _default(cut: Callable = _ours, loss: str = "mgd", **options) -> Method:
     """Return this project's pipeline at its default settings, or with one of them changed."""
     distilling = Stage(0.5, _distilling(loss, **options))
-    return Method("ours", cut, before=(SPARSE,), after=(RETRAIN, distilling), is_ablation=True)
+    return Method("ours", cut, before=(SPARSE,), after=(RETRAIN, distilling))
 
 
 MAIN = {
     REFERENCE: Method("unpruned", shares=(1.0,)),
-    "ours": Method("ours", _ours, before=(SPARSE,), after=(RETRAIN, Stage(0.5, _distilling("mgd")))),
+    "ours": _default(),
     "ours, distilled at once": Method("ours", _ours, after=(Stage(1.0, _distilling("mgd")),)),
     "Torch-Pruning L2": Method("Torch-Pruning", partial(_torch_pruning, "l2"), needs="torch_pruning"),
     "Torch-Pruning BN": Method("Torch-Pruning", partial(_torch_pruning, "bn"), needs="torch_pruning"),
@@ -154,12 +152,10 @@ MAIN = {
 LOSSES = ("cwd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")
 SCORES = ("taylor", "gamma", "l1", "l2", "lamp", "fpgm", "random")
 ABLATIONS = {
-    "ours, no sparse training": Method(
-        "ours", _ours, after=(Stage(0.5), Stage(0.5, _distilling("mgd"))), is_ablation=True
-    ),
-    "ours, no distillation": Method("ours", _ours, before=(SPARSE,), after=(Stage(0.75),), is_ablation=True),
-    "ours, plain retraining alone": Method("ours", _ours, is_ablation=True),
-    "ours, native distillation": Method("ours", _ours, after=(NATIVE,), is_ablation=True),
+    "ours, no sparse training": Method("ours", _ours, after=(Stage(0.5), Stage(0.5, _distilling("mgd")))),
+    "ours, no distillation": Method("ours", _ours, before=(SPARSE,), after=(Stage(0.75),)),
+    "ours, plain retraining alone": Method("ours", _ours),
+    "ours, native distillation": Method("ours", _ours, after=(NATIVE,)),
     "ours, three steps": _default(partial(_ours, steps=3)),
     **{f"ours, repair {r}": _default(partial(_ours, repair=r)) for r in ("none", "fold", "bn", "refit,bn")},
     **{f"ours, {loss}": _default(loss=loss) for loss in LOSSES},

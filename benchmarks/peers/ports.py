@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning.channels import ChannelGraph, trace_channels
+from ultralytics.slim.pruning.channels import trace_channels
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
 from ultralytics.slim.pruning.ranking import rank
 from ultralytics.slim.pruning.rewrite import sliced
@@ -44,13 +44,9 @@ def prune(start: Path, out: Path, share: float, imgsz: int) -> Path:
 
     def cut(threshold: float) -> nn.Module:
         gone = np.concatenate([np.zeros(0, int), *below(ranking.pools, threshold)])
-        return _without(model, graph, roots, gone)
+        return sliced(model, graph, ~np.isin(roots, gone))
 
     goal = share * get_flops(model, imgsz)
     pruned = nearest(cut, lambda m: get_flops(m, imgsz), goal, (top, 0.0))
     save_checkpoint(pruned, out, {"threshold": share}, yolo.ckpt)
     return out
-
-
-def _without(model: nn.Module, graph: ChannelGraph, roots: np.ndarray, gone: np.ndarray) -> nn.Module:
-    return sliced(model, graph, ~np.isin(roots, gone))

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import TRAINING, peak_mb
+
 from ultralytics import YOLO
 from ultralytics.slim import cli, distiller, exports
 
 from . import measure
 from .methods import METHODS, TEACHER, Method, Stage, Task
-
-# The same for every training of every method. None sees the validation images: the last epoch's averaged weights count.
-TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
-TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
-TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,7 @@ def make(method: Method, task: Task, folder: Path) -> Made:
         if number == len(method.before):
             model = cut = method.cut(model, folder / "cut.pt", task) if method.cut else model
         model = train(model, stage, epochs, method.image_size(task), task, folder / f"training{number}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return Made(cut, model, time.perf_counter() - started, peak)
+    return Made(cut, model, time.perf_counter() - started, peak_mb())
 
 
 def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder: Path) -> Path:
