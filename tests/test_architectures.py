@@ -29,7 +29,7 @@ from ultralytics.slim.pruning.refusals import Refusal
 from ultralytics.slim.pruning.rewrite import slice_model
 from ultralytics.slim.pruning.scores import score_labels
 from ultralytics.slim.pruning.selection import make_pools, plan, removed, take_share
-from ultralytics.slim.pruning.verify import check_equal, masked
+from ultralytics.slim.pruning.verify import check_equal, masking
 
 REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
 NAMES = [name for name, refused in REFUSED.items() if not refused]
@@ -136,7 +136,8 @@ def cut(model: torch.nn.Module, factors: Iterable[float]) -> list[int]:
         keep = ~np.isin(book.roots(), removed(pools, take_share(pools, steps, "layer", factor)))
         pruned = copy.deepcopy(model)
         slice_model(pruned, graph, keep)
-        assert check_equal(masked(model, graph, keep), pruned) <= 1e-8
+        with masking(model, graph, keep):
+            assert check_equal(model, pruned) <= 1e-8
         assert all(keep[pool.units].any() for pool in pools)
         gone.append(int((~keep).sum()))
     return gone

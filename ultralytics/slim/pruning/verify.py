@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from contextlib import contextmanager
 
@@ -15,20 +14,13 @@ from .channels import ChannelGraph, input_size
 TOLERANCE = 1e-8  # of the largest output, in float64
 
 
-def masked(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module:
-    """Return a float64 copy of `model` in which every channel not in `keep` puts out 0.
+@contextmanager
+def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray):
+    """Let every channel of a model that is not in `keep` put out 0, for the time being.
 
     Only what makes a channel is set to 0 (filters, biases, BatchNorm scale, shift and mean), never what reads it: a
     reader that was overlooked, or cut at the wrong index, shows up as a difference.
     """
-    net = copy.deepcopy(model).double().cpu().eval()
-    _mask(net, graph, keep)
-    return net
-
-
-@contextmanager
-def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray):
-    """Mask the channels that are not in `keep`, as `masked` does, in the model itself and for the time being."""
     undo = _mask(model, graph, keep)
     try:
         yield
