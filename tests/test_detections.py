@@ -26,6 +26,11 @@ def test_overlap_has_to_reach_the_limit():
     assert compare(left, right, 0.9).size == 0 and compare(left, right, 0.91).size == 2
 
 
+def test_boxes_without_area_match_nothing():
+    points = boxes((3, 3, 3, 3, 0), (0, 0, 10, 10, 0))
+    assert compare(points, points, 0.5).both == [(1, 1)]
+
+
 @pytest.mark.parametrize(
     ("left", "right"), [(boxes(), boxes()), (boxes((0, 0, 5, 5, 0)), boxes()), (boxes(), boxes((0, 0, 5, 5, 0)))]
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ultralytics.data.base import BaseDataset
 from ultralytics.slim import inputs
 
 
@@ -114,11 +115,25 @@ def test_images_are_found_in_depth_and_in_lists(data):
     train = data.parent / "images/train"
     (train / "deep").mkdir()
     (train / "train0.png").rename(train / "deep/train0.png")
-    (data.parent / "list.txt").write_text("images/train/train1.png\n\nimages/train/train2.png\n")
+    lines = f"./images/train/train1.png\n\n{train / 'train2.png'}\nnotes.md\n"
+    (data.parent / "list.txt").write_text(lines, encoding="utf-8-sig")  # as a Windows editor saves it
     assert len(inputs.list_images(str(train))) == 8
     assert len(inputs.list_images([str(train), str(data.parent / "list.txt")])) == 10
+    (train / "._train0.png").write_bytes(b"what a Mac leaves in an archive")
+    inputs.check_source(train)
+    (data.parent / "links").mkdir()
+    (data.parent / "links/there").symlink_to(train, target_is_directory=True)
+    for source in ([str(train), str(data.parent / "list.txt")], str(data.parent / "links")):
+        ours = [str(image) for image in inputs.list_images(source)]
+        assert ours == LoadedImages.get_img_files(LoadedImages, source), "what Ultralytics trains on"
     with pytest.raises(FileNotFoundError, match="nope"):
         inputs.list_images(str(train / "nope"))
+
+
+class LoadedImages(BaseDataset):
+    """Ultralytics' search for the images of a split, by itself."""
+
+    prefix, fraction = "", 1.0
 
 
 def test_source_is_checked(data, tmp_path):
@@ -162,14 +177,34 @@ def test_typical_images_have_a_middling_number_of_labels(data):
     assert [f.stem for f in found] == [labels[i].stem for i in (2, 1, 3)]
 
 
+@pytest.mark.parametrize("val", ["images/val", "[images/val, images/train]"])
 @pytest.mark.parametrize("root", [".", "../mine", ""])
-def test_a_path_relative_to_the_yaml(data, tmp_path, monkeypatch, root):
+def test_a_path_relative_to_the_yaml(data, tmp_path, monkeypatch, root, val):
     """Whatever the working directory (CASES 31)."""
-    data.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
+    data.write_text(f"path: {root}\ntrain: images/train\nval: {val}\nnames: [box, disc]\n")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     path = inputs.prepare_data(data, tmp_path)
-    assert Path(inputs.check_data(path)["val"]) == data.parent / "images/val"
+    assert inputs.list_images(inputs.check_data(path)["val"])[-1] == data.parent / "images/val/val3.png"
+
+
+def test_a_yaml_that_changed_is_read_anew(data):
+    """In a notebook, where a process lives for days."""
+    inputs.check_data(data)
+    data.write_text(data.read_text().replace("images/val", "images/train"))
+    assert inputs.check_data(data)["val"].endswith("train")
+
+
+def test_an_empty_split_is_named(data):
+    data.write_text(data.read_text().replace("val: images/val", "val:"))
+    with pytest.raises(ValueError, match="tiny.yaml: 'val:' is empty"):
+        inputs.check_data(data)
+
+
+def test_labels_belong_to_images_given_as_paths_in_every_release(data, monkeypatch):
+    """Up to 8.4.100 `img2label_paths` takes text alone."""
+    monkeypatch.setattr(inputs, "img2label_paths", lambda images: [image.replace("images", "labels") for image in images])
+    assert inputs.label_files([Path("images/a.png")]) == [Path("labels/a.png")]
 
 
 def test_a_yaml_that_ultralytics_finds_is_handed_on_as_it_is(data, tmp_path):

@@ -128,6 +128,14 @@ def test_bad_images_are_named(tmp_path: Path) -> None:
         load_images(tmp_path, 64)
     with pytest.raises(ValueError, match="shape"):
         load_images(torch.rand(3, 64, 64), 64)
+    with pytest.raises(ValueError, match="10 channels: give images= as a tensor"):
+        load_images(tmp_path, 64, channels=10)
+
+
+def test_one_image_of_a_classifier_is_enough(tmp_path: Path) -> None:
+    """Its last layer then sees a single vector, whose covariance is no number."""
+    yolo = randomised("yolov8n-cls.yaml")
+    assert prune_model(yolo, tmp_path / "p.pt", 0.5, images=torch.rand(1, 3, 32, 32), imgsz=32).ratio > 0.3
 
 
 def test_real_diagrams_survive_half_the_flops(shared: Path, tmp_path: Path) -> None:

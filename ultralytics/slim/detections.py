@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ultralytics import YOLO
-from ultralytics.data.utils import img2label_paths
+from ultralytics.utils.metrics import box_iou
 
-from .inputs import list_images
+from .inputs import label_files, list_images
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Difference:
 def choose_images(source: str | list[str], count: int) -> list[Path]:
     """Return up to `count` images of a split that have labels, evenly spaced."""
     images = list_images(source)
-    images = [i for i, label in zip(images, img2label_paths(images)) if Path(label).is_file()] or images
+    images = [image for image, label in zip(images, label_files(images)) if label.is_file()] or images
     return [images[i] for i in np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))] if images else []
 
 
@@ -69,7 +70,8 @@ def detect(model: YOLO | str | Path, images: list[Path], **settings) -> list[Fou
 
 def compare(original: Found, other: Found, same_iou: float) -> Difference:
     """Match detections of the same class one to one, largest overlap first, at IoU >= `same_iou`."""
-    overlap = iou(original.boxes_xyxy, other.boxes_xyxy)
+    boxes = (torch.from_numpy(side.boxes_xyxy.astype(float)) for side in (original, other))
+    overlap = box_iou(*boxes, eps=0).nan_to_num().numpy()  # 0 where neither has an area
     overlap[original.classes[:, None] != other.classes[None]] = 0
     both, left, right = [], set(range(len(original.classes))), set(range(len(other.classes)))
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
@@ -81,12 +83,3 @@ def compare(original: Found, other: Found, same_iou: float) -> Difference:
             left.discard(i)
             right.discard(j)
     return Difference(both, sorted(left), sorted(right))
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the (N, M) intersection over union of boxes xyxy a (N, 4) and b (M, 4)."""
-    a, b = a.reshape(-1, 1, 4), b.reshape(1, -1, 4)
-    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(2)
-    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b)]
-    union = areas[0] + areas[1] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

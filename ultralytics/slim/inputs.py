@@ -77,19 +77,21 @@ def anchor(data: Path) -> str:
     """
     content = YAML.load(data) if data.suffix in (".yaml", ".yml") else {}
     root, val = content.get("path"), content.get("val")
-    if not (isinstance(root, str) and isinstance(val, str)) or Path(root).is_absolute():
+    vals = val if isinstance(val, list) else [val]
+    if not all(isinstance(item, str) for item in (root, *vals)) or Path(root).is_absolute():
         return str(data)
-    if any((folder / root / val).exists() for folder in (Path(), DATASETS_DIR)):
+    if any(_holds(folder / root, vals) for folder in (Path(), DATASETS_DIR)) or not _holds(data.parent / root, vals):
         return str(data)
-    if not (data.parent / root / val).exists():
-        return str(data)
-    own = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
+    own = hashlib.sha256(f"{Path.home()} {data.resolve()}".encode()).hexdigest()[:12]  # the folder is everybody's
     copy = Path(tempfile.gettempdir(), f"slim-data-{own}", data.name)
     content["path"] = (data.parent / root).resolve().as_posix()
     return str(write_whole(copy, lambda partial: YAML.save(partial, content)))
 
 
-@lru_cache  # once a process: a large data set takes a minute; what failed is looked at again
+def _holds(root: Path, names: list[str]) -> bool:
+    return all((root / name).exists() for name in names)
+
+
 def check_data(data: str | Path) -> dict:
     """Read a data YAML, draw or download what it describes where that is missing, and check images and labels.
 
@@ -101,8 +103,15 @@ def check_data(data: str | Path) -> dict:
         FileNotFoundError: no images, or no label file for any of them.
         ValueError: images that cannot be read; names them.
     """
+    return _check_data(str(data), Path(data).read_bytes() if Path(data).is_file() else b"")
+
+
+@lru_cache  # once a process and content: a large data set takes a minute; what failed is looked at again
+def _check_data(data: str, content: bytes) -> dict:
     found = check_det_dataset(data)
     for split in ("train", "val"):
+        if not found[split]:
+            raise ValueError(f"{data}: '{split}:' is empty; give a folder of images, or a text file of their paths")
         images = list_images(found[split])
         if not images:
             raise FileNotFoundError(f"{data}: '{split}:' holds no images: {found[split]}")
@@ -112,17 +121,26 @@ def check_data(data: str | Path) -> dict:
 
 
 def list_images(source: str | list[str]) -> list[Path]:
-    """Return the images of a split: folders (searched in depth), text files of paths, or a list of both."""
+    """Return the images of a split: folders (searched in depth), text files of paths, or a list of both.
+
+    They are those that Ultralytics trains on: links are followed, hidden files (such as a Mac's `._a.jpg`) left out, and
+    of the paths in a text file those that begin with `./` are relative to it, others to the working directory.
+    """
     images: list[Path] = []
     for path in map(Path, [source] if isinstance(source, str) else source):
         if path.is_dir():
-            images += [p for p in path.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS]
+            images += [path / name for name in glob("**/*.*", root_dir=path, recursive=True)]
         elif path.suffix == ".txt" and path.is_file():
-            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-            images += [path.parent / line for line in lines if line]
+            lines = map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())
+            images += [path.parent / line if line.startswith("./") else Path(line) for line in lines]
         else:
             raise FileNotFoundError(f"{path}: no such folder of images or text file of image paths")
-    return sorted(images)
+    return sorted(image for image in images if image.suffix[1:].lower() in IMG_FORMATS)
+
+
+def label_files(images: Iterable[Path]) -> list[Path]:
+    """Return the label file that belongs to each image, whether it is there or not."""
+    return [Path(label) for label in img2label_paths([str(image) for image in images])]  # older releases take no Path
 
 
 def check_images(images: Iterable[Path]) -> None:
@@ -148,7 +166,7 @@ def _image_fault(image: Path) -> str:
 
 def check_labels(images: list[Path], split: str) -> None:
     """Raise where no image has a label file; warn, with names, where some have none or two images share one."""
-    labels = [Path(p) for p in img2label_paths(images)]
+    labels = label_files(images)
     missing = [str(image) for image, label in zip(images, labels) if not label.is_file()]
     if len(missing) == len(images):
         raise FileNotFoundError(
@@ -184,7 +202,7 @@ def relations_folder(data: dict) -> Path | None:
 def typical_images(source: str | list[str], count: int) -> list[Path]:
     """Return up to `count` images of a split, those first whose label file is nearest to middling size."""
     images = list_images(source)
-    sizes = [os.path.getsize(p) if os.path.isfile(p) else 0 for p in img2label_paths(images)]
+    sizes = [label.stat().st_size if label.is_file() else 0 for label in label_files(images)]
     ranked = [image for _, image in sorted(zip(sizes, images))]
     middle = len(ranked) // 2
     return [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - middle))[:count]]
@@ -207,7 +225,7 @@ def _files(source: str | Path) -> list[Path]:
         return []
     path = Path(source)
     found = map(Path, sorted(glob(str(source), recursive=True))) if "*" in str(source) else [path]
-    found = sorted(path.glob("*.*")) if path.is_dir() else found
+    found = sorted(path / name for name in glob("*.*", root_dir=path)) if path.is_dir() else found
     return [file for file in found if file.suffix[1:].lower() in IMG_FORMATS | VID_FORMATS]
 
 
@@ -239,6 +257,8 @@ def check_source(source) -> None:
 def class_numbers(classes, names: dict[int, str]) -> list[int] | None:
     """Return the numbers of classes that are given as numbers, names, a list of either, or names with commas between.
 
+    A class that is called by a number, as digits are, is meant by its own number.
+
     Raises:
         ValueError: The model has no such class.
     """
@@ -246,7 +266,7 @@ def class_numbers(classes, names: dict[int, str]) -> list[int] | None:
         return None
     items = classes.strip("[]()").split(",") if isinstance(classes, str) else classes
     items = items if isinstance(items, (list, tuple)) else [items]
-    known = {str(key): number for number, name in names.items() for key in (number, name)}
+    known = {name: number for number, name in names.items()} | {str(number): number for number in names}
     wanted = [str(item).strip(" \'\"") for item in items]
     if unknown := [item for item in wanted if item not in known]:
         listed = ", ".join(f"{number} {name}" for number, name in names.items())

@@ -13,11 +13,11 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
+from ..inputs import list_images
 from .channels import ChannelGraph, input_size
 
 MEMORY = 3 * 10**9
 LAYERS_ALIVE = 12  # outputs as large as the largest that are alive at once while two networks run a stage
-SUFFIXES = {f".{s}" for s in IMG_FORMATS}
 
 
 def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
@@ -35,13 +35,15 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:
-        source (str | Path | list | torch.Tensor): A folder (searched below too), an image file, a data set's YAML (its
-            training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W) in 0..1.
+        source (str | Path | list | torch.Tensor): A folder (searched below too), an image file, a text file of paths, a
+            data set's YAML (its training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor
+            (N, C, H, W) in 0..1.
         imgsz (int): Side in pixels.
-        channels (int): 3, or 1 for grey.
+        channels (int): 3, or 1 for grey; of others only a tensor is taken.
         limit (int): Most images to use.
 
     Raises:
+        FileNotFoundError: If there is no such file or folder.
         ValueError: If no image is found, or one cannot be read, or a tensor has another shape.
     """
     if isinstance(source, torch.Tensor):
@@ -50,6 +52,8 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch
                 f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}"
             )
         return _spread(source, limit).float().cpu()
+    if channels not in (1, 3):
+        raise ValueError(f"the model reads images of {channels} channels: give images= as a tensor (N, {channels}, H, W)")
     items = _spread(_listed(source), limit)
     return torch.stack([_prepared(item, imgsz, channels) for item in items])
 
@@ -72,25 +76,14 @@ def _listed(source) -> list:
     if isinstance(source, (list, tuple)):
         items = list(source)
     elif is_yaml(source):
-        train = check_det_dataset(str(source))["train"]
-        items = [p for folder in (train if isinstance(train, list) else [train]) for p in _files(Path(folder))]
+        items = list_images(check_det_dataset(str(source))["train"])
+    elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():
+        items = [source]
     else:
-        items = _files(Path(source))
+        items = list_images(str(source))
     if not items:
         raise ValueError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
     return items
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the images of a folder (and below), of a list file (.txt), or the image file itself, sorted."""
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if path.suffix == ".txt" and path.is_file():
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [
-            path.parent / line[2:] if line.startswith("./") else Path(line) for line in map(str.strip, lines) if line
-        ]
-    return [path] if path.is_file() else []
 
 
 def _prepared(item, imgsz: int, channels: int) -> torch.Tensor:

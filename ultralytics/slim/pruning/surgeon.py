@@ -93,7 +93,12 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
         head.training = training
         for handle in handles:
             handle.remove()
-    return {name: torch.cov(torch.cat(xs).T).double().numpy() for name, xs in found.items()}
+    return {name: _covariance(torch.cat(xs)) for name, xs in found.items()}
+
+
+def _covariance(samples: torch.Tensor) -> np.ndarray:
+    """Return the covariance (C, C) of samples (M, C); of a single one 0, as a classifier's last layer sees one an image."""
+    return torch.cov(samples.T, correction=min(1, len(samples) - 1)).double().numpy()
 
 
 def _at_input(where: torch.Tensor, m: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -150,10 +155,9 @@ def _eliminate(parts: list[Part], n: int) -> np.ndarray:
     """Remove `n` units, the cheapest first, a 64th of them at a time; return each one's cost, rising in that order."""
     scores, left, so_far = np.zeros(n), np.ones(n, bool), 0.0
     while left.any():
-        cost = sum(part.costs(n) for part in parts)
-        cost[~left] = np.inf
+        cost, still = sum(part.costs(n) for part in parts), np.flatnonzero(left)
         gone = np.zeros(n, bool)
-        for unit in np.argsort(cost, kind="stable")[: min(max(n // STEPS, 1), int(left.sum()))]:
+        for unit in still[np.argsort(cost[still], kind="stable")][: max(n // STEPS, 1)]:  # also where weights are NaN
             so_far = max(so_far * (1 + 1e-9) + 1e-15, float(cost[unit]))
             scores[unit], gone[unit] = so_far, True
         left &= ~gone
