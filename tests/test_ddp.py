@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.slim import distiller
+from ultralytics.slim.distiller import Distiller
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.utils.dist import generate_ddp_file
 
@@ -99,6 +102,22 @@ def test_the_launcher_file_carries_teacher_and_loss(tiny_data, tmp_path, checkpo
     row = dict(zip(results[0].split(","), results[1].split(",")))
     assert float(row["train/distill_loss"]) > 0
     assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob(f"{Path(trainer.args.Distillation).name}"))
+
+
+def test_an_overflow_on_another_rank_is_one_on_all(monkeypatch):
+    """Each rank scales its loss: with one that has backed off alone, averaged gradients would mix two scales."""
+    adapter = torch.nn.Linear(2, 2)
+    rank = object.__new__(Distiller)
+    rank.settings = SimpleNamespace(distill_close_mosaic=True)
+    rank.trainer = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"), lf=lambda epoch: 1.0, epoch=0)
+    rank.losses, rank.optimizer = adapter, torch.optim.AdamW(adapter.parameters())
+    before = rank.trainer.scaler.get_scale()
+    rank.trainer.scaler.scale(adapter(torch.ones(2)).sum()).backward()
+    monkeypatch.setattr(distiller, "_average_gradients", lambda module: [p.grad.fill_(torch.inf) for p in module.parameters()])
+    weight = adapter.weight.clone()
+    rank.step_adapters()
+    rank.trainer.scaler.update()
+    assert rank.trainer.scaler.get_scale() == before / 2 and torch.equal(adapter.weight, weight)
 
 
 def test_gradients_over_two_ranks_equal_those_of_one_process(tmp_path):

@@ -235,12 +235,14 @@ def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_
     def remember(trainer):
         at_start.update(adapters=weights_of(trainer.slim.distiller.losses), rate=trainer.slim.penalty.rate)
         at_start["optimizer"] = trainer.slim.distiller.optimizer.state_dict()["state"]
+        at_start["history"] = trainer.slim.history.state_dict()
 
     model = YOLO(str(last))
     model.add_callback("on_train_start", remember)
     model.train(resume=True)
     assert model.trainer.start_epoch == 2 and model.trainer.args.loss_type == "cwd+sparse"
     assert at_start["rate"] == state["gamma_rate"] and at_start["optimizer"]
+    assert at_start["history"] == state["gamma_history"] and len(state["gamma_history"]["rows"]) == 3
     assert all(torch.equal(v, at_start["adapters"][k]) for k, v in state["distiller"]["losses"].items())
 
 
@@ -255,7 +257,8 @@ def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teache
     assert "another teacher" in log.text and "Resume ignores" not in log.text
 
 
-def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path):
+@pytest.mark.parametrize("event", ["on_train_start", "on_train_batch_end"])
+def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path, event):
     kept = {}
 
     def stop(trainer):
@@ -263,14 +266,17 @@ def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path):
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", on_train_batch_end=stop)
+        train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", **{event: stop})
     assert hooks_in(kept["model"]) == 0
     copy.deepcopy(kept["model"])
 
 
 def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
-    """After an out-of-memory retry an epoch starts again without having ended; hooks must not pile up."""
-    failed, hooks = [], []
+    """After an out-of-memory retry an epoch starts again without having ended; hooks must not pile up.
+
+    There are twice as many steps now: all together, the penalty's still move the γ as far as was asked.
+    """
+    failed, hooks, moved = [], [], []
 
     def fail_once(trainer):
         hooks.append(hooks_in(trainer.model))
@@ -287,11 +293,13 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
     slim_trainer.Slim.distillation_loss = run_out_of_memory
     try:
         _, trainer = train(
-            tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", on_train_batch_end=fail_once
-        )
+            tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd+sparse", sparsity=0.5, nbs=2,
+            on_train_batch_end=fail_once, on_train_epoch_end=lambda t: moved.append(t.slim.moved),
+        )  # fmt: skip
     finally:
         slim_trainer.Slim.distillation_loss = original
     assert trainer.batch_size == 2 and set(hooks) == {6} and hooks_in(trainer.model) == 0
+    assert sum(moved) == pytest.approx(0.5, rel=0.15)
 
 
 def test_other_class_count_family_and_scale(tiny_data, tmp_path):

@@ -65,6 +65,6 @@ def add_loss_item(trainer, name: str, value: torch.Tensor) -> None:
 
 def hide_loss_item(trainer, name: str) -> None:
     """Take the figure out again before validation, which adds the parts of its own loss to a tensor of that length."""
-    items = trainer.loss_items
+    items = getattr(trainer, "loss_items", None)  # set by the first batch
     if isinstance(items, torch.Tensor) and name in trainer.loss_names and len(items) == len(trainer.loss_names):
         trainer.loss_items = items[:-1]

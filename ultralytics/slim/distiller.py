@@ -111,8 +111,8 @@ class Distiller:
         if self.optimizer is None or not self.on:
             return
         trainer = self.trainer
+        _average_gradients(self.losses)  # first: one rank's overflow is to be seen by the scalers of all
         trainer.scaler.unscale_(self.optimizer)
-        _average_gradients(self.losses)
         norm = torch.nn.utils.clip_grad_norm_(self.losses.parameters(), max_norm=10.0)
         for group in self.optimizer.param_groups:
             group["lr"] = ADAPTER_LR * trainer.lf(trainer.epoch)

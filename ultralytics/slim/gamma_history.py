@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from .files import write_whole
 from .sparsity import NEAR_ZERO, absolute_gammas
 
 BINS = 60
@@ -52,6 +53,16 @@ class GammaHistory:
             )
         return ""
 
+    def state_dict(self) -> dict[str, object]:
+        """Return what a resumed run needs, in plain builtins."""
+        rows = [row.tolist() for row in self.rows]
+        return {"start_median": self.start_median, "edges": self.edges.tolist(), "rows": rows}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take up the history of the run that is resumed: its γ are compared with those at its own start."""
+        self.start_median, self.edges = state["start_median"], np.array(state["edges"])
+        self.rows = [np.array(row) for row in state["rows"]]
+
     def plot(self, path: Path) -> None:
         """Save the histograms as an image, an epoch a column, darker for more channels."""
         import matplotlib.pyplot as plt  # slow to import
@@ -62,7 +73,7 @@ class GammaHistory:
             counts, origin="lower", aspect="auto", cmap="Blues", extent=[-0.5, len(self.rows) - 0.5, 0, self.edges[-1]]
         )
         axes.set(xlabel="epoch", ylabel="|γ|", title="Scales of the BatchNorm channels, darker for more (log)")
-        figure.savefig(path, dpi=150)
+        write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
         plt.close(figure)
 
     def _once(self, kind: str, message: str) -> str:

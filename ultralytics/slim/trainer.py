@@ -85,8 +85,6 @@ def prepare(trainer) -> Slim:
     settings = SlimSettings.from_args(vars(trainer.args))
     distiller = Distiller(trainer, settings) if settings.losses else None
     penalty = SparsityPenalty(_student(trainer), settings.sparsity) if settings.sparse else None
-    if penalty:
-        penalty.plan(*_planned(trainer, penalty))
     slim = Slim(trainer, distiller, penalty)
     slim.restore()
     if distiller:
@@ -123,6 +121,7 @@ class Slim:
         self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
         self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
         self.history = GammaHistory(_student(trainer)) if penalty else None
+        self._planned_for = self._plan() if penalty else 0
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
         if self.active:
@@ -133,12 +132,19 @@ class Slim:
     def active(self) -> bool:
         return self.distiller is not None or self.penalty is not None
 
+    def _plan(self) -> int:
+        """Set the penalty's rate for the trainer's batches; return how many there are in an epoch."""
+        self.penalty.plan(*_planned(self.trainer, self.penalty))
+        return len(self.trainer.train_loader)
+
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
         self.moved = 0.0
         if self.distiller:
             self.distiller.start_epoch()
         if self.penalty:
+            if len(self.trainer.train_loader) != self._planned_for:  # out of memory, so the batches were halved
+                self._planned_for = self._plan()
             _judge_from_the_last_third(self.trainer)
 
     def distillation_loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
@@ -183,6 +189,7 @@ class Slim:
             "teacher": self.trainer.args.Distillation,
             "distiller": self.distiller.state_dict() if self.distiller else None,
             "gamma_rate": self.penalty.rate if self.penalty else None,
+            "gamma_history": self.history.state_dict() if self.history else None,
         }
         write_whole(self._file, lambda partial: torch.save(state, partial))
 
@@ -191,11 +198,13 @@ class Slim:
         if not (self.active and self.trainer.resume):
             return
         if not self._file.exists():
-            LOGGER.warning(f"{PREFIX}{self._file} is missing, so the adapters start afresh")
+            LOGGER.warning(f"{PREFIX}{self._file} is missing, so adapters and γ penalty start afresh")
             return
         state = torch.load(self._file, map_location=self.trainer.device, weights_only=True)
         if self.penalty and state["gamma_rate"] is not None:
             self.penalty.rate = state["gamma_rate"]
+        if self.history and state.get("gamma_history"):
+            self.history.load_state_dict(state["gamma_history"])
         if self.distiller and state["distiller"] is not None:
             if state["teacher"] != self.trainer.args.Distillation:
                 LOGGER.warning(f"{PREFIX}resuming with another teacher: {self.trainer.args.Distillation}")
