@@ -162,7 +162,8 @@ class PruneModel:
         """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
         named = weights if isinstance(weights, dict) else report.name_paths(weights)
         named = {name: inputs.find_weights(path, HERE) for name, path in named.items()}
-        table = report.compare(named, inputs.prepare_data(data, HERE), imgsz, device, **val)
+        task = YOLO(next(iter(named.values()))).task
+        table = report.compare(named, inputs.prepare_data(data, HERE, task), imgsz, device, **val)
         LOGGER.info(f"\n{table}")
         return table
 
@@ -276,13 +277,13 @@ DEMO |= {**FINE_TUNING, "lr0": 0.0005}
 
 
 def compress(
-    project: str = "runs/slim", name: str | None = None, resume: bool = False, dry_run: bool = False, **given
+    project: str = "runs/slim", name: str | None = None, resume: bool | str = False, dry_run: bool = False, **given
 ) -> report.Table | rehearsal.Estimate:
     """Sparse-train, prune, retrain, distil, compare, evaluate and export, in one folder; return the comparison.
 
     Args:
         project, name: the folder of the run is `project/name`, numbered where it exists.
-        resume: go on with the run `name`, or with the newest unfinished one.
+        resume: go on with the run `name`, with the newest unfinished one, or with the one whose folder this is.
         dry_run: check everything, try each stage for a moment, print and return how long the run would take, and stop.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
             distillation; half as many of each training before it), export `format`, `compare` (checkpoints to show
@@ -292,18 +293,20 @@ def compress(
         raise ValueError("dry_run=True tells how long a new run would take; give it or resume=True, not both")
     if dry_run:
         return _rehearse(_checked(given))
+    if isinstance(resume, (str, Path)):
+        project, name = Path(resume).parent, Path(resume).name
+    name = None if name is None else str(name)  # a command line reads name=2 as a number
     run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
-    original, factor = settings["weights"], settings["factor"]
-    pruning = {"images": data, **_pruning(run)}
+    original, pruning = settings["weights"], {"images": data, "factor": settings["factor"], **_pruning(run)}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
     with run, pipeline.quiet(not settings.get("verbose")), report.measured_once():
         sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
-        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(factor, out, **pruning))
+        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(save_dir=out, **pruning))
         retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
         distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
         exported = PruneModel(distilled).check_exports(settings["format"], data, **plan.only(settings, "export"))
-        picture = _picture(data, distilled, run.folder)
+        picture = _picture(data, distilled, run.folder, settings["device"])
         relations = _relations(settings, data, {"original": original, "distilled": distilled})
         stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
         table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
@@ -381,13 +384,13 @@ def _relations_text(relations: dict[str, Evaluation]) -> str:
     return "\n".join(lines) or "no plabels/val beside the data's images/val, so no relation scores"
 
 
-def _picture(data: str, weights: Path, folder: Path) -> Prediction:
+def _picture(data: str, weights: Path, folder: Path, device) -> Prediction:
     """Return the prediction for a typical image of the validation split, one with many relations where there are any."""
     model = PruneModel(weights)
     images = inputs.typical_images(inputs.check_data(data)["val"], 9)
-    parents = [_nodes_of(r, "auto")[1] for r in model._detect(images, {})]
+    parents = [_nodes_of(r, "auto")[1] for r in model._detect(images, {"device": device})]
     share = [sum(p >= 0 for p in of_image) / max(len(of_image), 1) for of_image in parents]
-    return model.predict(str(images[share.index(max(share))]), folder)[0]
+    return model.predict(str(images[share.index(max(share))]), folder, device=device)[0]
 
 
 # --------------------------------------------------------------------------------------------------- the command line
@@ -417,8 +420,6 @@ Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
 run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
 """
-# What `run` itself sets for its stages.
-PLACED = {"weights", "data", "factor", "save_dir", "format", "Distillation", "loss_type", "project", "name", "resume"}
 METHODS = {
     "run": compress,
     "sparse": PruneModel.sparse_train,
@@ -453,8 +454,8 @@ def _do(args: list[str]) -> None:
     stages["export"] |= _parameters(exports.check) - {"formats"}
     stages["predict"] -= {"stream"}
     stages["prune"] |= plan.PRUNING - {"yolo", "retrain"}
-    parts = {stage: cli.ULTRALYTICS - PLACED for stage in (*plan.PACE, "export")}
-    stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - PLACED})
+    parts = {stage: cli.ULTRALYTICS - plan.PLACED for stage in (*plan.PACE, "export")}
+    stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - plan.PLACED})
     cli.require(stage, keys, METHODS[stage])
     if stage in ("run", "report"):
         METHODS[stage](**keys)

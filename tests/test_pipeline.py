@@ -71,6 +71,15 @@ def test_settings_are_not_mixed(tmp_path):
     assert Run.resume(tmp_path, "run", {"device": 0, "epochs": 3}).settings == {"epochs": 3, "device": 0}
 
 
+def test_the_same_settings_in_other_words(tmp_path, monkeypatch):
+    """JSON knows no tuples, and a run records whole paths."""
+    Run.start(tmp_path, "run", {"data": str(tmp_path / "my.yaml"), "distill_layers": (15, 18)})
+    monkeypatch.chdir(tmp_path)
+    Run.resume(tmp_path, "run", {"data": "my.yaml", "distill_layers": (15, 18)})
+    with pytest.raises(ValueError, match="data="):
+        Run.resume(tmp_path, "run", {"data": "other.yaml"})
+
+
 def test_the_original_weights_are_the_same_file(tmp_path):
     weights = tmp_path / "best.pt"
     weights.write_text("1")

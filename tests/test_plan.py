@@ -37,12 +37,20 @@ def test_the_plan_in_words():
     settings = plan.complete({**MINE, "epochs": 4, "format": "onnx"}, DEMO, TRAINING)
     assert "sparse training (2 epochs), pruning (factor=0.5)" in plan.describe(settings)
     assert "pruning (flops=0.4)" in plan.describe({**settings, "prune.flops": 0.4})
+    assert "pruning (factor=0.2)" in plan.describe({**settings, "prune.factor": 0.2})
 
 
 @pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
 def test_factor_is_a_share(factor):
     with pytest.raises(ValueError, match="factor"):
-        plan.check_factor(factor)
+        plan.complete({**MINE, "factor": factor}, DEMO, TRAINING)
+
+
+@pytest.mark.parametrize("key", ["distil.lr0", "distill.loss_type", "export.format", "prune.save_dir", "train.lr0"])
+def test_what_no_stage_would_take_is_refused_at_once(key):
+    """From Python too: some would have gone unheeded, others have ended a run in its last stage."""
+    with pytest.raises(ValueError, match=f"{key}: expected STAGE.key"):
+        plan.complete({**MINE, key: 1}, DEMO, TRAINING)
 
 
 def test_training_arguments_are_checked():

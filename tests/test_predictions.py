@@ -20,7 +20,7 @@ from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.slim import inputs
 from ultralytics.slim.plabels import plabels_text
-from ultralytics.slim.predictions import Saver
+from ultralytics.slim.predictions import Saver, save_picture
 from ultralytics.slim.results import Prediction, Predictions, VideoPrediction
 
 SIZE = (96, 64)  # width, height
@@ -202,6 +202,13 @@ def test_an_address(model, there):
         server.shutdown()
         server.server_close()
     assert [p.saved for p in found] == [Path("out/far.jpg")] and found[0].saved.is_file()
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    """OpenCV returns False then, and no more: JPEG ends at 65,535 pixels a side."""
+    with pytest.raises(OSError, match=r"long\.jpg: this picture of 70000x1 pixels"):
+        save_picture(np.zeros((1, 70000, 3), np.uint8), tmp_path / "long.jpg")
+    assert not list(tmp_path.iterdir())
 
 
 def test_classes_by_name_and_number(model, there):

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from task_data import make_task_data
 
 import prune_model
 from prune_model import PruneModel
@@ -124,6 +125,12 @@ def test_compare_takes_lists_and_names(weights, tiny_data):
     assert PruneModel.compare([weights], str(tiny_data), 64, "cpu")[0].name == "start"
 
 
+def test_classifiers_are_compared_on_their_own_kind_of_data(tmp_path):
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "cls.pt")
+    data = make_task_data(tmp_path / "data", "classify")
+    assert len(PruneModel.compare([tmp_path / "cls.pt"], str(data), 32, "cpu")) == 1
+
+
 def test_evaluate_scores_relations(weights, relations, run_there):
     model = PruneModel(weights)
     answers(model, [[0, 0, 128, 128]])
@@ -216,7 +223,7 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(weights, relation
 def whole(weights, tiny_data, tmp_path_factory) -> tuple[Path, list]:
     """The folder and the comparison of one whole run, cut off in the retraining and then gone on with."""
     project = tmp_path_factory.mktemp("project")
-    settings = {**SHORT, "epochs": 4, "format": "torchscript", "factor": 0.5, "loss_type": "cwd"}
+    settings = {**SHORT, "epochs": 4, "format": "torchscript", "prune.factor": 0.5, "loss_type": "cwd"}
     save, cut = BaseTrainer.save_model, []
 
     def cut_once(trainer):
@@ -231,7 +238,7 @@ def whole(weights, tiny_data, tmp_path_factory) -> tuple[Path, list]:
         with pytest.raises(KeyboardInterrupt):
             prune_model.compress(str(project), weights=weights, data=str(tiny_data), **settings)
         assert list(json.loads((project / "run/run.json").read_text())["stages"]) == ["sparse", "prune"]
-        table = prune_model.compress(str(project), resume=True)
+        table = prune_model.compress(resume=str(project / "run"))
     assert cut == [(project / "run/weights/sparse.pt").stat().st_mtime_ns], "finished stages are not done again"
     return project / "run", table
 
@@ -265,8 +272,13 @@ def test_pruned_widths_last_to_the_end(whole):
 
 
 def test_resume_refuses_other_settings(whole):
-    with pytest.raises(ValueError, match=r"factor=0.5 \(now 0.3\)"):
-        prune_model.compress(str(whole[0].parent), "run", resume=True, factor=0.3)
+    with pytest.raises(ValueError, match=r"epochs=4 \(now 3\)"):
+        prune_model.compress(str(whole[0].parent), "run", resume=True, epochs=3)
+
+
+def test_a_run_may_be_called_by_a_number(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no unfinished run in .*[/\\]2;"):
+        prune_model.compress(str(tmp_path), 2, resume=True)
 
 
 def test_the_demo_stands_on_what_ships():

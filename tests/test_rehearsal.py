@@ -98,6 +98,7 @@ def test_an_error_of_the_training_is_not_hidden():
 def test_the_table_adds_up():
     table = Estimate([StageTime("sparse", 3, 100.0), StageTime("prune", None, 20.0)])
     assert table.seconds == 120 and "2 min" in str(table).splitlines()[-2] and "estimate" in repr(table)
+    assert "| all |  | 2 min |" in table.to_markdown()
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +121,14 @@ def test_a_dry_run_of_a_resumed_run_is_refused(tmp_path):
         prune_model.compress(str(tmp_path), resume=True, dry_run=True)
 
 
-def test_a_rehearsed_training_leaves_no_workers(weights, tiny_data, tmp_path):
+def test_a_rehearsed_training_leaves_no_workers(weights, tiny_data, tmp_path, monkeypatch):
     given = {"weights": weights, "data": str(tiny_data), "imgsz": 64, "device": "cpu", "workers": 1, "batch": 4}
-    images = {split: [Path()] * 8 for split in ("train", "val")}
-    stages = rehearsal._Stages(plan.complete(given, {}, prune_model.TRAINING), str(tiny_data), images, tmp_path)
+    given["fraction"] = 2  # a number of images, for Ultralytics
+    counted = []
+    monkeypatch.setattr(Pace, "training", lambda pace, epochs, batches, validate: counted.append(batches) or 1.0)
+    stages = rehearsal._Stages(plan.complete(given, {}, prune_model.TRAINING), str(tiny_data), {}, tmp_path)
     before = set(psutil.Process().children(recursive=True))
-    assert stages.training("retrain", weights, {}) > 0
+    assert stages.training("retrain", weights, {}) > 0 and counted == [1]
     assert set(psutil.Process().children(recursive=True)) <= before
 
 

@@ -64,8 +64,8 @@ class Run:
             where = folder or Path(project)
             raise FileNotFoundError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        settings = record["settings"]
-        differing = sorted(k for k, v in given.items() if settings.get(k) != v and k not in FREE_ON_RESUME)
+        settings, given = record["settings"], json.loads(json.dumps(given, default=str))  # tuples are lists there
+        differing = sorted(k for k, v in given.items() if not _is_same(settings.get(k), v) and k not in FREE_ON_RESUME)
         if differing:
             listed = ", ".join(f"{k}={settings.get(k)} (now {given[k]})" for k in differing)
             raise ValueError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
@@ -148,6 +148,11 @@ class Run:
         record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}
         record["results"] = results or {}
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
+
+
+def _is_same(recorded: object, given: object) -> bool:
+    """Return whether a setting is the recorded one; a path may be given from the working directory."""
+    return recorded == given or (isinstance(given, str) and recorded == str(Path(given).expanduser().resolve()))
 
 
 def training_state(last: Path) -> str:

@@ -11,12 +11,14 @@ from .pruning.iterate import check_steps
 from .pruning.latency import check_runtime
 from .pruning.prune import prune_model
 from .pruning.repair import read_repairs
-from .pruning.targets import read_goal
+from .pruning.targets import check_factor, read_goal
 from .runtimes import has_onnx_runtime
 from .settings import TRAIN_ARGS, SlimSettings
 
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
 RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format", "compare"))  # the others are for the trainings
+# What a run itself sets for its stages, so that STAGE.key cannot.
+PLACED = frozenset("weights data save_dir format Distillation loss_type project name resume".split())
 TARGETS = frozenset(("flops", "params", "size_mb", "latency_ms"))  # what a pruning may aim at instead of a factor
 PRUNING = frozenset(inspect.signature(prune_model).parameters)
 DEFAULTS = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
@@ -33,6 +35,7 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
     file_format = "onnx" if has_onnx_runtime() else "torchscript"
     settings = {**training, **DEFAULTS, "format": file_format, **({} if given.get("data") else demo), **given}
     check_factor(settings["factor"])
+    check_parts(settings)
     exports.check_packages(exports.parse(settings["format"]))
     check_pruning(settings)
     for stage in PACE:
@@ -44,7 +47,7 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
 def describe(settings: dict) -> str:
     """Return the plan of a run in a line."""
     epochs = {stage: training_of(settings, stage)["epochs"] for stage in PACE}
-    goals = {**only(settings, "prune"), "factor": settings["factor"]}
+    goals = {"factor": settings["factor"], **only(settings, "prune")}
     goal = next((f"{key}={goals[key]}" for key in (*sorted(TARGETS), "factor") if key in goals))
     return (
         f"plan: sparse training ({epochs['sparse']} epochs), pruning ({goal}), retraining ({epochs['retrain']} epochs), "
@@ -100,10 +103,14 @@ def only(settings: dict, stage: str) -> dict:
     return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{stage}.")}
 
 
-def check_factor(factor: object) -> None:
-    """Raise ValueError unless this is a share of channels to remove."""
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-        raise ValueError(f"factor={factor}: expected the share of channels to remove, 0 <= factor < 1, such as 0.5")
+def check_parts(settings: dict) -> None:
+    """Raise ValueError where an argument is given for no stage, or one that the run itself sets."""
+    stages = (*PACE, "prune", "export")
+    for key in settings:
+        stage, dot, name = key.partition(".")
+        if dot and (stage not in stages or name in PLACED):
+            listed = ", ".join(sorted(PLACED))
+            raise ValueError(f"{key}: expected STAGE.key, the stage one of {', '.join(stages)}, the key none of {listed}")
 
 
 def check_pruning(settings: dict) -> None:

@@ -122,8 +122,17 @@ class Video:
 
 
 def save_picture(picture: np.ndarray, path: Path) -> Path:
-    """Write a BGR picture whole."""
-    return write_whole(path, lambda partial: cv2.imwrite(str(partial), picture))
+    """Write a BGR picture whole.
+
+    Raises:
+        OSError: The folder cannot be written, or the picture is too large for its format.
+    """
+
+    def write(partial: Path) -> None:
+        if not cv2.imwrite(str(partial), picture):
+            raise OSError(f"{path}: this picture of {picture.shape[1]}x{picture.shape[0]} pixels could not be written there")
+
+    return write_whole(path, write)
 
 
 def frames_per_second(path: Path) -> float:

@@ -20,6 +20,7 @@ from . import exports, inputs, logs, plan, timing
 from .pace import Clock, Pace
 from .pruning.prune import prune_model
 from .runtimes import has_onnx_runtime, onnx_run
+from .tables import TextTable
 
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
 
@@ -33,22 +34,19 @@ class StageTime:
     seconds: float
 
 
-class Estimate(list):
-    """The expected times of a run's stages; reads as a table."""
+class Estimate(TextTable):
+    """The expected times of a run's stages."""
+
+    header = ("stage", "epochs", "estimate")
+    caption = "an estimate, from a moment of each stage on this machine; nothing was started or kept"
 
     @property
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self)
 
-    def __str__(self) -> str:
+    def cells(self) -> list[tuple[str, ...]]:
         rows = [(s.stage, "" if s.epochs is None else str(s.epochs), in_words(s.seconds)) for s in self]
-        rows = [("stage", "epochs", "estimate"), *rows, ("all", "", in_words(self.seconds))]
-        lines = [f"{stage:<10} {epochs:>6}  {seconds:>12}" for stage, epochs, seconds in rows]
-        return "\n".join(
-            [*lines, "an estimate, from a moment of each stage on this machine; nothing was started or kept"]
-        )
-
-    __repr__ = __str__
+        return [*rows, ("all", "", in_words(self.seconds))]
 
 
 def in_words(seconds: float) -> str:
@@ -126,8 +124,7 @@ class _Stages:
             place["batch"] = max(1, given["batch"] // len(devices))
         yolo = YOLO(weights)
         pace = Clock().time(yolo, lambda: yolo.train(**{**given, **place}))
-        images = len(self.images["train"]) * given.get("fraction", 1.0)
-        batches = math.ceil(images / (yolo.trainer.batch_size * len(devices)))
+        batches = math.ceil(len(yolo.trainer.train_loader) / len(devices))
         return pace.training(given["epochs"], batches, given.get("val", True))
 
     def pruning(self) -> float:

@@ -39,14 +39,19 @@ def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None
         raise ValueError(f"give one goal, a factor or a target, got {names}")
     if not given:
         factor = DEFAULT_FACTOR if factor is None else factor
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-            raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
+        check_factor(factor)
         return float(factor), None
     ((what, value),) = given.items()
     top = 1 if WANTED[what] is SHARE else float("inf")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= top:
         raise ValueError(f"{what} should be {WANTED[what]}, got {value!r}")
     return None, (what, float(value))
+
+
+def check_factor(factor: object) -> None:
+    """Raise ValueError unless this is a share of channels to remove."""
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
+        raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
 
 
 class Target:
