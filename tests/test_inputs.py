@@ -203,7 +203,7 @@ def test_an_empty_split_is_named(data):
 
 def test_labels_belong_to_images_given_as_paths_in_every_release(data, monkeypatch):
     """Up to 8.4.100 `img2label_paths` takes text alone."""
-    monkeypatch.setattr(inputs, "img2label_paths", lambda images: [image.replace("images", "labels") for image in images])
+    monkeypatch.setattr(inputs, "img2label_paths", lambda images: [path.replace("images", "labels") for path in images])
     assert inputs.label_files([Path("images/a.png")]) == [Path("labels/a.png")]
 
 
