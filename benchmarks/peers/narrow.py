@@ -12,6 +12,7 @@ from ultralytics import YOLO
 from ultralytics.nn.modules import SPPF, C2f, Concat, Conv, Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
+from ultralytics.slim.pruning.refit import inputs_of
 from ultralytics.utils.torch_utils import get_flops
 
 from .bisect import nearest
@@ -59,7 +60,7 @@ def take_slices(model: nn.Module, original: nn.Module) -> None:
     came: list[list[int]] = []  # for each layer, which of the original's channels its outputs are
     channels = list(range(3))
     for new, old in zip(model.model, original.model):
-        inputs = channels if new.f == -1 else _inputs(new.f, channels, came)
+        inputs = inputs_of(new, channels, came)
         if isinstance(new, Conv):
             channels = _conv(new, old, inputs)
         elif isinstance(new, C2f):
@@ -76,10 +77,6 @@ def take_slices(model: nn.Module, original: nn.Module) -> None:
         else:
             raise TypeError(f"layer {new.i} is a {type(new).__name__}, which YOLOv8 does not have")
         came.append(channels)
-
-
-def _inputs(f, channels: list[int], came: list[list[int]]):
-    return came[f] if isinstance(f, int) else [channels if i == -1 else came[i] for i in f]
 
 
 def _channels(model: nn.Module, index: int, at: int) -> int:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
+from ultralytics.slim.pruning.refit import inputs_of
 from ultralytics.utils.torch_utils import get_flops
 
 from .bisect import nearest
@@ -29,14 +30,10 @@ def raw_maps(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     kept: list = []
     x = images
     for layer in model.model[:-1]:
-        x = layer(x if layer.f == -1 else _inputs(layer.f, x, kept))
+        x = layer(inputs_of(layer, x, kept))
         kept.append(x)
     head = model.model[-1]
     return [branch[i](kept[f]) for branch in (head.cv2, head.cv3) for i, f in enumerate(head.f)]
-
-
-def _inputs(f: int | list[int], x: torch.Tensor, kept: list) -> torch.Tensor | list[torch.Tensor]:
-    return kept[f] if isinstance(f, int) else [x if i == -1 else kept[i] for i in f]
 
 
 def cut(model: nn.Module, importance: str, ratio: float, imgsz: int, round_to: int) -> nn.Module:

@@ -63,7 +63,7 @@ def refit(
     random = torch.Generator().manual_seed(0)
     pairs = list(zip(pruned.model, original.model))
     for layer, source in TQDM(pairs, desc="prune: re-fitting"):
-        x, z = _inputs(layer, x, ours), _inputs(layer, z, theirs)
+        x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
         targets: dict[str, Targets] = {}
         with _hooks(source, lambda name, m: _recorder(targets, name, m, kept, where, layer, random)):
             z = source(z)
@@ -77,8 +77,8 @@ def refit(
     return done
 
 
-def _inputs(layer: nn.Module, x, saved: list):
-    """Return what a top-level layer reads: the previous output, or earlier ones by index."""
+def inputs_of(layer: nn.Module, x, saved: list):
+    """Return what a top-level layer reads: `x`, the previous output, or earlier ones by index from `saved`."""
     if layer.f == -1:
         return x
     return saved[layer.f] if isinstance(layer.f, int) else [x if j == -1 else saved[j] for j in layer.f]
