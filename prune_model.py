@@ -340,7 +340,13 @@ def _rehearse(settings: dict) -> rehearsal.Estimate:
 def _checked(given: dict) -> dict:
     """Return the settings of a run, completed and checked, with absolute paths."""
     settings = plan.complete(given, DEMO, TRAINING)
-    settings["weights"] = str(Path(YOLO(inputs.find_weights(settings["weights"], HERE)).model_name).resolve())
+    model = YOLO(inputs.find_weights(settings["weights"], HERE))
+    if model.task not in inputs.BOX_TASKS:
+        raise ValueError(
+            f"weights={settings['weights']}: a run is for models that find boxes, and this one's task is {model.task}; take "
+            "it through the stages one by one: sparse, prune, train, distill, compare, export"
+        )
+    settings["weights"] = str(Path(model.model_name).resolve())
     if settings.get("compare"):
         found = [inputs.find_weights(path, HERE, "compare") for path in cli.paths(settings["compare"])]
         settings["compare"] = [str(Path(path).resolve()) for path in found]

@@ -7,6 +7,7 @@ of each node's parent, or -1 for a root. Everything here is a pure function of i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from glob import glob
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -499,7 +500,8 @@ def read_plabels_dir(images: str | Path, plabels: str | Path) -> list[tuple[Path
     for folder in (images, plabels):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder; expected images/<split> beside plabels/<split>")
-    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    found = map(images.joinpath, glob("**/*.*", root_dir=images, recursive=True))  # follows links, skips hidden files
+    found = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise FileNotFoundError(f"{images}: no images; expected files that end in {' '.join(IMAGE_SUFFIXES)}")
     files = [plabels / p.relative_to(images).with_suffix(".txt") for p in found]

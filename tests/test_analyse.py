@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,13 @@ def test_safe_factor_is_the_largest_that_kept_its_promise() -> None:
     assert out.safe_factor is None
     out.factors = [Factor(0.0, 1, 0.5), Factor(0.5, 0.5, 0.2), Factor(0.25, 0.7, 0.46), Factor(0.35, 0.6, 0.44)]
     assert out.safe_factor == 0.25 and "0.25 keeps 0.4600 of 0.5000 (92.0%; asked 90%)" in str(out)
+
+
+def test_a_model_that_finds_nothing_has_no_safe_factor() -> None:
+    """Any share of an accuracy of 0 is kept by any factor."""
+    out, model = found("loss", 1.0, {}), nn.Conv2d(3, 3, 1)
+    analyse.search_factor(out, model, lambda share: model, SimpleNamespace(accuracy=lambda net: 0.0), 64)
+    assert out.safe_factor is None and "the whole model finds nothing right" in str(out)
 
 
 @pytest.fixture(scope="module")

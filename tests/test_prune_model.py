@@ -129,6 +129,8 @@ def test_classifiers_are_compared_on_their_own_kind_of_data(tmp_path):
     YOLO("yolov8n-cls.yaml").save(tmp_path / "cls.pt")
     data = make_task_data(tmp_path / "data", "classify")
     assert len(PruneModel.compare([tmp_path / "cls.pt"], str(data), 32, "cpu")) == 1
+    with pytest.raises(ValueError, match=r"cls\.pt: a run is for models that find boxes, .* task is classify"):
+        prune_model.compress(str(tmp_path / "runs"), weights=str(tmp_path / "cls.pt"), data=str(data))
 
 
 def test_evaluate_scores_relations(weights, relations, run_there):

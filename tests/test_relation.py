@@ -403,7 +403,9 @@ def make_folder(root: Path, images: list[str], labels: list[str]) -> tuple[Path,
 def test_folder_pairs_every_kind_of_image(tmp_path):
     names = ["a.png", "b.webp", "c.jpg", "d.JPEG", "e.v2.png", "sub/a.png"]
     labels = ["a.txt", "b.txt", "c.txt", "d.txt", "e.v2.txt", "sub/a.txt", "spare.txt"]
-    folders = make_folder(tmp_path, [*names, "notes.md", ".hidden.png"], labels)
+    folders = make_folder(tmp_path, [*names, "notes.md", ".hidden.png"], [*labels, "linked/a.txt"])
+    (folders[0] / "linked").symlink_to(folders[0] / "sub", target_is_directory=True)
+    names.insert(-1, "linked/a.png")
     found = read_plabels_dir(*folders)
     assert [str(path.relative_to(folders[0])) for path, _ in found] == names
     assert all(labelled.parents == [-1, 0] for _, labelled in found)

@@ -130,9 +130,11 @@ def scan_groups(
 def search_factor(
     found: Analysis, model: nn.Module, cut: Callable[[float], nn.Module], labelled: LabelledImages, imgsz: int
 ) -> None:
-    """Bisect the factors for the largest at which the pruned model keeps what is asked of the accuracy."""
+    """Bisect the factors for the largest at which the pruned model keeps what is asked of the accuracy, if it has any."""
     whole, flops = labelled.accuracy(model), get_flops(model, imgsz)
     found.factors.append(Factor(0.0, 1.0, whole))
+    if whole <= 0:
+        return
     low, high = 0, round(1 / GRID) - 1  # multiples of GRID: good enough, and as far as factors go
     with TQDM(total=high.bit_length(), desc="analyse: accuracy of all layers pruned") as bar:
         while high > low:

@@ -95,6 +95,8 @@ class Analysis:
         return "\n".join([*lines, *([f"  tables and pictures in {self.folder.resolve()}"] if self.folder else [])])
 
     def _safe(self) -> str:
+        if self.factors and self.factors[0].accuracy <= 0:
+            return "safe factor: none, for the whole model finds nothing right in these images; are they of its classes?"
         if self.safe_factor is None:
             return "safe factor: not measured"
         whole, best = self.factors[0], max((f for f in self.factors if f.factor <= self.safe_factor), key=lambda f: f.factor)
