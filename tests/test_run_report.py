@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import math
+import random
 import re
 import shutil
 import subprocess
@@ -22,6 +24,7 @@ from ultralytics.slim.detections import Found
 from ultralytics.slim.pipeline import Run
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.run_report import charts, measure, references, run_facts, side_by_side
+from ultralytics.slim.run_report.labels import Box, Dot, place
 from ultralytics.slim.run_report.svg import standalone, ticks
 from ultralytics.slim.run_report.verdict import Figures, judge, share_words, where_lost
 from ultralytics.slim.run_report.write import write_report
@@ -580,24 +583,47 @@ def test_axis_starts_at_zero_unless_all_values_are_close_together(values, expect
     assert charts.value_range(values) == pytest.approx(expected)
 
 
-def test_labels_of_a_journey_do_not_cover_each_other():
+CROWDS = {
+    "in a row": [(403, 66), (367, 67), (331, 66), (296, 68), (259, 105), (225, 148)],
+    "one over the other": [(240, 74), (240, 83), (244, 143), (244, 150), (244, 180), (421, 72)],
+    "in one place": [(410, 220), (410, 220), (410, 219)],
+    "at the borders": [(50, 45), (50, 228), (444, 45), (444, 228), (444, 222)],
+    "strewn": [(random.Random(n).uniform(60, 430), random.Random(n + 50).uniform(50, 220)) for n in range(14)],
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_each_label_belongs_to_its_dot(crowd):
+    """A label covers no dot and no other label; it is nearer to its dot than to the others, or a line leads there."""
+    dots = [Dot(x, y, 5, f"model {i}") for i, (x, y) in enumerate(CROWDS[crowd])]
+    frame = Box(46, 30, 458, 240)
+    labels = place(dots, frame)
+    for i, (own, label) in enumerate(zip(dots, labels)):
+        assert label.box.beyond(frame) == 0
+        assert not any(label.box.covers(other.box) for other in labels[:i])
+        assert not any(label.box.covers(other.box) for other in dots)
+        near = [other for other in dots if label.box.gap(other.box) < label.box.gap(own.box) - 1]  # 1: in one place
+        assert label.leader or not near, f"{own.name} is nearer to {[other.name for other in near]}"
+        if label.leader:
+            assert math.dist(label.leader[:2], own[:2]) == pytest.approx(own.radius)
+
+
+def test_labels_of_dots_that_touch_keep_their_order():
+    labels = place([Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")], Box(46, 30, 458, 240))
+    assert labels[0].baseline < labels[2].baseline < labels[1].baseline
+
+
+def test_labels_keep_off_what_else_is_drawn():
+    frame, own = Box(46, 30, 458, 240), Dot(240, 100, 5, "model")
+    (free,) = place([own], frame)
+    (moved,) = place([own], frame, taken=[free.box])
+    assert free.box.covers(Box(250, 100, 250, 100)) and moved.box.gap(free.box) > 0
+    (beside,) = place([own], frame, joined=[(240, 100), (400, 100)])
+    assert not beside.box.covers(Box(250, 100, 400, 100)), "the line that leads away from the dot"
+
+
+def test_a_journey_names_every_dot_once():
     points = [("original", 2, 80), ("sparse", 2, 79.8), ("pruned", 1, 0), ("retrained", 1, 0.1), ("distilled", 1, 0.2)]
-    drawn = charts.journey("t", points, "GFLOPs", "mAP")
-    places = {name: re.search(rf'y="([0-9.]+)" class="[ht]"[^>]*>{name}<', drawn) for name, *_ in points}
-    heights = {name: float(place[1]) for name, place in places.items()}
-    assert heights["sparse"] > heights["original"], "the lower point has the lower label where there is room"
-    low = sorted(heights[name] for name in ("pruned", "retrained", "distilled"))
-    assert low[1] - low[0] >= 14 and low[2] - low[1] >= 14
-
-
-def test_labels_of_a_journey_do_not_cover_dots():
-    """Six cuts of nearly equal accuracy: the label of each lies beside the dots of its neighbours."""
-    points = [(f"{kept:.0%}", kept, 0.67 - 0.001 * i) for i, kept in enumerate((1.0, 0.9, 0.8, 0.7, 0.6, 0.5))]
-    drawn = charts.journey("t", points, "GFLOPs kept", "mAP")
-    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle[^>]* cx="([0-9.]+)" cy="([0-9.]+)"', drawn)]
-    labels = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)" class="[ht]" text-anchor="(\w+)"[^>]*>(\d+%)<', drawn)
-    assert len(dots) == len(labels) == 6
-    for x, y, anchor, name in labels:
-        wide = charts.LETTER * len(name)
-        left = float(x) - wide if anchor == "end" else float(x)
-        assert not [d for d in dots if left <= d[0] <= left + wide and abs(float(y) - 4 - d[1]) < 12], name
+    drawn = charts.journey("t", points, "GFLOPs", "mAP", [("<s>", 1.5, 40), ("m", 1.2, None)])
+    written = [e.text for e in ElementTree.fromstring(drawn).iter() if e.get("class") in ("t", "h")]
+    assert sorted(written) == sorted([name for name, *_ in points] + ["<s>", "m"])

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from .labels import BOLD, LETTER, Box, Dot, place
 from .svg import LEFT, RIGHT, SERIES, WIDTH, Axes, bar, dot, legend, line, number, path, svg, text, ticks
 
 STAGE_COLORS = ("c", "b", "d", "e")  # of the trainings, in order
 MARGIN_MAX, ROW = 150, 24  # of the names beside dumbbells, and from row to row, pixels
-LETTER = 6.6  # mean width of a letter, pixels
 
 
 def trace(title: str, stages: dict[str, Sequence[float]], ylabel: str, level: tuple[str, float] | None = None) -> str:
@@ -123,33 +123,45 @@ def journey(
         270,
     )
     joined, known = len(points), [*points, *((name, x, y) for name, x, y in beside if y is not None)]
-    places = [(axes.px(x), axes.py(y)) for _, x, y in known]
+    ends = {0, joined - 1}
+    looks = [(8, BOLD) if i in ends else (5, LETTER) for i in range(len(known))]
+    dots = [Dot(axes.px(x), axes.py(y), radius, name, letter) for (name, x, y), (radius, letter) in zip(known, looks)]
+    line_through = [d[:2] for d in dots[:joined]]
     parts = axes.frame(xlabel, ylabel)
-    parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(places[:joined])}"/>')
-    taken: list[tuple[float, float]] = []
+    parts.append(f'<path class="s-a" stroke-width="1.5" stroke-dasharray="4 4" d="{path(line_through)}"/>')
+    taken = []
     for name, x, _ in (p for p in beside if p[2] is None):
-        parts += _upright(axes, name, x)
-        taken.append((axes.px(x), axes.top + 10))
-    for index, ((name, x, y), (px, py)) in enumerate(zip(known, places)):
-        is_end, is_right = index in (0, joined - 1), px > WIDTH / 2
+        drawn, box = _upright(axes, name, x)
+        parts += drawn
+        taken.append(box)
+    for index, ((name, x, y), d) in enumerate(zip(known, dots)):
         css = "f-d" if index >= joined else "f-b" if index else "f-a"
-        parts.append(dot(px, py, 8 if is_end else 5, css, f"{name}: {x:.4g}, {y:.4g}"))
-        side = (px - 12, "end") if is_right else (px + 12, "start")
-        far = side[0] + (-LETTER if is_right else LETTER) * len(name)
-        covered = [dy for dx, dy in places if min(far, side[0]) - 8 <= dx <= max(far, side[0]) + 8]
-        height = _free(taken, covered, px, py + 4, axes.py(axes.y[0]) - 6)
-        parts.append(text(side[0], height, name, "h" if is_end else "t", side[1]))
-    return svg(axes.height, title, parts)
+        parts.append(dot(d.x, d.y, d.radius, css, f"{name}: {x:.4g}, {y:.4g}"))
+    styles = ["h" if i in ends else "t" for i in range(len(known))]
+    return svg(axes.height, title, parts + _names(axes, dots, styles, taken, line_through))
 
 
-def _upright(axes: Axes, name: str, x: float) -> list[str]:
-    """Draw a vertical line at x with its name at the top."""
+def _names(axes: Axes, dots: Sequence[Dot], styles: Sequence[str], taken=(), joined=()) -> list[str]:
+    """Write the name of each dot beside it, with a line to it where that is farther away."""
+    frame, parts = Box(LEFT + 2, axes.top - 6, WIDTH - 2, axes.height - axes.bottom - 2), []
+    for d, style, label in zip(dots, styles, place(dots, frame, taken, joined)):
+        if label.leader:
+            parts.append(line(*label.leader, "s-a"))
+        parts.append(text(label.x, label.baseline, d.name, style, label.anchor))
+    return parts
+
+
+def _upright(axes: Axes, name: str, x: float) -> tuple[list[str], Box]:
+    """Draw a vertical line at x with its name at the top; return also where that name is."""
     px, floor = axes.px(x), axes.height - axes.bottom
-    place = (px - 6, "end") if px > WIDTH / 2 else (px + 6, "start")
-    return [
+    start, anchor = (px - 6, "end") if px > WIDTH / 2 else (px + 6, "start")
+    wide = LETTER * len(name)
+    left = start - wide if anchor == "end" else start
+    drawn = [
         f"<g><title>{escape(name)}: {x:.4g}</title>{line(px, axes.top, px, floor, 's-d', 1.5, '2 4')}</g>",
-        text(place[0], axes.top + 10, name, "t", place[1]),
+        text(start, axes.top + 10, name, "t", anchor),
     ]
+    return drawn, Box(left, axes.top - 1, left + wide, axes.top + 13)
 
 
 def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], xlabel: str, ylabel: str) -> str:
@@ -157,35 +169,10 @@ def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], x
     points = [(css, *point) for css, rows in zip(SERIES, groups.values()) for point in rows]
     axes = Axes((0, max(p[2] for p in points) * 1.12 or 1), value_range([p[3] for p in points]), 330)
     parts = axes.frame(xlabel, ylabel) + legend(list(zip(groups, SERIES)))
-    places = [(axes.px(x), axes.py(y)) for _, _, x, y in points]
-    taken: list[tuple[float, float]] = []
-    for (css, name, x, y), (px, py) in zip(points, places):
-        parts.append(dot(px, py, 5, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
-        side, anchor = (px - 10, "end") if px > WIDTH / 2 else (px + 10, "start")
-        far = side + (-LETTER if anchor == "end" else LETTER) * len(name)
-        covered = [dy for dx, dy in places if min(side, far) <= dx <= max(side, far)]
-        height = _free(taken, covered, (side + far) / 2, py + 4, axes.py(axes.y[0]) - 6)
-        parts.append(text(side, height, name, "t", anchor))
-    return svg(axes.height, title, parts)
-
-
-def _free(taken: list[tuple[float, float]], dots: list[float], x: float, y: float, floor: float) -> float:
-    """Return the height nearest to `y`, not under `floor`, where a label keeps clear of those before it and of dots.
-
-    Args:
-        taken: places of the labels before it; this one's is added.
-        dots: heights of the dots that lie along the label.
-    """
-    y = min(y, floor)
-    steps = [0, *(s for k in range(1, len(taken) + len(dots) + 3) for s in (15 * k, -15 * k))]
-    clear = (y + s for s in steps if y + s <= floor and all(abs(y + s - 4 - dot) >= 12 for dot in dots))
-    free = (height for height in clear if not _is_taken(taken, x, height))
-    taken.append((x, next(free, y)))
-    return taken[-1][1]
-
-
-def _is_taken(taken: list[tuple[float, float]], x: float, y: float) -> bool:
-    return any(abs(x - tx) <= 100 and abs(y - ty) < 14 for tx, ty in taken)
+    dots = [Dot(axes.px(x), axes.py(y), 5, name) for _, name, x, y in points]
+    for (css, name, x, y), d in zip(points, dots):
+        parts.append(dot(d.x, d.y, d.radius, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
+    return svg(axes.height, title, parts + _names(axes, dots, ["t"] * len(dots)))
 
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str], xlabel: str) -> str:
