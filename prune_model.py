@@ -40,6 +40,7 @@ if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
 from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes
 from relation_errors import compare_nodes, visualize_errors
 from ultralytics import YOLO
+from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.slim import cli, exports, inputs, pipeline, plan, rehearsal, report
 from ultralytics.slim.detections import boxes_of
 from ultralytics.slim.files import copy_whole
@@ -129,7 +130,7 @@ class PruneModel:
         try:
             metrics = model.train(**settings)
         except KeyboardInterrupt:
-            if model.trainer.last.exists():
+            if model.trainer and model.trainer.last.exists():  # none where it stopped while being made
                 LOGGER.info(f"\nthe last whole epoch is kept in {model.trainer.last}")
             raise
         trainer = model.trainer
@@ -190,7 +191,8 @@ class PruneModel:
                 parents are looked for among those classes alone.
         """
         inputs.check_source(source)
-        found = self._predict(source, _folder(save_dir, "predict"), mode, save, save_txt, kwargs)
+        settings = self._detection(mode, kwargs)
+        found = self._predict(source, _folder(save_dir, "predict"), mode, save, save_txt, settings)
         return found if stream else Predictions.gather(found)
 
     def _predict(self, source, folder: Path, mode: str, save: bool, save_txt: bool, settings: dict):
@@ -215,13 +217,13 @@ class PruneModel:
         Also saves into a folder, unless save=False: a picture of each image with right, wrong and missed relations,
         the scores by image, and how many relations were lost to which cause.
         """
-        images = Path(data_path, "images/val")
+        settings, images = self._detection(mode, kwargs), Path(data_path, "images/val")
         labelled = read_plabels_dir(images, Path(data_path, "plabels/val"))
         inputs.check_images(image for image, _ in labelled)
         truth = {str(image.absolute()): (image.relative_to(images), labels) for image, labels in labelled}
         folder = _folder(save_dir, "evaluate") if save else None
         pred, true, compared = [], [], {}
-        for result in TQDM(self._detect(list(truth), kwargs), total=len(truth), desc="finding relations"):
+        for result in TQDM(self._detect(list(truth), settings), total=len(truth), desc="finding relations"):
             image, labels = truth[result.path]
             pred.append(_nodes_of(result, mode))
             labels = labels.in_pixels(result.orig_shape[::-1])
@@ -239,10 +241,17 @@ class PruneModel:
             LOGGER.info(f"pictures and scores by image saved in {folder.resolve()}")
         return scores
 
+    def _detection(self, mode: str, given: dict) -> dict:
+        """Return the settings of a detection, classes as numbers; raise where one or the mode would be refused."""
+        find_parent_nodes([], mode)
+        settings = {**given}
+        if "classes" in given:
+            settings["classes"] = inputs.class_numbers(given["classes"], self.model.names)
+        get_cfg(overrides={key: value for key, value in settings.items() if key in DEFAULT_CFG_DICT})
+        return settings
+
     def _detect(self, source, settings: dict):
         """Yield Ultralytics' result for each image, without the boxes of nodes that have a better one."""
-        if "classes" in settings:
-            settings = {**settings, "classes": inputs.class_numbers(settings["classes"], self.model.names)}
         for result in self.model.predict(source, stream=True, **{**NODES, **settings}):
             found = boxes_of(result)
             yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
@@ -463,6 +472,8 @@ def _do(args: list[str]) -> None:
     parts = {stage: cli.ULTRALYTICS - plan.PLACED for stage in (*plan.PACE, "export")}
     stage, keys = cli.parse(args, stages, {**parts, "prune": stages["prune"] - plan.PLACED})
     cli.require(stage, keys, METHODS[stage])
+    if stage == "prune" and "factor" in keys and (targets := sorted(plan.TARGETS & keys.keys())):
+        raise cli.UsageError(f"give either factor= or {targets[0]}=, which is a target instead of it")
     if stage in ("run", "report"):
         METHODS[stage](**keys)
     elif stage == "compare":

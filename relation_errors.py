@@ -170,15 +170,23 @@ def visualize_errors(image: np.ndarray, pred: tuple, true: tuple, comparison: Co
         draw_arrow(canvas, *arrow_ends(boxes[child], boxes[parent], boxes), RIGHT, width)
     tags = [(boxes[i], what, WRONG) for i, what in comparison.spare.items()]
     tags += [(true_boxes[i], what, MISSED) for i, what in comparison.missed.items()]
+    misled = {comparison.twins.get(edge.child) for edge in comparison.lost if edge.wrong}
     for edge in sorted(comparison.lost, key=lambda edge: edge.wrong):
         among, color = (boxes, WRONG) if edge.wrong else (true_boxes, MISSED)
         ends = arrow_ends(among[edge.child], among[edge.parent], among)
+        ends = _aside(*ends, 4 * width) if not edge.wrong and edge.child in misled else ends
         draw_arrow(canvas, *ends, color, width, dashed=not edge.wrong)
         if edge.cause in ("corners", "rule"):
             tags.append((among[edge.child], edge.cause, color))
     if tags:
-        draw_labels(canvas, *zip(*tags), boxes)
+        draw_labels(canvas, *zip(*tags), np.vstack([boxes, true_boxes[list(comparison.missed)]]))
     return np.vstack([canvas, _count_line(canvas.shape[1], comparison)])
+
+
+def _aside(tail: np.ndarray, head: np.ndarray, by: float) -> tuple[np.ndarray, np.ndarray]:
+    """Move an arrow to the right of its way, so that a missed edge shows beside the wrong one that stands in for it."""
+    along = (head - tail) / max(1e-9, float(np.hypot(*(head - tail))))
+    return tuple(end + by * along[::-1] * (-1, 1) for end in (tail, head))
 
 
 def _count_line(wide: int, comparison: Comparison) -> np.ndarray:

@@ -39,14 +39,14 @@ def test_lines(line, stage, keys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("prun factor=0.3", "no stage 'prun'; did you mean 'prune'"),
-        ("epoch=3", "'epoch' is not a key of run; did you mean 'epochs'"),
+        ("prun factor=0.3", "no stage 'prun' (did you mean 'prune'"),
+        ("epoch=3", "'epoch' is not a key of run (did you mean 'epochs'"),
         ("prune model=a.pt", "did you mean 'weights'"),
         ("epochs=", "'epochs=' lacks a value; write epochs=VALUE"),
         ("epochs", "'epochs' lacks a value"),
-        ("sparse.epoch=3", "'epoch' is not a key of sparse; did you mean 'epochs'"),
-        ("spars.epochs=3", "expected PART.key, where PART is sparse"),
-        ("prune sparse.epochs=3", "'sparse.epochs': expected PART.key"),
+        ("sparse.epoch=3", "'epoch' is not a key of sparse (did you mean 'epochs'"),
+        ("spars.epochs=3", "'spars.epochs': no part 'spars' (did you mean 'sparse'?); the parts of run are sparse"),
+        ("prune sparse.epochs=3", "'sparse.epochs' is for run, which has parts; for prune alone write epochs=VALUE"),
     ],
 )
 def test_mistakes_are_named_with_a_hint(line, message):

@@ -150,8 +150,8 @@ def test_a_file_that_cannot_run_here_leaves_the_others(weights, drawn, tmp_path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("onx", "format=onx: expected one of torchscript, onnx"),
-        ("torchscript-int8", "format=torchscript-int8: expected one of"),
+        ("onx", "format=onx: no such format (did you mean 'onnx'"),
+        ("torchscript-int8", "expected one of torchscript, onnx"),
         ("onnx,onx", "format=onx"),
         ("onnx-int8", "int8 needs data="),
     ],

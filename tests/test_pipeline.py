@@ -52,6 +52,17 @@ def test_a_failing_stage_leaves_the_others_and_says_how_to_go_on(tmp_path, caplo
     assert "finished: one" in caplog.text and "resume=True name=run" in caplog.text
 
 
+def test_stopped_after_the_last_stage_only_the_report_is_missing(tmp_path, caplog):
+    run = Run.start(tmp_path, "run", {})
+    LOGGER.addHandler(caplog.handler)
+    with pytest.raises(KeyboardInterrupt), run:
+        run.stage("one", write("1"))
+        run.finish({})
+        raise KeyboardInterrupt
+    LOGGER.removeHandler(caplog.handler)
+    assert f"report folder={run.folder}" in caplog.text and "resume=" not in caplog.text
+
+
 def test_a_changed_file_is_made_again_and_all_that_follows(tmp_path):
     run = Run.start(tmp_path, "run", {})
     one, two = run.stage("one", write("1")), run.stage("two", write("2"))

@@ -387,6 +387,7 @@ def test_a_file_that_is_no_checkpoint(tiny_data, run_there, capsys):
         ("prune factor=1", 1, "factor"),
         ("prune factor=-0.1", 1, "factor"),
         ("prune factr=0.1", 2, "did you mean 'factor'"),
+        ("prune factor=0.1 flops=0.5", 2, "give either factor= or flops="),
         ("train epochs=many", 1, "epochs"),
         ("train save_dir=folder", 1, "save_dir=folder: expected the path of the .pt file"),
         ("predict source=nope.png", 1, "nope.png: no such file"),
@@ -399,6 +400,23 @@ def test_bad_words_are_one_message(weights, tiny_data, run_there, capsys, words,
     assert prune_model.main([words[0], f"weights={weights}", *data, *words[1:]]) == status
     assert message in capsys.readouterr().err
     assert not list(run_there.rglob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("classes=nope", "classes=nope: no such class"), ("mode=tree", "mode must be one of"), ("conf=2", "'conf=2'")],
+)
+@pytest.mark.parametrize("words", ["predict source={0}/images/val", "evaluate data_path={0}"])
+def test_bad_detections_do_not_begin(weights, relations, run_there, capsys, monkeypatch, words, wrong, message):
+    monkeypatch.setattr(PruneModel, "_detect", lambda *_: pytest.fail("has begun"))
+    monkeypatch.setattr(prune_model, "TQDM", lambda *_, **__: pytest.fail("a bar"))
+    assert prune_model.main([*words.format(relations).split(), f"weights={weights}", wrong]) == 1
+    assert message in capsys.readouterr().err and not (run_there / "runs").exists()
+
+
+def test_ctrl_c_before_the_trainer_is_made(weights, tiny_data, run_there, monkeypatch):
+    monkeypatch.setattr(YOLO, "_smart_load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert prune_model.main(["train", f"weights={weights}", f"data={tiny_data}", "imgsz=32"]) == 130
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,21 @@ def test_missed_edges_are_dashed_and_their_causes_written():
     assert (drawn[:60] == MISSED).all(2).sum() > 150, "the label's ground"
 
 
+def test_a_missed_edge_shows_beside_the_wrong_one_in_its_place():
+    """The lane between pool and node was not found, so the node hangs on the pool: both arrows go up from the node."""
+    pool, lane, node = [5, 5, 195, 195], [6, 8, 194, 192], [80, 60, 120, 100]
+    image, found, true = np.zeros((200, 200, 3), np.uint8), ([pool, node], [-1, 0]), ([pool, lane, node], [-1, 0, 1])
+    drawn = visualize_errors(image, found, true, compare_nodes(found, true, "containment"))
+    for color in (WRONG, MISSED):
+        assert (np.abs(drawn[20:55, 85:115].astype(int) - color).max(2) < 40).sum() > 8, color
+
+
+def test_labels_of_missed_nodes_do_not_cover_them():
+    image, node = np.zeros((120, 160, 3), np.uint8), [60, 4, 76, 16]
+    drawn = visualize_errors(image, ([], []), ([node], [-1]), compare_nodes(([], []), ([node], [-1]), "containment"))
+    assert not (drawn[8:12, 64:72] == MISSED).any(), "above it there is no room"
+
+
 def test_missed_nodes_are_dashed():
     image = np.zeros((120, 160, 3), np.uint8)
     drawn = visualize_errors(image, ([], []), ([ROOM], [-1]), compare_nodes(([], []), ([ROOM], [-1]), "containment"))

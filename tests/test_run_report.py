@@ -282,6 +282,7 @@ def test_untrained_smaller_scale_is_a_line_without_accuracy(run_copy, monkeypatc
 def test_given_checkpoint_stands_beside_the_stages(run_copy, monkeypatch):
     given = shutil.copy(run_copy / "weights/prune.pt", run_copy / "mine.pt")
     page = Page(write_report(run_copy, str(given)))
+    assert "yolov8n is the smallest scale of its family, so there is no smaller one to compare with." in page.text
     (row,) = json.loads((run_copy / "report.json").read_text())["references"]
     pruned = json.loads((run_copy / "report.json").read_text())["models"][2]
     assert [row[k] for k in ("name", "params", "gflops", "map50_95", "latency")] == ["mine"] + [
@@ -339,8 +340,8 @@ def test_run_without_relations(run_copy):
 
 def test_run_without_sparse_stage(run_copy):
     spoil_record(run_copy, lambda record: record["stages"].pop("sparse"))
-    for place in ("weights/sparse.pt", "sparse"):
-        path = run_copy / place
+    for left in ("weights/sparse.pt", "sparse"):
+        path = run_copy / left
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     text = Page(write_report(run_copy)).text
     assert "stage sparse: not finished" in text and "Scales γ" not in text and "Widths before and after" in text
@@ -609,7 +610,8 @@ def test_each_label_belongs_to_its_dot(crowd):
 
 
 def test_labels_of_dots_that_touch_keep_their_order():
-    labels = place([Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")], Box(46, 30, 458, 240))
+    dots = [Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")]
+    labels = place(dots, Box(46, 30, 458, 240))
     assert labels[0].baseline < labels[2].baseline < labels[1].baseline
 
 

@@ -41,15 +41,19 @@ def parse(
     named = first in stages or (bool(first) and "=" not in first and first not in stages[default])
     stage = words.pop(0) if named else default
     if stage not in stages:
-        raise UsageError(f"no stage '{stage}'{_hint(stage, stages)}; the stages are {', '.join(stages)}")
+        raise UsageError(f"no stage '{stage}'{hint(stage, stages)}; the stages are {', '.join(stages)}")
     pairs = dict(_pair(word, stages[stage]) for word in words)
     for key in pairs:
         part, dot, name = key.rpartition(".")
-        if dot and (stage != default or part not in parts):
-            raise UsageError(f"'{key}': expected PART.key, where PART is {', '.join(parts)} and the stage {default}")
+        if dot and stage != default:
+            raise UsageError(f"'{key}' is for {default}, which has parts; for {stage} alone write {name}=VALUE")
+        if dot and part not in parts:
+            listed = ", ".join(parts)
+            raise UsageError(f"'{key}': no part '{part}'{hint(part, parts)}; the parts of {default} are {listed}")
         known = parts[part] if dot else stages[stage]
         if name not in known:
-            raise UsageError(f"'{name}' is not a key of {part or stage}{_hint(name, known)}; --help shows the usual ones")
+            instead = hint(name, known)
+            raise UsageError(f"'{name}' is not a key of {part or stage}{instead}; --help shows the usual ones")
     return stage, pairs
 
 
@@ -77,12 +81,13 @@ def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
         return word, True
     if word in known:
         raise UsageError(f"'{word}' lacks a value; write {word}=VALUE")
-    raise UsageError(f"'{word}' is not key=value{_hint(word, known)}")
+    raise UsageError(f"'{word}' is not key=value{hint(word, known)}")
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the known words that are nearest to one; "" where none is near."""
     close = [INSTEAD[word]] if word in INSTEAD else get_close_matches(word, list(known), n=2)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
 
 def use_cores(count: int) -> None:

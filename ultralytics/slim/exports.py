@@ -24,7 +24,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import time_sync
 
 from . import inputs, logs
-from .cli import paths
+from .cli import hint, paths
 from .detections import Found, choose_images, compare, detect
 from .files import disk_size
 from .report import device_name
@@ -111,7 +111,8 @@ def parse(formats: str | list[str]) -> list[str]:
     names = paths(formats)
     for name in names:
         if name not in known:
-            raise ValueError(f"format={name}: expected one of {', '.join(known)}, or several with commas between them")
+            listed = f"{', '.join(known)}, or several with commas between them"
+            raise ValueError(f"format={name}: no such format{hint(name, known)}; expected one of {listed}")
     return names
 
 

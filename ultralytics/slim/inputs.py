@@ -46,7 +46,7 @@ def find_weights(weights: str | Path, beside: Path, key: str = "weights") -> str
     if Path(weights).name in GITHUB_ASSETS_NAMES or str(weights).startswith(("http://", "https://", "ul://")):
         return str(weights)
     raise FileNotFoundError(
-        f"{key}={weights}: no such file in {Path.cwd()} or {beside}; give the path of a trained Ultralytics "
+        f"{key}={weights}: no such file in {_places(beside)}; give the path of a trained Ultralytics "
         f"checkpoint, such as runs/detect/train/weights/best.pt"
     )
 
@@ -56,9 +56,14 @@ def find_data(data: str | Path, beside: Path) -> str:
     found = find_file(data, beside) or checks.check_file(str(data), hard=False)
     if not found:
         raise FileNotFoundError(
-            f"data={data}: no such file in {Path.cwd()} or {beside}; give a data YAML with train:, val: and names:"
+            f"data={data}: no such file in {_places(beside)}; give a data YAML with train:, val: and names:"
         )
     return str(found)
+
+
+def _places(beside: Path) -> str:
+    """Return the folders that a file was looked for in."""
+    return " or ".join(dict.fromkeys(str(place.resolve()) for place in (Path.cwd(), beside)))
 
 
 def prepare_data(data: str | Path, beside: Path, task: str = "detect") -> str:

@@ -39,6 +39,7 @@ class Run:
         self.folder, self.settings, self.stages, self.origin = Path(folder), settings, stages or {}, origin or {}
         self._reusing = True  # until a stage has to run: what follows it must run too
         self._continued = ""  # the stage that an earlier attempt may have left half-way
+        self._finished = False
 
     @classmethod
     def start(cls, project: str | Path, name: str, settings: dict, weights: str | Path | None = None) -> Run:
@@ -91,7 +92,9 @@ class Run:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is not None:
+        if kind is not None and self._finished:
+            LOGGER.info(f"\nall stages are finished and measured; for the report: report folder={self.folder}")
+        elif kind is not None:
             done = ", ".join(self.stages) or "no stage yet"
             LOGGER.info(f"\nfinished: {done}; to go on from there: resume=True name={self.folder.name}")
 
@@ -143,6 +146,7 @@ class Run:
     def finish(self, results: dict) -> None:
         """Record that every stage is done, and what was measured."""
         self.save(finished=True, results=results)
+        self._finished = True
 
     def save(self, finished: bool = False, results: dict | None = None) -> None:
         record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}

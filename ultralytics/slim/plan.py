@@ -49,9 +49,10 @@ def describe(settings: dict) -> str:
     epochs = {stage: training_of(settings, stage)["epochs"] for stage in PACE}
     goals = {"factor": settings["factor"], **only(settings, "prune")}
     goal = next((f"{key}={goals[key]}" for key in (*sorted(TARGETS), "factor") if key in goals))
+    long = {stage: f"{count} epoch{'s' * (count != 1)}" for stage, count in epochs.items()}
     return (
-        f"plan: sparse training ({epochs['sparse']} epochs), pruning ({goal}), retraining ({epochs['retrain']} epochs), "
-        f"distillation ({settings['loss_type']}, {epochs['distill']} epochs), {settings['format']} export, comparison"
+        f"plan: sparse training ({long['sparse']}), pruning ({goal}), retraining ({long['retrain']}), "
+        f"distillation ({settings['loss_type']}, {long['distill']}), {settings['format']} export, comparison"
     )
 
 

@@ -40,6 +40,7 @@ def take_turns(
     with TQDM(total=ROUNDS, desc=f"timing, {len(runs)} in turns") as bar:
         for done in range(ROUNDS):
             if done >= 5 and clock() >= stop:
+                bar.total = done  # so that the bar ends as a finished one
                 break
             one_round(runs, times, clock, rest)
             bar.update()

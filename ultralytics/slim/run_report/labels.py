@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 LETTER, BOLD = 6.6, 7.6  # mean width of a letter, pixels
@@ -86,7 +87,7 @@ def place(
         taken: What else is in the way.
         joined: Corners of a line that connects dots.
     """
-    strokes = [_points_along(a, b) for a, b in zip(joined, joined[1:])]
+    strokes = [_points_along(a, b) for a, b in pairwise(joined)]
     choices = [
         [(_cost(i, label, dots, frame, taken, strokes), label) for label in _choices(dot, frame)]
         for i, dot in enumerate(dots)

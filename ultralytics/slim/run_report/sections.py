@@ -74,7 +74,7 @@ def _untrained(facts: dict) -> list[dict]:
 
 
 def _beside_words(facts: dict) -> str:
-    """Say what the orange marks are, or why there are none."""
+    """Say what the orange marks are, and why the next smaller scale is not among them where there is none."""
     given = [r["name"] for r in facts["references"]]
     words = [f"Orange: {' and '.join(given)}, given to compare with."] if given else []
     for scale in _untrained(facts):
@@ -83,7 +83,7 @@ def _beside_words(facts: dict) -> str:
             f"{scale['params']:,} parameters with these classes; train it on the same data and give its checkpoint as "
             "compare= to see its accuracy here."
         )
-    return " ".join(words) or facts["smaller_scale"].get("fault", "")
+    return " ".join([*words, *filter(None, [facts["smaller_scale"].get("fault")])])
 
 
 def _main(columns: dict) -> str:

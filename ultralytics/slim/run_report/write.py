@@ -69,7 +69,7 @@ def gather(run: RunFolder) -> dict:
     models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
     beside = _references(run, weights, data, known, models)
     _time(run, [*models, *beside], {**weights, **{row["name"]: Path(row["path"]) for row in beside}}, known)
-    curves = run.curves()
+    curves, widths = run.curves(), _widths(weights)
     facts = {
         "name": run.path.name,
         "date": _date(list(weights.values())[-1]),
@@ -84,8 +84,8 @@ def gather(run: RunFolder) -> dict:
         "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
         "exports": run.record.get("results", {}).get("exports") or [],
         "curves": curves,
-        "gamma": _gamma(run, weights),
-        "widths": _widths(weights),
+        "gamma": _gamma(run, weights, widths),
+        "widths": widths,
         "samples": _samples(run, models, weights, source, known),
         "files": {p.relative_to(run.path).as_posix(): disk_size(p) for p in _outputs(run.path / "weights")},
         "missing": run.missing,
@@ -165,12 +165,11 @@ def _smaller_scale(run: RunFolder, weights: dict[str, Path]) -> dict:
     return references.smaller_scale(model, run.settings.get("imgsz", 640))
 
 
-def _gamma(run: RunFolder, weights: dict[str, Path]) -> dict:
+def _gamma(run: RunFolder, weights: dict[str, Path], widths: list[list]) -> dict:
     """Return what sparse training did to the scales, and whether it was enough for the share of channels removed."""
     if not {ORIGINAL, "sparse"} <= weights.keys():
         return {}
-    rows = _widths(weights)
-    before, after = (sum(row[i] for row in rows) for i in (1, 2))
+    before, after = (sum(row[i] for row in widths) for i in (1, 2))
     factor = 1 - after / before if before else run.settings.get("factor", 0)
     return run_facts.gamma_histograms(weights[ORIGINAL], weights["sparse"], factor)
 
@@ -253,6 +252,7 @@ def _settings(run: RunFolder, weights: dict[str, Path]) -> dict[str, dict]:
 
 
 def _widths(weights: dict[str, Path]) -> list[list]:
+    """Return (layer, channels before, channels after) of each layer that pruning looked at."""
     record = run_facts.prune_record(weights["pruned"]) if "pruned" in weights else {}
     return [[name, *pair] for name, pair in (record.get("widths") or {}).items()]
 
