@@ -1,12 +1,12 @@
 """This project beside its peers, on real diagrams: accuracy, size and speed at 50 % and 35 % of the GFLOPs.
 
     python benchmarks/bench.py [quick=True] [methods=main] [shares=0.5,0.35] [seeds=0,1,2] [epochs=16] [imgsz=320]
-                               [fraction=1.0]
+                               [fraction=1.0] [data=real]
 
 or `make bench ARGS="..."`. `methods` is main, ablations, all, or names with semicolons between them; `quick` takes a
 tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about ten minutes in all, which shows that
-everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared the drawn
-diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as soon as it is measured;
+everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared, or with
+data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as soon as it is measured;
 those that are there are not measured again, so that an interrupted benchmark goes on where it stopped.
 """
 
@@ -47,14 +47,14 @@ SOURCES = {  # data -> YAML, its folder, the model to make smaller
 }
 
 
-def main(methods: str = "main", quick: str = "False", **given) -> int:
+def main(methods: str = "main", quick: str = "False", data: str = "real", **given) -> int:
     unknown = given.keys() - FULL.keys()
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; the keys are methods, quick, {', '.join(FULL)}")
+        raise SystemExit(f"unknown: {', '.join(unknown)}; the keys are methods, quick, data, {', '.join(FULL)}")
     is_quick = str(quick) == "True"
     settings = {**(QUICK if is_quick else FULL), **given}
     name = "bench_quick" if is_quick else "bench"
-    data = source()
+    data = source(data)
     failed = []
     for method, task in tasks(chosen(methods), settings, data):
         rows = read_rows(name)
@@ -74,12 +74,15 @@ def main(methods: str = "main", quick: str = "False", **given) -> int:
     return bool(failed)
 
 
-def source() -> str:
-    """Return 'real', or 'drawn' where the real diagrams are not beside the checkout, and say so."""
+def source(wanted: str = "real") -> str:
+    """Return 'real'; or 'drawn' where that is wanted, or where the real diagrams are absent, which is said."""
+    if wanted not in SOURCES:
+        raise SystemExit(f"data={wanted}: expected {' or '.join(SOURCES)}")
     real = SOURCES["real"][1] / "images/val"
-    if real.is_dir() and SOURCES["real"][2].is_file():
-        return "real"
-    print(f"no real diagrams at {real.parent.parent}: the drawn ones of diagram.yaml are measured instead")
+    if wanted == "real":
+        if real.is_dir() and SOURCES["real"][2].is_file():
+            return "real"
+        print(f"no real diagrams at {real.parent.parent}: the drawn ones of diagram.yaml are measured instead")
     prepare_data(SOURCES["drawn"][0], HERE.parent)  # draws what is missing
     return "drawn"
 

@@ -156,6 +156,10 @@ ABLATIONS = {
     "ours, no distillation": Method("ours", _ours, before=(SPARSE,), after=(Stage(0.75),)),
     "ours, plain retraining alone": Method("ours", _ours),
     "ours, native distillation": Method("ours", _ours, after=(NATIVE,)),
+    "ours, short sparse training": Method(
+        "ours", _ours, (Stage(0.125, SPARSE.options),), (Stage(0.125), Stage(0.75, _distilling("mgd")))
+    ),
+    "ours, sparse training, distilled at once": Method("ours", _ours, (SPARSE,), (Stage(0.75, _distilling("mgd")),)),
     "ours, three steps": _default(partial(_ours, steps=3)),
     **{f"ours, repair {r}": _default(partial(_ours, repair=r)) for r in ("none", "fold", "bn", "refit,bn")},
     **{f"ours, {loss}": _default(loss=loss) for loss in LOSSES},
