@@ -57,12 +57,19 @@ def test_table_is_a_list_of_rows():
     [
         (["x/best.pt"], ["best"]),
         (["x/best.pt", "y/last.pt"], ["best", "last"]),
-        (["x/best.pt", "y/best.pt"], ["x/best.pt", "y/best.pt"]),
+        (["x/best.pt", "y/best.pt"], ["x/best", "y/best"]),
+        (["x/weights/best.pt", "y/weights/best.pt", "mine.pt"], ["x/weights/best", "y/weights/best", "mine"]),
         ("x/best.pt", ["best"]),
     ],
 )
 def test_checkpoints_are_named_by_what_tells_them_apart(paths, names):
     assert list(report.name_paths(paths)) == names
+
+
+def test_names_are_not_those_of_others():
+    others = {"pruned": "runs/a/weights/prune.pt", "sparse": "runs/a/weights/sparse.pt"}
+    given = ["runs/b/weights/sparse.pt", "old/pruned.pt", "old/new.pt"]
+    assert report.name_paths(given, others) == dict(zip(["b/weights/sparse", "old/pruned", "new"], given))
 
 
 def test_size_does_not_depend_on_what_the_file_holds(models, tmp_path):

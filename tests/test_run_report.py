@@ -451,6 +451,7 @@ def test_verdict(figures, kind, headline):
 @pytest.mark.parametrize(
     ("figures", "detail"),
     [
+        (Figures((8, 4), (0.6, 0.59), relations=(0.01, 0.03)), "98.3 % of the accuracy and all of the relation F1."),
         (Figures((8, 4), (0.6, 0.1)), "It keeps only 16.7 % of the accuracy. Do not use it"),
         (Figures((8, 4), (0.6, 0.5)), "It keeps 83.3 % of the accuracy, too little for most uses"),
         (Figures((8, 4), (0.6, 0.6), {}, NOISY),
@@ -584,19 +585,23 @@ def test_axis_starts_at_zero_unless_all_values_are_close_together(values, expect
     assert charts.value_range(values) == pytest.approx(expected)
 
 
+SEEDS = range(100, 108)
 CROWDS = {
     "in a row": [(403, 66), (367, 67), (331, 66), (296, 68), (259, 105), (225, 148)],
     "one over the other": [(240, 74), (240, 83), (244, 143), (244, 150), (244, 180), (421, 72)],
     "in one place": [(410, 220), (410, 220), (410, 219)],
+    "at the end of a journey": [(223, 113), (223, 160), (137, 167), (137, 138), (137, 137), (400, 50), (400, 114)],
     "at the borders": [(50, 45), (50, 228), (444, 45), (444, 228), (444, 222)],
     "strewn": [(random.Random(n).uniform(60, 430), random.Random(n + 50).uniform(50, 220)) for n in range(14)],
+    "long names": [(random.Random(n).uniform(60, 430), random.Random(n + 7000).uniform(50, 220)) for n in SEEDS],
 }
 
 
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_each_label_belongs_to_its_dot(crowd):
     """A label covers no dot and no other label; it is nearer to its dot than to the others, or a line leads there."""
-    dots = [Dot(x, y, 5, f"model {i}") for i, (x, y) in enumerate(CROWDS[crowd])]
+    words = " with a name" if crowd == "long names" else ""
+    dots = [Dot(x, y, 5, f"model {i}{words}") for i, (x, y) in enumerate(CROWDS[crowd])]
     frame = Box(46, 30, 458, 240)
     labels = place(dots, frame)
     for i, (own, label) in enumerate(zip(dots, labels)):
@@ -607,12 +612,21 @@ def test_each_label_belongs_to_its_dot(crowd):
         assert label.leader or not near, f"{own.name} is nearer to {[other.name for other in near]}"
         if label.leader:
             assert math.dist(label.leader[:2], own[:2]) == pytest.approx(own.radius)
+            ends = np.linspace(label.leader[:2], label.leader[2:], 50)
+            others = [other for dot, other in zip(dots, labels) if math.dist(dot[:2], own[:2]) > dot.radius]
+            assert not any(other.box.covers(Box(*end, *end)) for end in ends for other in others)
 
 
 def test_labels_of_dots_that_touch_keep_their_order():
     dots = [Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")]
     labels = place(dots, Box(46, 30, 458, 240))
     assert labels[0].baseline < labels[2].baseline < labels[1].baseline
+
+
+def test_names_of_dots_in_one_place_stay_beside_them():
+    dots = [Dot(224, 125, 8, "original"), Dot(135, 180, 5, "pruned"), Dot(135, 152, 5, "retrained")]
+    dots.append(Dot(135, 151, 8, "distilled"))
+    assert not any(label.leader for label in place(dots, Box(46, 30, 458, 240), joined=[dot[:2] for dot in dots]))
 
 
 def test_labels_keep_off_what_else_is_drawn():

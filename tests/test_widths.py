@@ -11,7 +11,7 @@ from random_models import randomised
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.widths import keep_widths
+from ultralytics.slim.widths import is_narrower, keep_widths
 
 NAME = "yolov8n.yaml"
 
@@ -89,6 +89,10 @@ def test_another_architecture_or_scale_is_left_alone(pruned: torch.nn.Module, ot
     model = other()
     before = count(model)
     assert keep_widths(model, pruned) is False and count(model) == before
+
+
+def test_only_pruned_models_are_narrower_than_their_yaml(pruned: torch.nn.Module) -> None:
+    assert is_narrower(pruned) and not is_narrower(fresh()) and not is_narrower(torch.nn.Sequential())
 
 
 def test_what_is_not_pruned_is_left_to_ultralytics() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -111,11 +111,29 @@ def device_name(device: torch.device) -> str:
     return f"{threads} CPU thread{'s' * (threads > 1)}" if device.type == "cpu" else device.type
 
 
-def name_paths(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Name each checkpoint by its file, and by its folders too where that is not enough."""
+def name_paths(
+    paths: str | Path | Iterable[str | Path], beside: Mapping[str, str | Path] | None = None
+) -> dict[str, str]:
+    """Return {name: path}: each checkpoint is named by its file, and by as many of its folders as tell it from others.
+
+    Args:
+        paths: The checkpoints.
+        beside: Others that have their names already: name -> path.
+    """
+    beside = beside or {}
     paths = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    stems = [Path(p).stem for p in paths]
-    return {stem if stems.count(stem) == 1 else path: path for stem, path in zip(stems, paths)}
+    tails = {path: Path(path).absolute().with_suffix("").parts[1:] for path in (*paths, *map(str, beside.values()))}
+    return {_shortest(path, tails, beside): path for path in paths}
+
+
+def _shortest(path: str, tails: dict[str, tuple[str, ...]], taken: Container[str]) -> str:
+    """Return the shortest end of a path that no other one has."""
+    own, others = tails[path], [tail for other, tail in tails.items() if other != path]
+    for depth in range(1, len(own) + 1):
+        name = "/".join(own[-depth:])
+        if name not in taken and all(other[-depth:] != own[-depth:] for other in others):
+            return name
+    return path
 
 
 def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **val) -> float:

@@ -51,12 +51,15 @@ def checkpoint_of(yolo) -> dict | None:
 
     Without a checkpoint Ultralytics builds the YAML's widths and does not look at the module's weights.
     """
-    model = yolo.model
-    if yolo.ckpt or not isinstance(getattr(model, "yaml", None), dict):
-        return yolo.ckpt
-    cfg = model.yaml
-    built = _shapes(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3)))
-    return {"model": model} if _narrower(model, built) else yolo.ckpt
+    return {"model": yolo.model} if not yolo.ckpt and is_narrower(yolo.model) else yolo.ckpt
+
+
+def is_narrower(model: nn.Module) -> bool:
+    """Return whether a model is narrower than its own YAML says: pruned; False where it has no YAML to compare with."""
+    cfg = getattr(model, "yaml", None)
+    if not isinstance(cfg, dict):
+        return False
+    return _narrower(model, _shapes(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3))))
 
 
 def _is_pruned(model: nn.Module, source) -> bool:

@@ -143,12 +143,11 @@ def journey(
 
 def _names(axes: Axes, dots: Sequence[Dot], styles: Sequence[str], taken=(), joined=()) -> list[str]:
     """Write the name of each dot beside it, with a line to it where that is farther away."""
-    frame, parts = Box(LEFT + 2, axes.top - 6, WIDTH - 2, axes.height - axes.bottom - 2), []
-    for d, style, label in zip(dots, styles, place(dots, frame, taken, joined)):
-        if label.leader:
-            parts.append(line(*label.leader, "s-a"))
-        parts.append(text(label.x, label.baseline, d.name, style, label.anchor))
-    return parts
+    frame = Box(LEFT + 2, axes.top - 6, WIDTH - 2, axes.height - axes.bottom - 2)
+    labels = place(dots, frame, taken, joined)
+    leaders = [line(*label.leader, "s-a") for label in labels if label.leader]  # behind all names
+    names = [text(label.x, label.baseline, d.name, s, label.anchor) for d, s, label in zip(dots, styles, labels)]
+    return leaders + names
 
 
 def _upright(axes: Axes, name: str, x: float) -> tuple[list[str], Box]:

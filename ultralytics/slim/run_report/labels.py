@@ -45,6 +45,17 @@ class Box(NamedTuple):
     def covers(self, other: Box) -> bool:
         return self.gap(other) == 0
 
+    def meets(self, start: Sequence[float], end: Sequence[float]) -> bool:
+        """Return whether a straight line from (x, y) to (x, y) runs through it (Liang and Barsky's clipping)."""
+        first, last = 0.0, 1.0  # the share of the line that is inside
+        for a, b, low, high in zip(start, end, self[:2], self[2:]):
+            if a == b and not low <= a <= high:
+                return False
+            if a != b:
+                enters, leaves = sorted(((low - a) / (b - a), (high - a) / (b - a)))
+                first, last = max(first, enters), min(last, leaves)
+        return first <= last
+
     def beyond(self, frame: Box) -> float:
         """Return by how much it reaches over the sides of a frame."""
         over = (frame.left - self.left, frame.top - self.top, self.right - frame.right, self.bottom - frame.bottom)
@@ -71,6 +82,10 @@ class Label:
     def baseline(self) -> float:
         return self.box.top + ASCENT
 
+    def strikes(self, box: Box) -> bool:
+        """Return whether the leader runs through a box."""
+        return bool(self.leader) and box.meets(self.leader[:2], self.leader[2:])
+
 
 def place(
     dots: Sequence[Dot], frame: Box, taken: Sequence[Box] = (), joined: Sequence[tuple[float, float]] = ()
@@ -87,10 +102,9 @@ def place(
         taken: What else is in the way.
         joined: Corners of a line that connects dots.
     """
-    strokes = [_points_along(a, b) for a, b in pairwise(joined)]
+    strokes = list(pairwise(joined))
     choices = [
-        [(_cost(i, label, dots, frame, taken, strokes), label) for label in _choices(dot, frame)]
-        for i, dot in enumerate(dots)
+        [(_cost(dot, label, dots, frame, taken, strokes), label) for label in _choices(dot, frame)] for dot in dots
     ]
     chosen: dict[int, Label] = {}
     for _ in range(ROUNDS):
@@ -128,26 +142,20 @@ def _label(dot: Dot, box: Box, anchor: str, detour: float) -> Label:
     return Label(box, anchor, detour + 3, (*rim, *end))
 
 
-def _cost(own: int, label: Label, dots: Sequence[Dot], frame: Box, taken: Sequence[Box], strokes: list) -> float:
-    others = [dot.box for i, dot in enumerate(dots) if i != own]
-    hidden = sum(label.box.covers(box) for box in (*others, *taken))
-    away = 2 * GAP if label.leader else label.box.gap(dots[own].box)
-    nearest = min((label.box.gap(box) for box in others), default=math.inf)
+def _cost(own: Dot, label: Label, dots: Sequence[Dot], frame: Box, taken: Sequence[Box], strokes: list) -> float:
+    hidden = sum(label.box.covers(box) for box in (*[dot.box for dot in dots], *taken))
+    apart = [dot.box for dot in dots if math.dist(dot[:2], own[:2]) > dot.radius]  # in one place only the order tells
+    away = 2 * GAP if label.leader else label.box.gap(own.box)
+    nearest = min((label.box.gap(box) for box in apart), default=math.inf)
     doubt = 15 * (nearest < away - 1) or 3 * (nearest < APART * away)
-    crossed = sum(any(label.box.covers(Box(*point, *point)) for point in stroke) for stroke in strokes)
+    crossed = sum(label.box.meets(*stroke) for stroke in strokes)
     return 100 * hidden + 20 * label.box.beyond(frame) + doubt + 2 * crossed + label.detour
 
 
 def _quarrel(dot: Dot, label: Label, other_dot: Dot, other: Label) -> float:
-    """Return what two labels cost together: one on the other, or in another order than dots that lie close."""
+    """Return what two labels cost together: one on the other or struck out, or in another order than close dots."""
     if label.box.gap(other.box) < 1:
         return 100
     close = math.dist(dot[:2], other_dot[:2]) < HEIGHT
     above = (label.box.top - other.box.top) * (dot.y - other_dot.y)
-    return 12 if close and above <= 0 else 0
-
-
-def _points_along(start: Sequence[float], end: Sequence[float]) -> list[tuple[float, float]]:
-    """Return points at most three pixels apart on a straight line."""
-    steps = max(1, math.ceil(math.dist(start, end) / 3))
-    return [tuple(a + (b - a) * k / steps for a, b in zip(start, end)) for k in range(steps + 1)]
+    return 30 * (close and above <= 0) + 15 * (label.strikes(other.box) or other.strikes(label.box))

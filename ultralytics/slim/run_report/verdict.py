@@ -193,7 +193,7 @@ def _advice(figures: Figures, kind: str) -> str:
     if figures.accuracy[0] < 0.01:
         return "The original itself finds next to nothing in this data at this image size: there was nothing to keep."
     shares = kept_shares(figures)
-    kept = " and ".join(f"{percent(share, 1)} of the {name}" for name, share in shares.items())
+    kept = " and ".join(f"{percent(share, 1) if share <= 1 else 'all'} of the {name}" for name, share in shares.items())
     worst = min(shares.values())
     if worst < 0.5:
         return f"It keeps only {kept}. Do not use it: cut less (factor=) and train longer (epochs=)."

@@ -15,6 +15,8 @@ from ..cli import paths
 from ..compat import load_checkpoint
 from ..files import disk_size, fingerprint, write_text
 from ..pipeline import quiet
+from ..report import name_paths
+from ..widths import is_narrower
 from . import measure, references, run_facts, side_by_side
 from .blocks import Chart, Document
 from .figures import verdict_of
@@ -145,7 +147,7 @@ def _measured(run: RunFolder, weights: dict[str, Path], data: str | None, known:
 def _references(run: RunFolder, weights: dict[str, Path], data: str | None, known: dict, models: list) -> list[dict]:
     """Return what is compared with besides the run's own models, under names that those do not have."""
     checkpoints = []
-    for path in run.settings.get("compare") or []:
+    for path in dict.fromkeys(run.settings.get("compare") or []):
         try:
             references.check_references([path], next(iter(weights.values())))
             checkpoints.append(path)
@@ -153,10 +155,9 @@ def _references(run: RunFolder, weights: dict[str, Path], data: str | None, know
             run.missing.append(str(fault))
     imgsz, device = run.settings.get("imgsz", 640), run.settings.get("device")
     rows = references.measured(checkpoints, data, imgsz, device, known.get("references", []))
-    taken = [m["name"] for m in models]
-    for row in rows:
-        row["name"] = row["path"] if row["name"] in taken else row["name"]
-        taken.append(row["name"])
+    own = {m["name"]: weights.get(m["name"], m["name"]) for m in models}
+    for name, row in zip(name_paths([row["path"] for row in rows], own), rows):
+        row["name"] = name
     return rows
 
 
@@ -217,10 +218,11 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
     splits = inputs.check_data(data) if data else {}
     counts = {split: len(inputs.list_images(splits[split])) for split in ("train", "val") if splits.get(split)}
     yaml = (getattr(model, "yaml", None) or {}).get("yaml_file", "")
+    pruned = ", already pruned" if is_narrower(model) else ""
     return {
         "weights": Path(settings["weights"]).name,
         "weights, SHA-256": next(iter(origin.values()), ""),
-        "network": f"{Path(yaml).stem or type(model).__name__}, task {getattr(model, 'task', 'detect')}",
+        "network": f"{Path(yaml).stem or type(model).__name__}{pruned}, task {getattr(model, 'task', 'detect')}",
         "data": settings["data"],
         "classes": ", ".join(str(name) for name in model.names.values()),
         "train images": counts.get("train"),
