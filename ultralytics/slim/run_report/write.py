@@ -218,11 +218,10 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
     splits = inputs.check_data(data) if data else {}
     counts = {split: len(inputs.list_images(splits[split])) for split in ("train", "val") if splits.get(split)}
     yaml = (getattr(model, "yaml", None) or {}).get("yaml_file", "")
-    pruned = ", already pruned" if is_narrower(model) else ""
     return {
         "weights": Path(settings["weights"]).name,
         "weights, SHA-256": next(iter(origin.values()), ""),
-        "network": f"{Path(yaml).stem or type(model).__name__}{pruned}, task {getattr(model, 'task', 'detect')}",
+        "network": f"{Path(yaml).stem or type(model).__name__}{_pruned_words(model)}, task {getattr(model, 'task', 'detect')}",
         "data": settings["data"],
         "classes": ", ".join(str(name) for name in model.names.values()),
         "train images": counts.get("train"),
@@ -233,6 +232,14 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
         "epochs": settings.get("epochs"),
         "software": f"ultralytics {__version__}, torch {torch.__version__}",
     }
+
+
+def _pruned_words(model: torch.nn.Module) -> str:
+    """Return ", already pruned" for a model that is; '' also where its YAML cannot be built to tell."""
+    try:
+        return ", already pruned" if is_narrower(model) else ""
+    except Exception:  # of a class or a YAML of the user's own: any kind
+        return ""
 
 
 def _goal(settings: dict) -> str:
