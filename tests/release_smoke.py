@@ -41,18 +41,18 @@ def resume() -> None:
     model = YOLO("yolov8n.yaml")
     model.add_callback("on_train_epoch_start", interrupt)
     with contextlib.suppress(Interrupted):
-        train(model, "stopped", epochs=3, Distillation=str(TEACHER), loss_type="cwd")
+        train(model, "stopped", Distillation=str(TEACHER), loss_type="cwd", distill_check=False)
     again = YOLO(OUT / "stopped" / "weights" / "last.pt")
     again.train(resume=True)
     assert (again.trainer.args.Distillation, again.trainer.args.loss_type) == (str(TEACHER), "cwd")
-    assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 2)
+    assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 1)
 
 
-train(YOLO("yolov8n.yaml"), "plain")
+train(YOLO("yolov8n.yaml"), "plain", epochs=1)
 distilled = train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
 assert distilled.trainer.slim.distiller.ratio > 0
 assert "train/distill_loss" in (OUT / "cwd" / "results.csv").read_text()
-train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd")
+train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd", epochs=1, distill_check=False)
 train(YOLO(TEACHER), "sparse", loss_type="sparse")
 with open(OUT / "sparse" / "results.csv", newline="") as file:
     rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
@@ -61,6 +61,6 @@ prune_model(YOLO(TEACHER), str(PRUNED), 0.5)
 pruned = YOLO(PRUNED)
 before = parameters(pruned)
 assert before < parameters(YOLO("yolov8n.yaml"))
-assert parameters(train(pruned, "retrain")) == before, "retraining lost the pruned widths"
+assert parameters(train(pruned, "retrain", epochs=1)) == before, "retraining lost the pruned widths"
 resume()
 print("every step ran")
