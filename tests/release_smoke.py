@@ -57,7 +57,7 @@ train(YOLO(TEACHER), "sparse", loss_type="sparse")
 with open(OUT / "sparse" / "results.csv", newline="") as file:
     rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
 assert all(float(row["gamma/moved"]) > 0 for row in rows), rows  # the optimizer stepped, and the penalty with it
-prune_model(YOLO(TEACHER), str(PRUNED), 0.5)
+prune_model(YOLO(TEACHER), str(PRUNED), 0.5, images=DATA, score="taylor", imgsz=64)  # the loss, too
 pruned = YOLO(PRUNED)
 before = parameters(pruned)
 assert before < parameters(YOLO("yolov8n.yaml"))

@@ -117,7 +117,8 @@ def with_loss(model: nn.Module) -> nn.Module:
     """Return a copy that puts out raw predictions in evaluation mode and knows its loss's settings."""
     net = copy.deepcopy(model).float().eval().requires_grad_(True)
     net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, **as_dict(getattr(model, "args", None))})
-    net.criterion = None
+    if hasattr(net, "criterion"):
+        del net.criterion  # the loss is made anew; None in its place would be called by older releases
     set_raw(net)
     for m in net.modules():
         if hasattr(m, "inplace"):
