@@ -1,8 +1,8 @@
 """The notebook: that it runs from the checkpoint to the export, and that what is kept of a run names no machine."""
 
 import importlib.util
-import os
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -79,8 +79,9 @@ def setup_cell() -> str:
     return cell.source
 
 
-def test_without_the_project_the_first_cell_asks_for_its_address(monkeypatch):
+def test_without_the_project_the_first_cell_asks_for_its_address(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError, match="set REPOSITORY"):
         exec(setup_cell(), {})
 
@@ -89,12 +90,27 @@ def test_with_an_address_the_first_cell_installs_the_project(monkeypatch, tmp_pa
     done = []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", lambda words, check: done.append([str(word) for word in words[-3:]]))
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", [*sys.path])
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "slim").mkdir()
     exec(setup_cell().replace('REPOSITORY = ""', 'REPOSITORY = "some/where.git"'), names := {})
-    assert done == [["--depth=1", "some/where.git", "slim"], ["-q", "-e", "slim[export]"]]
-    assert names["PruneModel"] and Path(os.getcwd()).name == "slim"
+    assert done == [["--depth=1", "some/where.git", "slim"], ["-q", "-e", f"{tmp_path / 'slim'}[export]"]]
+    assert names["PruneModel"] and sys.path[0] == str(tmp_path / "slim")
+    assert Path.cwd() == tmp_path, "the user's own files are found as before"
+
+
+@pytest.mark.parametrize("place", [".", "examples", "slim/.."])
+def test_the_first_cell_installs_a_checkout_that_is_there(monkeypatch, tmp_path, place):
+    """The notebook's own checkout, or what an attempt that failed half-way has cloned."""
+    done, checkout = [], tmp_path / "slim" if place == "slim/.." else tmp_path
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda words, check: done.append(words[-1]))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    for folder in (checkout, tmp_path / place):
+        folder.mkdir(parents=True, exist_ok=True)
+    (checkout / "prune_model.py").touch()
+    monkeypatch.chdir(tmp_path / place)
+    exec(setup_cell(), {})
+    assert done == [f"{checkout}[export]"]
 
 
 def test_a_list_of_predictions_shows_its_pictures(tmp_path):

@@ -60,6 +60,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:14px;p
 .card .change{font-size:.86rem;font-weight:600}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:20px}
 figure{margin:0}
+.charts figure:only-child{max-width:560px}
 svg.chart{display:block;width:100%;height:auto}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:8px}
 .pair img{width:100%;height:auto;border-radius:6px;display:block;background:#fff}

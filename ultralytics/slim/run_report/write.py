@@ -218,10 +218,11 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
     splits = inputs.check_data(data) if data else {}
     counts = {split: len(inputs.list_images(splits[split])) for split in ("train", "val") if splits.get(split)}
     yaml = (getattr(model, "yaml", None) or {}).get("yaml_file", "")
+    network = (Path(yaml).stem or type(model).__name__) + _pruned_words(model)
     return {
         "weights": Path(settings["weights"]).name,
         "weights, SHA-256": next(iter(origin.values()), ""),
-        "network": f"{Path(yaml).stem or type(model).__name__}{_pruned_words(model)}, task {getattr(model, 'task', 'detect')}",
+        "network": f"{network}, task {getattr(model, 'task', 'detect')}",
         "data": settings["data"],
         "classes": ", ".join(str(name) for name in model.names.values()),
         "train images": counts.get("train"),
