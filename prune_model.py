@@ -48,7 +48,7 @@ from ultralytics.slim.predictions import Saver, save_picture
 from ultralytics.slim.pruning.analyse import analyse_model
 from ultralytics.slim.pruning.analysis import Analysis
 from ultralytics.slim.pruning.images import is_yaml
-from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.prune import image_size, prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
 from ultralytics.slim.run_report.references import check_references
@@ -356,6 +356,7 @@ def _checked(given: dict) -> dict:
             "it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
     settings["weights"] = str(Path(model.model_name).resolve())
+    settings["imgsz"] = image_size(model.model, settings["imgsz"])
     if settings.get("compare"):
         found = [inputs.find_weights(path, HERE, "compare") for path in cli.paths(settings["compare"])]
         settings["compare"] = [str(Path(path).resolve()) for path in found]

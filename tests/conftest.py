@@ -73,6 +73,14 @@ def teacher_path(tiny_data, tmp_path_factory):
     return folder / "run/weights/last.pt"
 
 
+@pytest.fixture(scope="module")
+def few_rounds():
+    """Time models in a few rounds, for tests of what is done rather than of how long it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ultralytics.slim.timing.ROUNDS", 3)
+        yield
+
+
 @pytest.fixture
 def log(caplog):
     """What Ultralytics' logger says, also where it does not hand records on."""

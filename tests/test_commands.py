@@ -16,6 +16,7 @@ from ultralytics.cfg import entrypoint
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim import cli
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]

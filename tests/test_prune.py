@@ -17,7 +17,7 @@ from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning import prune as prune_module
 from ultralytics.slim.pruning import rewrite
-from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.prune import image_size, prune_model
 
 NAME = "yolov8n.yaml"
 
@@ -117,6 +117,13 @@ def test_another_process_gives_the_same_file(pruned, tmp_path: Path) -> None:
 def test_any_factor_works(yolo: YOLO, tmp_path: Path, factor: float) -> None:
     result = prune_model(yolo, tmp_path / "p.pt", factor, imgsz=64)
     assert result.error <= 1e-8 and all(after >= 1 for _, _, after in result.widths)
+
+
+def test_sizes_are_rounded_up_to_the_stride(yolo: YOLO, tmp_path: Path) -> None:
+    """As when the model was trained; the neck could not join maps of 50 pixels."""
+    result = prune_model(yolo, tmp_path / "p.pt", 0.5, images=torch.rand(2, 3, 64, 64), score="l1", imgsz=[50, 40])
+    assert result.imgsz == 64
+    assert image_size(yolo.model) == 640
 
 
 def test_factor_zero_changes_nothing(yolo: YOLO, tmp_path: Path) -> None:

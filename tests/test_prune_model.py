@@ -20,6 +20,7 @@ from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(prune_model.__file__).parent
 SHORT = {"imgsz": 64, "batch": 4, "epochs": 1, "device": "cpu", "plots": False}
 
@@ -122,7 +123,8 @@ def test_export_returns_the_file(weights, run_there):
 def test_compare_takes_lists_and_names(weights, tiny_data):
     table = PruneModel.compare({"first": weights}, data=str(tiny_data), imgsz=64, device="cpu")
     assert [row.name for row in table] == ["first"]
-    assert PruneModel.compare([weights], str(tiny_data), 64, "cpu")[0].name == "start"
+    rounded = PruneModel.compare([weights], str(tiny_data), 50, "cpu")
+    assert rounded[0].name == "start" and rounded.imgsz == 64
 
 
 def test_classifiers_are_compared_on_their_own_kind_of_data(tmp_path):
@@ -222,7 +224,7 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(weights, relation
 
 
 @pytest.fixture(scope="module")
-def whole(weights, tiny_data, tmp_path_factory) -> tuple[Path, list]:
+def whole(weights, tiny_data, tmp_path_factory, few_rounds) -> tuple[Path, list]:
     """The folder and the comparison of one whole run, cut off in the retraining and then gone on with."""
     project = tmp_path_factory.mktemp("project")
     settings = {**SHORT, "epochs": 4, "format": "torchscript", "prune.factor": 0.5, "loss_type": "cwd"}
@@ -276,6 +278,11 @@ def test_pruned_widths_last_to_the_end(whole):
 def test_resume_refuses_other_settings(whole):
     with pytest.raises(ValueError, match=r"epochs=4 \(now 3\)"):
         prune_model.compress(str(whole[0].parent), "run", resume=True, epochs=3)
+
+
+def test_the_image_size_of_a_run_is_rounded_once_for_all_its_stages(weights, tiny_data):
+    given = {"weights": weights, "data": str(tiny_data), "imgsz": [50, 40], "format": "torchscript"}
+    assert prune_model._checked(given)["imgsz"] == 64
 
 
 def test_a_run_may_be_called_by_a_number(tmp_path):

@@ -17,6 +17,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
 
 from .compat import load_checkpoint
@@ -93,6 +94,7 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
     device = select_device(device, verbose=False)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
+    imgsz = check_imgsz(imgsz, int(max(max(model.stride) for model in models.values())), max_dim=1)  # as validation does
     latencies = latency_ms(list(models.values()), imgsz, device)
     rows = [
         Row(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,

@@ -24,7 +24,7 @@ from .channels import ChannelGraph, trace_channels
 from .gamma_check import check_gammas
 from .images import fit_in_memory, load_images
 from .labelled import LabelledImages, with_loss
-from .prune import training_size
+from .prune import image_size
 from .ranking import TAYLOR, Ranking, choose, rank
 from .repair import read_repairs, repair_model
 from .rewrite import sliced
@@ -71,7 +71,7 @@ def analyse_model(
     """
     shares = _checked(shares, metric, keep, factor)
     model = copy.deepcopy(yolo.model).float().cpu().eval()
-    imgsz = imgsz or training_size(model)
+    imgsz = image_size(model, imgsz)
     score, scope = choose(model, score, scope, data)
     repairs = read_repairs(repair, True)
     graph = trace_channels(model)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import check_imgsz
 
 from .channels import ChannelGraph, trace_channels
 from .checkpoint import as_dict, save_checkpoint
@@ -93,7 +94,7 @@ def prune_model(
     check_runtime(runtime, batch)
     check_steps(steps, retrain)
     path, model = _checked(yolo, save_dir, round_to)
-    imgsz = imgsz or training_size(model)
+    imgsz = image_size(model, imgsz)
     choose(model, score, scope, images)
     repairs = read_repairs(repair, images is not None)
     target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
@@ -168,10 +169,14 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     return replace(result, score=score, scope=scope, error=error, images=seen, repairs=how.repairs)
 
 
-def training_size(model: nn.Module) -> int:
-    """Return the image size that a model was trained at, 640 if it does not say."""
-    size = as_dict(getattr(model, "args", None)).get("imgsz")
-    return size if isinstance(size, int) else 640
+def image_size(model: nn.Module, imgsz: int | None = None) -> int:
+    """Return the side of the images, by default that which a model was trained at, 640 if it does not say.
+
+    As in Ultralytics it is rounded up to a multiple of the model's largest stride, and of two sides the larger counts.
+    """
+    trained = as_dict(getattr(model, "args", None)).get("imgsz")
+    stride = int(max(getattr(model, "stride", [32])))
+    return check_imgsz(imgsz or (trained if isinstance(trained, int) else 640), stride, max_dim=1)
 
 
 def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
