@@ -200,6 +200,26 @@ def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
     assert best == {0: None, 1: 0.9, 2: 0.9, 3: 0.9, 4: None, 5: 0.9}
 
 
+def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
+    """With time= Ultralytics counts the epochs anew after each: here six become three after the second."""
+    rates, best = {}, {}
+
+    def shorten(trainer):
+        trainer.best_fitness = 0.9
+        if trainer.epoch == 1:
+            trainer.epochs = trainer.args.epochs = 3
+
+    def note(trainer):
+        rates.setdefault(trainer.epoch, trainer.slim.penalty.rate)
+        best.setdefault(trainer.epoch, trainer.best_fitness)
+
+    options = {"loss_type": "sparse", "sparsity": 0.5, "epochs": 6}
+    train(tiny_data, tmp_path, on_train_batch_start=note, on_fit_epoch_end=shorten, **options)
+    assert sorted(rates) == [0, 1, 2] and rates[0] == rates[1]
+    assert rates[2] / rates[0] == pytest.approx(1.64, abs=0.01), "fewer steps go as far; early ones, at a high lr, the most"
+    assert best == {0: None, 1: 0.9, 2: None}, "the last third begins here"
+
+
 def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_path):
     """Resumed within the last third, the best so far is one of its epochs and counts on."""
     with pytest.raises(Interrupt):

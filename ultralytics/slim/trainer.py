@@ -121,7 +121,8 @@ class Slim:
         self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
         self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
         self.history = GammaHistory(_student(trainer)) if penalty else None
-        self._planned_for = self._plan() if penalty else 0
+        self._strength, self._judging = penalty and penalty.strength, False
+        self._planned_for = self._plan() if penalty else None
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
         if self.active:
@@ -132,10 +133,11 @@ class Slim:
     def active(self) -> bool:
         return self.distiller is not None or self.penalty is not None
 
-    def _plan(self) -> int:
-        """Set the penalty's rate for the trainer's batches; return how many there are in an epoch."""
+    def _plan(self) -> tuple[int, int]:
+        """Set the penalty's rate for what is before the trainer; return that: batches of an epoch, epochs."""
+        self.penalty.strength = self._strength  # None: as far as the number of steps allows
         self.penalty.plan(*_planned(self.trainer, self.penalty))
-        return len(self.trainer.train_loader)
+        return len(self.trainer.train_loader), self.trainer.epochs
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
@@ -143,9 +145,21 @@ class Slim:
         if self.distiller:
             self.distiller.start_epoch()
         if self.penalty:
-            if len(self.trainer.train_loader) != self._planned_for:  # out of memory, so the batches were halved
+            # After running out of memory the batches are halved, and with time= the epochs are counted anew.
+            if self._planned_for != (len(self.trainer.train_loader), self.trainer.epochs):
                 self._planned_for = self._plan()
-            _judge_from_the_last_third(self.trainer)
+            self._judge_from_the_last_third()
+
+    def _judge_from_the_last_third(self) -> None:
+        """Start best.pt and early stopping afresh at the last third of a sparse run, once.
+
+        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one.
+        """
+        trainer = self.trainer
+        first = trainer.epochs * 2 // 3
+        if not self._judging and trainer.epoch and trainer.start_epoch <= first <= trainer.epoch:
+            self._judging, trainer.best_fitness = True, None
+            trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
 
     def distillation_loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
         """Return the weighted distillation loss of the batch just run, and add it to the trainer's loss items."""
@@ -241,16 +255,6 @@ def _planned(trainer, penalty: SparsityPenalty) -> tuple[float, float]:
         accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, trainer.accumulate]).round())
     falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]
     return float((lr * falling / accumulate).sum()), float((1 / accumulate).sum())
-
-
-def _judge_from_the_last_third(trainer) -> None:
-    """Start best.pt and early stopping afresh at the last third of a sparse run.
-
-    The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one.
-    """
-    if trainer.epoch and trainer.epoch == trainer.epochs * 2 // 3:
-        trainer.best_fitness = None
-        trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
 
 
 def _log_sparsity(trainer, history: GammaHistory, row: dict[str, float]) -> None:
