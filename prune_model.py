@@ -31,10 +31,15 @@ import ultralytics
 
 if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
     place = next(iter(ultralytics.__path__))
+    if version == "not made":
+        found = "is not made yet"
+    elif Path(place, "slim").is_dir():
+        found = f"is the release {version}, patched, which has the training arguments and ultralytics.slim alone"
+    else:
+        found = f"is the stock release {version}"
     raise (SystemExit if IS_COMMAND else ImportError)(
-        f"prune_model needs this project's fork of Ultralytics, but {place} is "
-        + ("not made yet" if version == "not made" else f"the stock release {version}")
-        + ": run `pip install -e .` in the checkout, which takes its place"
+        f"prune_model needs this project's fork of Ultralytics, but {place} {found}: run `pip install -e .` in this "
+        "project's checkout, which takes its place, or use an environment of its own for it"
     )
 
 from relation import distinct_nodes, find_parent_nodes, metric, read_plabels_dir, visualize_nodes

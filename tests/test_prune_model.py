@@ -440,19 +440,24 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("made", [True, False])
-def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, made):
-    """The stock package installed over the fork, or a checkout whose ultralytics/ is not made yet."""
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("stock", "stock release 8.4"), ("empty", "not made yet"), ("patched", "is the release 8.4.2, patched")],
+)
+def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, kind, message):
+    """The stock package installed over the fork, a checkout whose ultralytics/ is not made yet, or someone's own one."""
     for name in ("prune_model.py", "relation.py", "relation_errors.py"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "empty/ultralytics/slim").mkdir(parents=True)
-    path = str(stock_ultralytics if made else tmp_path / "empty")
+    for other in ("empty", "patched"):
+        (tmp_path / other / "ultralytics/slim").mkdir(parents=True)
+    (tmp_path / "patched/ultralytics/__init__.py").write_text("__version__ = '8.4.2'\n")
+    path = str(stock_ultralytics if kind == "stock" else tmp_path / kind)
     code = "import os, runpy, sys; here = lambda p: os.path.isfile(os.path.join(p, 'ultralytics', '__init__.py')); "
     code += f"sys.path[:] = [{path!r}] + [p for p in sys.path if not here(p)]; "
     code += "runpy.run_path('prune_model.py', run_name='__main__')"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert ("stock release 8.4" if made else "not made yet") in run.stderr and "pip install -e ." in run.stderr
+    assert message in run.stderr and "pip install -e ." in run.stderr
 
 
 def test_relations_of_a_run_are_judged_at_its_image_size(weights, relations, run_there, monkeypatch):
