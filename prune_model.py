@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -394,7 +395,9 @@ def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: 
 
 def _relations(settings: dict, data: str, weights: dict[str, Path | str]) -> dict[str, Evaluation]:
     """Return the relation scores of each checkpoint at the run's image size; empty where the data has no relations."""
-    if not (root := inputs.relations_folder(inputs.check_data(data))):
+    root = inputs.relations_folder(inputs.check_data(data))
+    labelled = read_plabels_dir(root / "images/val", root / "plabels/val") if root else []
+    if not any(parent >= 0 for _, labels in labelled for parent in labels.parents):
         return {}
     how = {"save": False, "imgsz": settings["imgsz"], "device": settings["device"]}
     return {name: PruneModel(path).evaluate(root, **how) for name, path in weights.items()}
@@ -402,7 +405,7 @@ def _relations(settings: dict, data: str, weights: dict[str, Path | str]) -> dic
 
 def _relations_text(relations: dict[str, Evaluation]) -> str:
     lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
-    return "\n".join(lines) or "no plabels/val beside the data's images/val, so no relation scores"
+    return "\n".join(lines) or "no relation scores: no plabels/val beside the data's images/val, or no relation in it"
 
 
 def _picture(data: str, weights: Path, folder: Path, device) -> Prediction:
@@ -463,6 +466,7 @@ def main(args: list[str] | None = None) -> int:
         print(HELP)
         return 0
     cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)  # of what Ultralytics' exporter calls
     with plain_where_piped():
         return cli.run(Path(sys.argv[0]).name, lambda: _do(args))
 
@@ -483,7 +487,8 @@ def _do(args: list[str]) -> None:
     if stage in ("run", "report"):
         METHODS[stage](**keys)
     elif stage == "compare":
-        PruneModel.compare(cli.paths(keys.pop("weights")), **keys)
+        with pipeline.quiet():
+            PruneModel.compare(cli.paths(keys.pop("weights")), **keys)
     elif stage == "export":
         _export(PruneModel(keys.pop("weights", "weights/last.pt")), **keys)
     else:

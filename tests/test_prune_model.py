@@ -173,6 +173,18 @@ def test_evaluate_saves_scores_and_pictures(weights, relations, run_there):
     assert list(about["causes"]) == list(CAUSES), "those that lost nothing too"
 
 
+def test_no_relation_is_no_score(weights, relations, run_there):
+    for file in (relations / "plabels/val").iterdir():
+        file.write_text("0 0.5 0.5 1 1 0 0 0 0 -1\n")
+    model = PruneModel(weights)
+    answers(model, [[0, 0, 128, 128]])
+    assert str(model.evaluate(relations, save=False)) == "relations: none is labelled, none found"
+    answers(model, [[0, 0, 128, 128], [10, 10, 50, 50]])
+    assert "none is labelled, 4 found" in repr(model.evaluate(relations, save=False))
+    (relations / "data.yaml").write_text(f"path: {relations}\ntrain: images/val\nval: images/val\nnames: [box]\n")
+    assert prune_model._relations({}, str(relations / "data.yaml"), {"original": weights}) == {}
+
+
 def test_evaluate_saves_nothing_unless_asked(weights, relations, run_there):
     model, before = PruneModel(weights), set(run_there.rglob("*"))
     answers(model, [[0, 0, 128, 128]])

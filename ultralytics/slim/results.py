@@ -69,6 +69,13 @@ class Evaluation(RelationScores):
             made.causes.update(image.causes)
         return made
 
+    def __str__(self) -> str:
+        """The scores, or that there is nothing to score."""
+        true, found = (sum(row[edges] for row in self.images) for edges in ("edges_true", "edges_found"))
+        return super().__str__() if true else f"relations: none is labelled, {found or 'none'} found"
+
+    __repr__ = __str__
+
     @property
     def losses(self) -> str:
         """The causes as lines of text, the most frequent first, with the F1 that each costs."""
