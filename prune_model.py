@@ -358,8 +358,8 @@ def _checked(given: dict) -> dict:
     model = YOLO(inputs.find_weights(settings["weights"], HERE))
     if model.task not in inputs.BOX_TASKS:
         raise ValueError(
-            f"weights={settings['weights']}: a run is for models that find boxes, and this one's task is {model.task}; take "
-            "it through the stages one by one: sparse, prune, train, distill, compare, export"
+            f"weights={settings['weights']}: a run is for models that find boxes, and this one's task is {model.task}; "
+            "take it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
     settings["weights"] = str(Path(model.model_name).resolve())
     settings["imgsz"] = image_size(model.model, settings["imgsz"])

@@ -128,7 +128,7 @@ def test_bad_images_are_named(tmp_path: Path) -> None:
         load_images(tmp_path, 64)
     with pytest.raises(ValueError, match="shape"):
         load_images(torch.rand(3, 64, 64), 64)
-    with pytest.raises(ValueError, match="10 channels: give images= as a tensor"):
+    with pytest.raises(ValueError, match="reads 10 channels: give images= as a tensor"):
         load_images(tmp_path, 64, channels=10)
 
 

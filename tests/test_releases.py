@@ -24,7 +24,7 @@ VERSIONS = [version for entry in SERIES for version in (entry.first, MIDDLE[entr
 def older_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the older releases need beside today's torch: a numpy that has `trapz`, and some imports.
 
-    They ask py-cpuinfo for the processor's name whenever they look for a device, which takes a second: it is stood in for.
+    They ask py-cpuinfo for the processor's name whenever they look for a device, which takes a second: here one stands in.
     """
     folder = tmp_path_factory.mktemp("older")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]

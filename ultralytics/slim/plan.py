@@ -111,7 +111,7 @@ def check_parts(settings: dict) -> None:
         stage, dot, name = key.partition(".")
         if dot and (stage not in stages or name in PLACED):
             listed = ", ".join(sorted(PLACED))
-            raise ValueError(f"{key}: expected STAGE.key, the stage one of {', '.join(stages)}, the key none of {listed}")
+            raise ValueError(f"{key}: expected STAGE.key, STAGE one of {', '.join(stages)}, the key none of {listed}")
 
 
 def check_pruning(settings: dict) -> None:

@@ -130,7 +130,8 @@ def save_picture(picture: np.ndarray, path: Path) -> Path:
 
     def write(partial: Path) -> None:
         if not cv2.imwrite(str(partial), picture):
-            raise OSError(f"{path}: this picture of {picture.shape[1]}x{picture.shape[0]} pixels could not be written there")
+            high, wide = picture.shape[:2]
+            raise OSError(f"{path}: this picture of {wide}x{high} pixels could not be written there")
 
     return write_whole(path, write)
 

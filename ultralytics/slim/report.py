@@ -94,7 +94,8 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
     device = select_device(device, verbose=False)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
-    imgsz = check_imgsz(imgsz, int(max(max(model.stride) for model in models.values())), max_dim=1)  # as validation does
+    stride = int(max(max(model.stride) for model in models.values()))
+    imgsz = check_imgsz(imgsz, stride, max_dim=1)  # as validation does
     latencies = latency_ms(list(models.values()), imgsz, device)
     rows = [
         Row(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,

@@ -53,7 +53,7 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch
             )
         return _spread(source, limit).float().cpu()
     if channels not in (1, 3):
-        raise ValueError(f"the model reads images of {channels} channels: give images= as a tensor (N, {channels}, H, W)")
+        raise ValueError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
     items = _spread(_listed(source), limit)
     return torch.stack([_prepared(item, imgsz, channels) for item in items])
 

@@ -97,7 +97,7 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
 
 
 def _covariance(samples: torch.Tensor) -> np.ndarray:
-    """Return the covariance (C, C) of samples (M, C); of a single one 0, as a classifier's last layer sees one an image."""
+    """Return the covariance (C, C) of samples (M, C); 0 of a single one: a classifier's last layer sees one an image."""
     return torch.cov(samples.T, correction=min(1, len(samples) - 1)).double().numpy()
 
 
