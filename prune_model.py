@@ -463,8 +463,7 @@ def main(args: list[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
     args = sys.argv[1:] if args is None else args
     if any(word in ("help", "-h", "--help") for word in args):
-        print(HELP)
-        return 0
+        return cli.run(Path(sys.argv[0]).name, lambda: print(HELP, flush=True))
     cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
     warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)  # of what Ultralytics' exporter calls
     with plain_where_piped():

@@ -99,6 +99,19 @@ def test_faults_of_the_program_keep_their_traceback():
         cli.run("me", lambda: 1 / 0)
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys):
+    """As in `prune-model --help | head -1`; what is still to be flushed goes nowhere."""
+
+    def work():
+        raise BrokenPipeError
+
+    with (tmp_path / "pipe").open("w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert cli.run("p", work) == 1
+        pipe.write("more")
+    assert (tmp_path / "pipe").read_text() == "" and capsys.readouterr().err == ""
+
+
 def test_traceback_on_request(monkeypatch, capsys):
     monkeypatch.setenv("TRACEBACK", "1")
     cli.run("me", raising(ValueError("bad")))

@@ -102,6 +102,9 @@ def run(program: str, work: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return 1
     except USER_ERRORS as error:
         if os.environ.get("TRACEBACK"):
             traceback.print_exc()
