@@ -28,6 +28,8 @@ if IS_COMMAND:  # before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", str(min(8, os.cpu_count() or 1)))  # Ultralytics would set 1
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait by spinning crawl where others compute too
 
+import numpy as np
+
 import ultralytics
 
 if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
@@ -260,7 +262,9 @@ class PruneModel:
         """Yield Ultralytics' result for each image, without the boxes of nodes that have a better one."""
         for result in self.model.predict(source, stream=True, **{**NODES, **settings}):
             found = boxes_of(result)
-            yield result[distinct_nodes(found.xyxy.cpu().numpy(), found.conf.cpu().numpy())]
+            boxes, scores = found.xyxy.cpu().numpy(), found.conf.cpu().numpy()
+            whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))  # YOLO26 may predict a box inside out
+            yield result[whole[distinct_nodes(boxes[whole], scores[whole])]]
 
 
 def _trainer_in_place(training: dict):
@@ -311,7 +315,7 @@ def compress(
     if isinstance(resume, (str, Path)):
         project, name = Path(resume).parent, Path(resume).name
     name = None if name is None else str(name)  # a command line reads name=2 as a number
-    run = pipeline.Run.resume(project, name, given) if resume else _start(project, name or "run", given)
+    run = pipeline.Run.resume(project, name, given, _in_strides) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
     original, pruning = settings["weights"], {"images": data, "factor": settings["factor"], **_pruning(run)}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
@@ -361,8 +365,7 @@ def _checked(given: dict) -> dict:
             f"weights={settings['weights']}: a run is for models that find boxes, and this one's task is {model.task}; "
             "take it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
-    settings["weights"] = str(Path(model.model_name).resolve())
-    settings["imgsz"] = image_size(model.model, settings["imgsz"])
+    settings = _in_strides({**settings, "weights": str(Path(model.model_name).resolve())})
     if settings.get("compare"):
         found = [inputs.find_weights(path, HERE, "compare") for path in cli.paths(settings["compare"])]
         settings["compare"] = [str(Path(path).resolve()) for path in found]
@@ -370,6 +373,11 @@ def _checked(given: dict) -> dict:
     settings["data"] = str(Path(inputs.find_data(settings["data"], HERE)).resolve())
     inputs.prepare_data(settings["data"], HERE)
     return settings
+
+
+def _in_strides(settings: dict) -> dict:
+    """Return the settings with the image size that Ultralytics makes of theirs for this model."""
+    return {**settings, "imgsz": image_size(YOLO(settings["weights"]).model, settings["imgsz"])}
 
 
 def _training(run: pipeline.Run, stage: str) -> dict:

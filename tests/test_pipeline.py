@@ -192,3 +192,21 @@ def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         run.stage("one", write("1"))
     assert run.record.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "not ours"}', "\xff"])
+def test_a_record_that_is_none_is_passed_over_or_named(tmp_path, content):
+    Run.start(tmp_path, "run", {"n": 1})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/run.json").write_bytes(content.encode("latin-1"))
+    assert Run.resume(tmp_path, None, {}).settings == {"n": 1}
+    with pytest.raises(ValueError, match=r"other.run\.json is damaged or no record of a run"):
+        Run.resume(tmp_path, "other", {})
+
+
+def test_what_is_given_on_resuming_is_compared_as_it_was_recorded(tmp_path):
+    Run.start(tmp_path, "run", {"imgsz": 64})
+    rounded = lambda settings: {**settings, "imgsz": -(-settings["imgsz"] // 32) * 32}  # noqa: E731
+    assert Run.resume(tmp_path, "run", {"imgsz": 50}, rounded).settings == {"imgsz": 64}
+    with pytest.raises(ValueError, match=r"imgsz=64 \(now 96\)"):
+        Run.resume(tmp_path, "run", {"imgsz": 70}, rounded)

@@ -260,6 +260,15 @@ def test_bad_sources_are_one_message(model, there, capsys, spoil, source, messag
     assert not (there / "runs").exists()
 
 
+def test_boxes_without_an_area_are_no_nodes(model, monkeypatch):
+    """A head without distributions, such as YOLO26's, may put a box's left side to the right of its right one."""
+    boxes = torch.tensor([[9, 5, 4, 8, 0.9, 0], [1, 1, 6, 6, 0.8, 1], [3, 3, 3, 7, 0.7, 0], [20, 20, 30, 30, 0.6, 0]])
+    found = Results(np.zeros((64, 96, 3), np.uint8), "a.png", model.model.names, boxes)
+    monkeypatch.setattr(type(model.model), "predict", lambda *_, **__: [found])
+    (kept,) = model._detect([], {})
+    assert kept.boxes.conf.tolist() == pytest.approx([0.8, 0.6])
+
+
 def test_nothing_found_is_a_prediction_too(model, there):
     found = model.predict(image(there / "a.png"), conf=0.99, save_txt=True, **TINY)
     assert found[0].parents == [] and found[0].saved.is_file() and found[0].plabels.read_text() == ""

@@ -53,8 +53,11 @@ class Run:
         return run
 
     @classmethod
-    def resume(cls, project: str | Path, name: str | None, given: dict) -> Run:
+    def resume(cls, project: str | Path, name: str | None, given: dict, settle: Callable[[dict], dict] = dict) -> Run:
         """Open an earlier run, the newest unfinished one where no name is given.
+
+        Args:
+            settle: Turns settings into what is recorded of them, before those given are compared with those recorded.
 
         Raises:
             FileNotFoundError: there is none.
@@ -64,8 +67,11 @@ class Run:
         if folder is None or not (folder / "run.json").is_file():
             where = folder or Path(project)
             raise FileNotFoundError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if (record := read_record(folder / "run.json")) is None:
+            raise ValueError(f"{folder / 'run.json'} is damaged or no record of a run; leave out resume for a new run")
         settings, given = record["settings"], json.loads(json.dumps(given, default=str))  # tuples are lists there
+        settled = settle({**settings, **given})
+        given = {key: settled[key] for key in given}
         differing = sorted(k for k, v in given.items() if not _is_same(settings.get(k), v) and k not in FREE_ON_RESUME)
         if differing:
             listed = ", ".join(f"{k}={settings.get(k)} (now {given[k]})" for k in differing)
@@ -79,8 +85,8 @@ class Run:
     def _unfinished(project: Path, settings: dict | None = None) -> Path | None:
         """Return the newest run folder that is not finished, with these settings if given."""
         for file in sorted(project.glob("*/run.json"), key=lambda f: f.stat().st_mtime, reverse=True):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if not record["finished"] and settings in (None, record["settings"]):
+            record = read_record(file)
+            if record and not record["finished"] and settings in (None, record["settings"]):
                 return file.parent
         return None
 
@@ -152,6 +158,15 @@ class Run:
         record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}
         record["results"] = results or {}
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
+
+
+def read_record(file: Path) -> dict | None:
+    """Return the content of a run.json, None where it is not the record of a run."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not even text
+        return None
+    return record if isinstance(record, dict) and {"settings", "stages", "origin", "finished"} <= record.keys() else None
 
 
 def _is_same(recorded: object, given: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from ..compat import YAML, load_checkpoint
 from ..files import fingerprint
+from ..pipeline import read_record
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
 from ..sparsity import NEAR_ZERO, absolute_gammas
@@ -39,10 +39,9 @@ class RunFolder:
         file = self.path / "run.json"
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing; give the folder of a pipeline run, such as runs/slim/run")
-        self.record = json.loads(file.read_text(encoding="utf-8"))
-        absent = [key for key in ("settings", "stages", "origin") if key not in self.record]
-        if absent:
-            raise ValueError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
+        if (record := read_record(file)) is None:
+            raise ValueError(f"{file} is damaged or no record of a pipeline run")
+        self.record = record
         self.missing: list[str] = []
 
     @property
