@@ -143,4 +143,5 @@ def search_factor(
             accuracy = labelled.accuracy(pruned)
             found.factors.append(Factor(round(middle * GRID, 6), get_flops(pruned, imgsz) / max(flops, 1e-12), accuracy))
             low, high = (middle, high) if accuracy >= found.keep * whole else (low, middle - 1)
+            bar.total = bar.n + 1 + (high - low).bit_length()  # halves may be uneven
             bar.update()
