@@ -60,6 +60,7 @@ from ultralytics.slim.pruning.prune import image_size, prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.results import Evaluation, Prediction, Predictions, Trained
 from ultralytics.slim.run_report.references import check_references
+from ultralytics.slim.run_report.run_facts import ORIGINAL, STAGES
 from ultralytics.slim.run_report.write import write_report
 from ultralytics.slim.terminal import plain_where_piped
 from ultralytics.utils import LOGGER, TQDM
@@ -305,7 +306,7 @@ def compress(
         resume: go on with the run `name`, with the newest unfinished one, or with the one whose folder this is.
         dry_run: check everything, try each stage for a moment, print and return how long the run would take, and stop.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
-            distillation; half as many of each training before it), export `format`, `compare` (checkpoints to show
+            distillation; half as many of each training before it, `sparse.epochs=0` or `retrain.epochs=0` for none), export `format`, `compare` (checkpoints to show
             beside the run's in the report), any training argument of Ultralytics, and `STAGE.key` for one stage alone.
     """
     if dry_run and resume:
@@ -317,18 +318,14 @@ def compress(
     name = None if name is None else str(name)  # a command line reads name=2 as a number
     run = pipeline.Run.resume(project, name, given, _in_strides) if resume else _start(project, name or "run", given)
     settings, data = run.settings, inputs.prepare_data(run.settings["data"], HERE)
-    original, pruning = settings["weights"], {"images": data, "factor": settings["factor"], **_pruning(run)}
     LOGGER.info(f"{run.folder}\n{plan.describe(settings)}")
     with run, pipeline.quiet(not settings.get("verbose")), report.measured_once():
-        sparse = run.stage("sparse", lambda out: PruneModel(original).sparse_train(out, **_training(run, "sparse")))
-        pruned = run.stage("prune", lambda out: PruneModel(sparse).prune(save_dir=out, **pruning))
-        retrained = run.stage("retrain", lambda out: PruneModel(pruned).train(out, **_training(run, "retrain")))
-        distilled = run.stage("distill", lambda out: _distill(run, retrained, [original, sparse], out))
+        models = _make(run, data)
+        distilled = models["distilled"]
         exported = PruneModel(distilled).check_exports(settings["format"], data, **plan.only(settings, "export"))
         picture = _picture(data, distilled, run.folder, settings["device"])
-        relations = _relations(settings, data, {"original": original, "distilled": distilled})
-        stages = {"original": original, "sparse": sparse, "pruned": pruned, "retrained": retrained}
-        table = report.compare({**stages, "distilled": distilled}, data, settings["imgsz"], settings["device"])
+        relations = _relations(settings, data, {name: models[name] for name in (ORIGINAL, "distilled")})
+        table = report.compare(models, data, settings["imgsz"], settings["device"])
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
         run.finish({**measured, "exports": exported.to_dicts()})
@@ -390,15 +387,33 @@ def _pruning(run: pipeline.Run) -> dict:
     return {**pruning, "retrain": _trainer_in_place(between)} if training else pruning
 
 
-def _distill(run: pipeline.Run, student: Path, teachers: list[Path | str], out: Path) -> Trained:
-    """Distil from the more accurate of the teachers."""
+def _make(run: pipeline.Run, data: str) -> dict[str, str | Path]:
+    """Do what has not been done of the run's stages; return the checkpoint of each model, in order, the original first."""
+    models = {ORIGINAL: run.settings["weights"]}
+    pruning = {"images": data, "factor": run.settings["factor"], **_pruning(run)}
+    works = {
+        "sparse": lambda model, out: model.sparse_train(out, **_training(run, "sparse")),
+        "prune": lambda model, out: model.prune(save_dir=out, **pruning),
+        "retrain": lambda model, out: model.train(out, **_training(run, "retrain")),
+        "distill": lambda model, out: _distill(run, model, data, list(models.values()), out),
+    }
+    for stage, name in STAGES.items():
+        if not plan.is_left_out(run.settings, stage):
+            start = list(models.values())[-1]
+            models[name] = run.stage(stage, lambda out, work=works[stage]: work(PruneModel(start), out))
+    return models
+
+
+def _distill(run: pipeline.Run, student: PruneModel, data: str, models: list[Path | str], out: Path) -> Trained:
+    """Distil from the most accurate of the unpruned models."""
     settings = run.settings
-    data = inputs.prepare_data(settings["data"], HERE)
-    accuracies = [report.accuracy(t, data, settings["imgsz"], settings["device"]) for t in teachers]
-    teacher = teachers[accuracies.index(max(accuracies))]
-    LOGGER.info(f"teacher: {teacher}, mAP50-95 {max(accuracies):.4f} (the other {min(accuracies):.4f})")
+    whole = models[: 1 if plan.is_left_out(settings, "sparse") else 2]
+    accuracies = {path: report.accuracy(path, data, settings["imgsz"], settings["device"]) for path in whole}
+    teacher = max(accuracies, key=accuracies.get)
+    others = "".join(f" (the other {accuracies[path]:.4f})" for path in whole if path != teacher)
+    LOGGER.info(f"teacher: {teacher}, mAP50-95 {accuracies[teacher]:.4f}{others}")
     training = {"distill_check": False, **_training(run, "distill")}  # the teacher has just been measured
-    return PruneModel(student).distill(teacher, settings["loss_type"], out, **training)
+    return student.distill(teacher, settings["loss_type"], out, **training)
 
 
 def _relations(settings: dict, data: str, weights: dict[str, Path | str]) -> dict[str, Evaluation]:

@@ -40,6 +40,19 @@ def test_the_plan_in_words():
     assert "pruning (factor=0.2)" in plan.describe({**settings, "prune.factor": 0.2})
 
 
+def test_sparse_training_and_retraining_may_be_left_out():
+    settings = plan.complete({**MINE, "epochs": 4, "sparse.epochs": 0, "retrain.epochs": 0}, DEMO, TRAINING)
+    assert plan.trainings(settings) == ("distill",)
+    assert plan.describe(settings).startswith("plan: pruning (factor=0.5), distillation (mgd, 4 epochs), ")
+
+
+@pytest.mark.parametrize("given", [{"distill.epochs": 0}, {"sparse.epochs": -1}, {"retrain.epochs": 1.5}, {"sparse.epochs": False}])
+def test_other_numbers_of_epochs_are_refused(given):
+    (key,) = given
+    with pytest.raises((TypeError, ValueError), match=f"{key}=.* expected a whole number from 1, or 0 to leave"):
+        plan.complete({**MINE, **given}, DEMO, TRAINING)
+
+
 @pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
 def test_factor_is_a_share(factor):
     with pytest.raises(ValueError, match="factor"):

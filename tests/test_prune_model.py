@@ -292,6 +292,15 @@ def test_resume_refuses_other_settings(whole):
         prune_model.compress(str(whole[0].parent), "run", resume=True, epochs=3)
 
 
+def test_pipeline_without_sparse_training_and_retraining(weights, tiny_data, tmp_path):
+    """What is left out is no stage, no teacher, no row and no gap in the report."""
+    left_out = {"sparse.epochs": 0, "retrain.epochs": 0, "format": "torchscript", "prune.repair": "fold"}
+    table = prune_model.compress(str(tmp_path), weights=weights, data=str(tiny_data), **SHORT, **left_out)
+    assert [row.name for row in table] == ["original", "pruned", "distilled"]
+    assert list(json.loads((tmp_path / "run/run.json").read_text())["stages"]) == ["prune", "distill"]
+    assert not list((tmp_path / "run").glob("*/sparse.pt")) and "not finished" not in (tmp_path / "run/report.md").read_text()
+
+
 def test_the_image_size_of_a_run_is_rounded_once_for_all_its_stages(weights, tiny_data):
     given = {"weights": weights, "data": str(tiny_data), "imgsz": [50, 40], "format": "torchscript"}
     assert prune_model._checked(given)["imgsz"] == 64

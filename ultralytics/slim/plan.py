@@ -15,6 +15,7 @@ from .pruning.targets import check_factor, read_goal
 from .runtimes import has_onnx_runtime
 from .settings import TRAIN_ARGS, SlimSettings
 
+OPTIONAL = ("sparse", "retrain")  # left out with STAGE.epochs=0
 PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
 RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format", "compare"))  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
@@ -38,7 +39,8 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
     check_parts(settings)
     exports.check_packages(exports.parse(settings["format"]))
     check_pruning(settings)
-    for stage in PACE:
+    for stage in trainings(settings):
+        check_epochs(training_of(settings, stage)["epochs"], f"{stage}.epochs")
         distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
         check_training({**training_of(settings, stage), **distilling})
     return settings
@@ -46,14 +48,26 @@ def complete(given: dict, demo: dict, training: dict) -> dict:
 
 def describe(settings: dict) -> str:
     """Return the plan of a run in a line."""
-    epochs = {stage: training_of(settings, stage)["epochs"] for stage in PACE}
+    epochs = {stage: training_of(settings, stage)["epochs"] for stage in trainings(settings)}
     goals = {"factor": settings["factor"], **only(settings, "prune")}
     goal = next((f"{key}={goals[key]}" for key in (*sorted(TARGETS), "factor") if key in goals))
     long = {stage: f"{count} epoch{'s' * (count != 1)}" for stage, count in epochs.items()}
-    return (
-        f"plan: sparse training ({long['sparse']}), pruning ({goal}), retraining ({long['retrain']}), "
-        f"distillation ({settings['loss_type']}, {long['distill']}), {settings['format']} export, comparison"
-    )
+    words = [f"sparse training ({long['sparse']})"] if "sparse" in long else []
+    words += [f"pruning ({goal})"]
+    words += [f"retraining ({long['retrain']})"] if "retrain" in long else []
+    words += [f"distillation ({settings['loss_type']}, {long['distill']})", f"{settings['format']} export", "comparison"]
+    return f"plan: {', '.join(words)}"
+
+
+def trainings(settings: dict) -> tuple[str, ...]:
+    """Return the trainings of a run, in order, without those that are left out."""
+    return tuple(stage for stage in PACE if not is_left_out(settings, stage))
+
+
+def is_left_out(settings: dict, stage: str) -> bool:
+    """Return whether a run is to do without this stage."""
+    epochs = only(settings, stage).get("epochs")
+    return stage in OPTIONAL and epochs == 0 and epochs is not False
 
 
 def training_of(settings: dict, stage: str) -> dict:
@@ -94,9 +108,15 @@ def split_pruning(options: dict) -> tuple[dict, dict]:
 
 def epochs_of(epochs: object, stage: str) -> int:
     """Return the stage's share of the epochs, at least one."""
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs={epochs}: expected a whole number from 1")
+    check_epochs(epochs)
     return max(1, round(PACE[stage] * epochs))
+
+
+def check_epochs(epochs: object, key: str = "epochs") -> None:
+    """Raise ValueError unless this is a number of epochs that can be trained."""
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        instead = f", or 0 to leave the stage out ({' or '.join(OPTIONAL)} only)" if "." in key else ""
+        raise ValueError(f"{key}={epochs}: expected a whole number from 1{instead}")
 
 
 def only(settings: dict, stage: str) -> dict:

@@ -69,44 +69,24 @@ def rehearse(settings: dict, data: str) -> Estimate:
     found = inputs.check_data(data)
     images = {split: inputs.list_images(found[split]) for split in ("train", "val")}
     hushed = logs.only(logging.ERROR)  # the bar stands in the place of what Ultralytics logs meanwhile
-    with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed, _Steps(6) as step:
+    with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed:
         stages = _Stages(settings, data, images, Path(folder))
-        sparse = step("sparse", lambda: stages.training("sparse", stages.original, {"loss_type": "sparse"}))
-        pruning = step("prune", stages.pruning)
-        retrain = step("retrain", lambda: stages.training("retrain", stages.pruned, {}))
-        distill = step("distill", stages.distillation)
-        export = step("export", stages.export)
-        measuring = step("measuring", stages.measuring)
-    epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.PACE}
-    own = plan.only(settings, "prune")
-    pruning += (own.get("steps", 1) - 1) * own.get("epochs", 0) / epochs["retrain"] * retrain  # trained between its steps
-    return Estimate((
-        StageTime("sparse", epochs["sparse"], sparse),
-        StageTime("prune", None, pruning),
-        StageTime("retrain", epochs["retrain"], retrain),
-        StageTime("distill", epochs["distill"], distill),
-        StageTime("export", None, export),
-        StageTime("measuring", None, measuring),
-    ))  # fmt: skip
-
-
-class _Steps:
-    """A progress bar over the steps of the rehearsal."""
-
-    def __init__(self, count: int):
-        self.bar = TQDM(total=count, desc="rehearsal")
-
-    def __enter__(self) -> _Steps:
-        return self
-
-    def __call__(self, name: str, work: Callable[[], float]) -> float:
-        self.bar.set_description(f"rehearsal: {name}")
-        seconds = work()
-        self.bar.update()
-        return seconds
-
-    def __exit__(self, *error) -> None:
-        self.bar.close()
+        works = {
+            "sparse": lambda: stages.training("sparse", stages.original, {"loss_type": "sparse"}),
+            "prune": stages.pruning,
+            "retrain": lambda: stages.training("retrain", stages.pruned, {}),
+            "distill": stages.distillation,
+            "export": stages.export,
+            "measuring": stages.measuring,
+        }
+        works = {stage: work for stage, work in works.items() if not plan.is_left_out(settings, stage)}
+        with TQDM(works.items(), total=len(works), desc="rehearsal") as bar:
+            seconds = {}
+            for stage, work in bar:
+                bar.set_description(f"rehearsal: {stage}")
+                seconds[stage] = work()
+    epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.trainings(settings)}
+    return Estimate(StageTime(stage, epochs.get(stage), needed) for stage, needed in seconds.items())
 
 
 class _Stages:
@@ -117,7 +97,9 @@ class _Stages:
         self.original, self.pruned = settings["weights"], str(folder / "pruned.pt")
 
     def training(self, stage: str, weights: str, own: dict) -> float:
-        given = {**own, **plan.training_of(self.settings, stage)}
+        return self._trained({**own, **plan.training_of(self.settings, stage)}, stage, weights)
+
+    def _trained(self, given: dict, stage: str, weights: str) -> float:
         devices = _devices(given.get("device"))
         place = {"project": str(self.folder), "name": stage, "exist_ok": True, "device": devices[0]}
         if len(devices) > 1:
@@ -128,35 +110,39 @@ class _Stages:
         return pace.training(given["epochs"], batches, given.get("val", True))
 
     def pruning(self) -> float:
-        """Prune on a few images: the time grows about as their number does."""
+        """Prune on a few images: the time grows about as their number does. Trainings between steps come on top."""
         images = self.images["train"]
         few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
-        options = {"images": few, **plan.pruning_of(self.settings)[0]}
+        own, training = plan.pruning_of(self.settings)
+        options = {"images": few, "steps": 1, **own}
         factor = options.pop("factor", self.settings["factor"])
         factor = None if plan.TARGETS & options.keys() else factor
         seconds = _seconds(lambda: prune_model(YOLO(self.original), self.pruned, factor, **options))
-        return seconds * min(MOST_IMAGES, len(images)) / len(few) if options["images"] is few else seconds
+        seconds *= min(MOST_IMAGES, len(images)) / len(few) if options["images"] is few else 1
+        between = self._trained(training, "prune", self.pruned) if training else 0
+        return seconds + (options["steps"] - 1) * between
 
     def distillation(self) -> float:
-        """The training, and before it the validation of the two models that could be the teacher."""
+        """The training, and before it the validation of the one or two models that could be the teacher."""
         own = {"Distillation": self.original, "loss_type": self.settings["loss_type"], "distill_check": False}
         before = self._validation(self.original)
-        return 2 * before.whole + self.training("distill", self.pruned, own)
+        return (1 if plan.is_left_out(self.settings, "sparse") else 2) * before.whole + self.training("distill", self.pruned, own)
 
     def export(self) -> float:
         options = {"imgsz": self.settings["imgsz"], **plan.only(self.settings, "export")}
         return _seconds(lambda: exports.check(self.pruned, self.settings["format"], self.data, **options))
 
     def measuring(self) -> float:
-        """What follows the stages: the relations of two models, the comparison of five, and the report on them.
+        """What follows the stages: the relations of two models, the comparison of all, and the report on them.
 
-        The two large models were validated before the distillation, and no model is twice. The report exports about
+        The large models were validated before the distillation, and no model is twice. The report exports about
         three models to time them in ONNX Runtime.
         """
         imgsz, runtime = self.settings["imgsz"], has_onnx_runtime()
         export = _seconds(lambda: onnx_run(self.pruned, imgsz, self.folder)) if runtime else 0
         large, small = self._validation(self.original), self._validation(self.pruned)
-        validations = 3 * small.whole + large.whole + small.whole
+        compared = 2 if plan.is_left_out(self.settings, "retrain") else 3
+        validations = compared * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
         latencies = 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape

@@ -11,6 +11,7 @@ import torch
 from ..compat import YAML, load_checkpoint
 from ..files import fingerprint
 from ..pipeline import read_record
+from ..plan import is_left_out
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
 from ..sparsity import NEAR_ZERO, absolute_gammas
@@ -59,6 +60,8 @@ class RunFolder:
             else:
                 found[ORIGINAL] = Path(source)
         for stage, model in STAGES.items():
+            if is_left_out(self.settings, stage):
+                continue
             file = self.path / self.record["stages"].get(stage, {}).get("file", f"weights/{stage}.pt")
             if stage not in self.record["stages"]:
                 self._miss(f"stage {stage}: not finished")
