@@ -306,8 +306,9 @@ def compress(
         resume: go on with the run `name`, with the newest unfinished one, or with the one whose folder this is.
         dry_run: check everything, try each stage for a moment, print and return how long the run would take, and stop.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
-            distillation; half as many of each training before it, `sparse.epochs=0` or `retrain.epochs=0` for none), export `format`, `compare` (checkpoints to show
-            beside the run's in the report), any training argument of Ultralytics, and `STAGE.key` for one stage alone.
+            distillation; half as many of each training before it, `sparse.epochs=0` or `retrain.epochs=0` for none),
+            export `format`, `compare` (checkpoints to show beside the run's in the report), any training argument of
+            Ultralytics, and `STAGE.key` for one stage alone.
     """
     if dry_run and resume:
         raise ValueError("dry_run=True tells how long a new run would take; give it or resume=True, not both")
