@@ -294,6 +294,7 @@ def _is_endless(model: YOLO) -> bool:
 DEMO = {"weights": "weights/diagram-yolov8n.pt", "data": DATA, "factor": 0.7, "imgsz": 320, "epochs": 12}
 DEMO |= {"batch": 16, "nbs": 16, "mosaic": 0.0, "warmup_epochs": 0.5, "sparse.sparsity": 0.1}
 DEMO |= {**FINE_TUNING, "lr0": 0.0005}
+WHOLE = (ORIGINAL, "sparse")  # a run's models that may teach
 
 
 def compress(
@@ -363,7 +364,8 @@ def _checked(given: dict) -> dict:
             f"weights={settings['weights']}: a run is for models that find boxes, and this one's task is {model.task}; "
             "take it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
-    settings = _in_strides({**settings, "weights": str(Path(model.model_name).resolve())})
+    settings["weights"] = str(Path(model.model_name).resolve())
+    settings["imgsz"] = image_size(model.model, settings["imgsz"])
     if settings.get("compare"):
         found = [inputs.find_weights(path, HERE, "compare") for path in cli.paths(settings["compare"])]
         settings["compare"] = [str(Path(path).resolve()) for path in found]
@@ -374,7 +376,7 @@ def _checked(given: dict) -> dict:
 
 
 def _in_strides(settings: dict) -> dict:
-    """Return the settings with the image size that Ultralytics makes of theirs for this model."""
+    """Return the settings of a run with the image size that `_checked` records."""
     return {**settings, "imgsz": image_size(YOLO(settings["weights"]).model, settings["imgsz"])}
 
 
@@ -396,22 +398,21 @@ def _make(run: pipeline.Run, data: str) -> dict[str, str | Path]:
         "sparse": lambda model, out: model.sparse_train(out, **_training(run, "sparse")),
         "prune": lambda model, out: model.prune(save_dir=out, **pruning),
         "retrain": lambda model, out: model.train(out, **_training(run, "retrain")),
-        "distill": lambda model, out: _distill(run, model, data, list(models.values()), out),
+        "distill": lambda model, out: _distill(run, model, data, [models[n] for n in WHOLE if n in models], out),
     }
     for stage, name in STAGES.items():
         if not plan.is_left_out(run.settings, stage):
             start = list(models.values())[-1]
-            models[name] = run.stage(stage, lambda out, work=works[stage]: work(PruneModel(start), out))
+            models[name] = run.stage(stage, lambda out: works[stage](PruneModel(start), out))  # at once
     return models
 
 
-def _distill(run: pipeline.Run, student: PruneModel, data: str, models: list[Path | str], out: Path) -> Trained:
-    """Distil from the most accurate of the unpruned models."""
+def _distill(run: pipeline.Run, student: PruneModel, data: str, teachers: list[Path | str], out: Path) -> Trained:
+    """Distil from the most accurate of the teachers."""
     settings = run.settings
-    whole = models[: 1 if plan.is_left_out(settings, "sparse") else 2]
-    accuracies = {path: report.accuracy(path, data, settings["imgsz"], settings["device"]) for path in whole}
+    accuracies = {path: report.accuracy(path, data, settings["imgsz"], settings["device"]) for path in teachers}
     teacher = max(accuracies, key=accuracies.get)
-    others = "".join(f" (the other {accuracies[path]:.4f})" for path in whole if path != teacher)
+    others = "".join(f" (the other {accuracies[path]:.4f})" for path in teachers if path != teacher)
     LOGGER.info(f"teacher: {teacher}, mAP50-95 {accuracies[teacher]:.4f}{others}")
     training = {"distill_check": False, **_training(run, "distill")}  # the teacher has just been measured
     return student.distill(teacher, settings["loss_type"], out, **training)

@@ -6,7 +6,8 @@
 or `make bench ARGS="..."`. `methods` is main, ablations, all, or names with semicolons between them; `quick` takes a
 tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about ten minutes in all, which shows that
 everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared, or with
-data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as soon as it is measured;
+data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as
+soon as it is measured;
 those that are there are not measured again, so that an interrupted benchmark goes on where it stopped.
 """
 
@@ -23,7 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported, and for each row
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from common import RESULTS, machine, read_rows, write_rows
+from common import RESULTS, is_done, machine, read_rows, write_rows
 from peers import table
 from peers.methods import ABLATIONS, MAIN, METHODS, SHARES, Task
 
@@ -116,11 +117,6 @@ def key(method: str, task: Task, data: str) -> dict[str, str]:
     """Return what tells a row from others."""
     values = {"method": method, "data": data, **asdict(task)} | {"data": data}
     return {name: str(values[name]) for name in KEY}
-
-
-def is_done(rows: list[dict[str, str]], wanted: dict[str, str]) -> bool:
-    """Return whether there is a row of this key."""
-    return any(all(row[name] == value for name, value in wanted.items()) for row in rows)
 
 
 def measured(method: str, task: Task, root: Path) -> dict | None:

@@ -59,6 +59,11 @@ def read_rows(name: str) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def is_done(rows: list[dict[str, str]], wanted: dict[str, str]) -> bool:
+    """Return whether there is a row of this key."""
+    return any(all(row[name] == value for name, value in wanted.items()) for row in rows)
+
+
 @cache
 def _workspace() -> Path:
     """A folder with a teacher and eight blank images, which a trainer needs to be set up."""

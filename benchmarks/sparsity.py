@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 import torch
-from bench import SOURCES, is_done, source
-from common import TRAINING, machine, read_rows, write_rows
+from bench import SOURCES, source
+from common import TRAINING, is_done, machine, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer

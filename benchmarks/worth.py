@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import TRAINING, machine, read_rows, write_rows
+from common import TRAINING, is_done, machine, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import distiller
@@ -43,14 +43,13 @@ KEY = ("variant", "seed", "epochs", "flops", "imgsz", "fraction")
 def main(epochs=8, seeds="0,1,2", variants="", flops=0.5, imgsz=320, fraction=1.0) -> None:
     names = variants.split(",") if variants else list(VARIANTS)
     rows = read_rows("worth")
-    done = {tuple(row[k] for k in KEY) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         student = Path(folder) / "student.pt"
         prune_model(YOLO(ORIGINAL), student, flops=float(flops), images=str(DATA), imgsz=int(imgsz))
         for seed in str(seeds).split(","):
             for name in names:
                 key = dict(zip(KEY, (name, seed, str(epochs), str(flops), str(imgsz), str(fraction))))
-                if tuple(key.values()) in done:
+                if is_done(rows, key):
                     continue
                 options = {"imgsz": int(imgsz), "epochs": int(epochs), "seed": int(seed), "fraction": float(fraction)}
                 rows.append({**key, **_run(VARIANTS[name], student, options, Path(folder)), **machine()})

@@ -200,7 +200,7 @@ def test_a_record_that_is_none_is_passed_over_or_named(tmp_path, content):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/run.json").write_bytes(content.encode("latin-1"))
     assert Run.resume(tmp_path, None, {}).settings == {"n": 1}
-    with pytest.raises(ValueError, match=r"other.run\.json is damaged or no record of a run"):
+    with pytest.raises(ValueError, match=r"other.run\.json: expected the record of a pipeline run"):
         Run.resume(tmp_path, "other", {})
 
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -61,14 +61,13 @@ class Run:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: a given setting or the original weights differ from those recorded: results would be mixed.
+            ValueError: run.json is not the record of a run; or a given setting or the original weights differ from those recorded: results would be mixed.
         """
         folder = Path(project) / name if name else cls._unfinished(Path(project))
         if folder is None or not (folder / "run.json").is_file():
             where = folder or Path(project)
             raise FileNotFoundError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
-        if (record := read_record(folder / "run.json")) is None:
-            raise ValueError(f"{folder / 'run.json'} is damaged or no record of a run; leave out resume for a new run")
+        record = read_record(folder / "run.json")
         settings, given = record["settings"], json.loads(json.dumps(given, default=str))  # tuples are lists there
         settled = settle({**settings, **given})
         given = {key: settled[key] for key in given}
@@ -85,9 +84,10 @@ class Run:
     def _unfinished(project: Path, settings: dict | None = None) -> Path | None:
         """Return the newest run folder that is not finished, with these settings if given."""
         for file in sorted(project.glob("*/run.json"), key=lambda f: f.stat().st_mtime, reverse=True):
-            record = read_record(file)
-            if record and not record["finished"] and settings in (None, record["settings"]):
-                return file.parent
+            with suppress(ValueError):  # not a run's
+                record = read_record(file)
+                if not record.get("finished") and settings in (None, record["settings"]):
+                    return file.parent
         return None
 
     @property
@@ -160,13 +160,20 @@ class Run:
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
 
 
-def read_record(file: Path) -> dict | None:
-    """Return the content of a run.json, None where it is not the record of a run."""
+def read_record(file: Path) -> dict:
+    """Return the content of a run.json.
+
+    Raises:
+        ValueError: It is not the record of a run.
+    """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:  # not JSON, or not even text
-        return None
-    return record if isinstance(record, dict) and {"settings", "stages", "origin", "finished"} <= record.keys() else None
+    except ValueError as error:  # not JSON, or not even text
+        raise ValueError(f"{file}: expected the record of a pipeline run, but it is damaged: {error}") from error
+    absent = [key for key in ("settings", "stages", "origin") if not isinstance(record, dict) or key not in record]
+    if absent:
+        raise ValueError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
+    return record
 
 
 def _is_same(recorded: object, given: object) -> bool:

@@ -40,9 +40,7 @@ class RunFolder:
         file = self.path / "run.json"
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing; give the folder of a pipeline run, such as runs/slim/run")
-        if (record := read_record(file)) is None:
-            raise ValueError(f"{file} is damaged or no record of a pipeline run")
-        self.record = record
+        self.record = read_record(file)
         self.missing: list[str] = []
 
     @property
