@@ -7,8 +7,8 @@ or `make bench ARGS="..."`. `methods` is main, ablations, all, or names with sem
 tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about ten minutes in all, which shows that
 everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared, or with
 data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as
-soon as it is measured;
-those that are there are not measured again, so that an interrupted benchmark goes on where it stopped.
+soon as it is measured; those that are there are not measured again, so that an interrupted benchmark goes on where it
+stopped.
 """
 
 from __future__ import annotations

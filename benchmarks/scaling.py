@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from common import machine, peak_mb, read_rows, write_rows
+from common import is_done, machine, peak_mb, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import cli
@@ -43,7 +43,7 @@ def main(models: str = "n,s,m", sizes: str = "320,640", images: str = "32", batc
         for size in sizes.split(","):
             key = dict(zip(KEY, (model, size, images, batch)))
             rows = read_rows("scaling")
-            if any(all(row[name] == value for name, value in key.items()) for row in rows):
+            if is_done(rows, key):
                 continue
             done = subprocess.run(
                 [sys.executable, __file__, "row", *key.values()], check=False, stdout=subprocess.PIPE, text=True
