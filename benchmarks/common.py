@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,20 @@ def read_rows(name: str) -> list[dict]:
 def is_done(rows: list[dict[str, str]], wanted: dict[str, str]) -> bool:
     """Return whether there is a row of this key."""
     return any(all(row[name] == value for name, value in wanted.items()) for row in rows)
+
+
+def by_setting(rows: list[dict[str, str]], names: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """Return the rows that agree in these columns, such as those over several seeds, by the columns' values."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def mean(rows: list[dict[str, str]], column: str) -> float | None:
+    """Return the mean of a column over the rows that have a figure there, None where none has."""
+    figures = [float(row[column]) for row in rows if row.get(column)]
+    return statistics.mean(figures) if figures else None
 
 
 @cache

@@ -11,7 +11,6 @@ constants folded), which is what the training is for. Rows that are in results/s
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import torch
 from bench import SOURCES, source
-from common import TRAINING, is_done, machine, read_rows, write_rows
+from common import TRAINING, by_setting, is_done, machine, mean, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -98,15 +97,11 @@ def measure(key: dict[str, str]) -> dict[str, str]:
 
 def print_table(rows: list[dict[str, str]]) -> None:
     """Print the means over the seeds as Markdown, a line for each penalty, optimizer and length."""
-    groups: dict[tuple, list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in KEY if key != "seed"), []).append(row)
     print("| data | penalty | optimizer | epochs | imgsz | mAP50-95 | median γ | γ < 0.01 | after the cut |")
     print("| :-- " * 3 + "| --: " * 6 + "|")
-    for setting, group in groups.items():
-        means = {key: statistics.mean(float(row[key]) for row in group) for key in ("map50_95", "median", "cut_map50_95")}
-        share = statistics.mean(float(row["near_zero"]) for row in group)
-        figures = f"{means['map50_95']:.4f} | {means['median']:.2f} | {share:.1%} | {means['cut_map50_95']:.4f}"
+    for setting, group in by_setting(rows, tuple(key for key in KEY if key != "seed")).items():
+        whole, median, share, cut = (mean(group, key) for key in ("map50_95", "median", "near_zero", "cut_map50_95"))
+        figures = f"{whole:.4f} | {median:.2f} | {share:.1%} | {cut:.4f}"
         print(f"| {' | '.join(setting)} | {figures} |")
 
 

@@ -10,13 +10,12 @@ the table of means and spreads is printed at the end. About a minute an epoch on
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import TRAINING, is_done, machine, read_rows, write_rows
+from common import TRAINING, by_setting, is_done, machine, mean, read_rows, write_rows
 
 from ultralytics import YOLO
 from ultralytics.slim import distiller
@@ -78,12 +77,11 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
 
 def _print_table(rows: list[dict]) -> None:
     """Print mean and range over the seeds, for each variant and setting."""
-    groups: dict[tuple, list[float]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[k] for k in KEY if k != "seed"), []).append(float(row["map50_95"]))
-    for (name, *setting), values in sorted(groups.items(), key=lambda item: -statistics.mean(item[1])):
+    groups = by_setting(rows, tuple(key for key in KEY if key != "seed"))
+    for (name, *setting), group in sorted(groups.items(), key=lambda item: -mean(item[1], "map50_95")):
+        values = [float(row["map50_95"]) for row in group]
         spread = f"{min(values):.4f} to {max(values):.4f}"
-        print(f"{statistics.mean(values):.4f}  {spread}  {len(values)} seeds  {name}  ({', '.join(setting)})")
+        print(f"{mean(group, 'map50_95'):.4f}  {spread}  {len(group)} seeds  {name}  ({', '.join(setting)})")
 
 
 if __name__ == "__main__":

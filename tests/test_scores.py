@@ -11,7 +11,7 @@ from torch import nn
 from ultralytics.slim.pruning.channels import trace_channels
 from ultralytics.slim.pruning.scores import SCORES, pick_score, score_labels, tell_flat_gammas
 from ultralytics.slim.pruning.selection import Pool, make_pools, plan, removed, take_share
-from ultralytics.slim.pruning.surgeon import Part, Reader
+from ultralytics.slim.pruning.surgeon import Covariance, Part, Reader
 
 
 class Two(nn.Module):
@@ -129,9 +129,30 @@ def test_global_scope_takes_the_weakest_and_keeps_the_floors() -> None:
     assert len(removed(pools, steps)) == 64
 
 
+def test_global_scope_goes_below_the_floor_last() -> None:
+    """A pool at its floor waits until the others are there too; then it goes on, so that no goal gets out of reach."""
+    pools = [pool(np.full(64, 0.1)), pool(np.full(64, 1.0))]
+    steps = plan(pools, "global", 8, floor=0.5)
+    assert [s.pool for s in steps[:8]] == [0] * 4 + [1] * 4  # to 32 of 64 each, though the second costs ten times as much
+    assert sorted(steps[8:], key=lambda s: (s.pool, -s.after)) == steps[8:] and steps[-1].after == 8
+    assert {s.after for s in take_share(pools, steps, "global", 0.25)} == {56, 48, 40, 32}
+    pools[0].whole = 128  # it had twice as many before an earlier pruning: 64 is its floor
+    assert [s.pool for s in plan(pools, "global", 8, floor=0.5)[:4]] == [1] * 4
+    assert plan(pools, "layer", 8, floor=0.9) == plan(pools, "layer", 8)
+
+
 def test_unknown_scope() -> None:
     with pytest.raises(ValueError, match="'layer' or 'global'"):
         plan([pool(np.arange(16))], "some", 8)
+
+
+def test_covariances_are_gathered_in_parts() -> None:
+    x = 3 + torch.randn(5, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole, single = Covariance(5), Covariance(5)
+    for part in x.split([1, 60, 39], 1):
+        whole.add(part)
+    single.add(x[:, :1])
+    assert np.allclose(whole.result(), np.cov(x.numpy())) and not single.result().any()
 
 
 def test_surgeon_cost_is_the_least_squares_error() -> None:

@@ -71,6 +71,27 @@ def test_the_file_is_at_its_target(yolo: YOLO, tmp_path: Path, what: str, value:
     assert result.factor is None and torch.load(result.path, weights_only=False)["slim"]["target"] == [what, value]
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_no_layer_goes_below_the_floor_where_others_can(yolo: YOLO, tmp_path: Path, steps: int) -> None:
+    """The default floor follows the goal; without one the same goal leaves some layers far narrower."""
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    keys = dict(flops=0.5, imgsz=64, images=images, repair="none", round_to=1, steps=steps)
+    free, held = (prune_model(yolo, tmp_path / "p.pt", floor=floor, **keys) for floor in (0, "auto"))
+    assert held.floor == pytest.approx(0.57 * 0.5**0.5)
+
+    def least(result) -> float:
+        return min(after / before for _, before, after in result.widths if before >= 32)
+
+    assert least(held) >= held.floor - 0.01 and least(free) < held.floor - 0.1
+
+
+def test_the_floor_puts_no_goal_out_of_reach(yolo: YOLO, tmp_path: Path) -> None:
+    """At a tenth of the GFLOPs every layer is below 0.9 of its width: the floor gives way, and the goal is met."""
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    result = prune_model(yolo, tmp_path / "p.pt", flops=0.1, floor=0.9, imgsz=64, images=images, repair="none")
+    assert 0.098 <= result.gflops[1] / result.gflops[0] <= 0.1
+
+
 @pytest.mark.parametrize("target", [{"size_mb": 50}, {"latency_ms": 1e9}])
 def test_a_target_above_the_model_is_an_error(yolo: YOLO, tmp_path: Path, target: dict) -> None:
     with pytest.raises(ValueError, match=r"has no more than [\d.]+ (MB|ms)"):

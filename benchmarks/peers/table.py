@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
+from common import by_setting, mean
 
 FAMILIES = ("unpruned", "ours", "Torch-Pruning", "narrower", "others")  # in the order of the pictures' colours
 SETTING = ("data", "epochs", "imgsz", "fraction")  # rows that differ in one of these are not compared
@@ -16,14 +15,10 @@ def means(rows: list[dict[str, str]]) -> list[dict]:
 
     Each has also `seeds`, their number, and `spread`, the lowest and highest mAP50-95.
     """
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row["method"], row["share"]].append(row)
     found = []
-    for (method, share), group in groups.items():
+    for (method, share), group in by_setting(rows, ("method", "share")).items():
         reached = [float(row["map50_95"]) for row in group]
-        values = {key: [float(row[key]) for row in group if row.get(key)] for key in MEASURED}
-        averages = {key: statistics.mean(of_key) for key, of_key in values.items() if of_key}
+        averages = {key: average for key in MEASURED if (average := mean(group, key)) is not None}
         spread = (min(reached), max(reached))
         found.append({"method": method, "share": share, "seeds": len(group), "spread": spread, **averages})
     return sorted(found, key=lambda row: (-float(row["share"]), -row["map50_95"]))

@@ -29,6 +29,7 @@ from .ranking import TAYLOR, Ranking, choose, rank
 from .repair import read_repairs, repair_model
 from .rewrite import sliced
 from .selection import kept, take_share
+from .targets import check_floor, read_floor
 from .verify import masking
 
 GRID = 0.05  # factors that are tried are multiples of it
@@ -47,6 +48,7 @@ def analyse_model(
     score="auto",
     scope="auto",
     round_to=8,
+    floor="auto",
     exclude=(),
     repair="auto",
     imgsz=None,
@@ -63,13 +65,14 @@ def analyse_model(
         keep (float): Share of the accuracy that the suggested factor should keep, and that groups are judged by.
         factor (float): Share of channels for which to tell whether the model is sparse enough.
         limit (int): Most labelled images to measure on.
-        score, scope, round_to, exclude, repair, seed: As for `prune_model`, with training images at hand.
+        score, scope, round_to, floor, exclude, repair, seed: As for `prune_model`, with training images at hand.
         imgsz (int, optional): Side of the images in pixels; the model's training size if not given.
 
     Raises:
         ValueError: If an argument is out of range or the data has no labels.
     """
     shares = _checked(shares, metric, keep, factor)
+    check_floor(floor)
     model = copy.deepcopy(yolo.model).float().cpu().eval()
     imgsz = image_size(model, imgsz)
     score, scope = choose(model, score, scope, data)
@@ -85,7 +88,8 @@ def analyse_model(
 
         def cut(share: float) -> nn.Module:
             """Prune by a factor, without the proof."""
-            steps = take_share(ranking.pools, ranking.steps(model, graph, round_to), scope, share)
+            narrowings = ranking.steps(model, graph, round_to, read_floor(floor, share))
+            steps = take_share(ranking.pools, narrowings, scope, share)
             keep_these = kept(ranking.book.roots(), ranking.pools, steps)
             pruned = sliced(model, graph, keep_these)
             repair_model(repairs, model, pruned, graph, keep_these, ranking.where, images)

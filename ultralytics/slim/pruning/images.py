@@ -16,7 +16,8 @@ from ultralytics.utils.patches import imread
 from ..inputs import list_images
 from .channels import ChannelGraph, input_size
 
-MEMORY = 3 * 10**9
+MEMORY = 3 * 10**9  # bytes
+MOST = 256  # images: more change next to nothing
 LAYERS_ALIVE = 12  # outputs as large as the largest that are alive at once while two networks run a stage
 
 
@@ -28,10 +29,10 @@ def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
         n * shapes[name][0] for name, n in graph.positions.items()
     )  # floats a layer puts out on the traced input
     each = 4 * widest * imgsz**2 / (height * width) * LAYERS_ALIVE
-    return channels, int(min(64, max(MEMORY // each, 4)))
+    return channels, int(min(MOST, max(MEMORY // each, 4)))
 
 
-def load_images(source, imgsz: int, channels: int = 3, limit: int = 64) -> torch.Tensor:
+def load_images(source, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:

@@ -24,7 +24,7 @@ from .repair import read_repairs, repair_model
 from .result import PruneResult, gather, join
 from .rewrite import sliced
 from .selection import kept, remember_whole, take_share
-from .targets import Target, make_target, read_goal, take_target
+from .targets import Target, check_floor, make_target, read_floor, read_goal, take_target
 from .verify import check_equal, masking
 
 LABELLED = 64  # most labelled images for the Taylor score
@@ -38,6 +38,7 @@ def prune_model(
     score="auto",
     scope="auto",
     round_to=8,
+    floor="auto",
     exclude=(),
     images=None,
     repair="auto",
@@ -65,6 +66,8 @@ def prune_model(
         scope (str): 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
             saves; 'auto' is 'global' for 'surgeon' and 'taylor', which compare between layers, and 'layer' for the others.
         round_to (int): Widths become multiples of this.
+        floor (float | str): Share of each layer's channels that 'global' goes below only where the goal cannot be met
+            otherwise; 'auto' is 0.57 of what an even pruning to the same goal would keep (`targets.read_floor`).
         exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
         images: A few unlabelled images for scores and repairs (see `images.load_images`).
         repair (str | tuple[str, ...]): What is done to the pruned model: some of 'fold' (the removed channels' means go
@@ -93,12 +96,14 @@ def prune_model(
     factor, asked = read_goal(factor, flops=flops, params=params, size_mb=size_mb, latency_ms=latency_ms)
     check_runtime(runtime, batch)
     check_steps(steps, retrain)
+    check_floor(floor)
     path, model = _checked(yolo, save_dir, round_to)
     imgsz = image_size(model, imgsz)
     choose(model, score, scope, images)
     repairs = read_repairs(repair, images is not None)
     target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
-    how = How(score, scope, round_to, exclude, images, repairs, imgsz, seed)
+    floor = read_floor(floor, target or factor)
+    how = How(score, scope, round_to, floor, exclude, images, repairs, imgsz, seed)
     ckpt, results, wholes = getattr(yolo, "ckpt", None), [], {}
     for number in range(1, steps + 1):
         if steps > 1:
@@ -121,11 +126,12 @@ def prune_model(
 
 @dataclass(frozen=True)
 class How:
-    """What the steps of a pruning have in common; as given to `prune_model`."""
+    """What the steps of a pruning have in common; as given to `prune_model`, but for what 'auto' stands for."""
 
     score: str
     scope: str
     round_to: int
+    floor: float
     exclude: str | tuple[str, ...]
     images: object
     repairs: tuple[str, ...]
@@ -151,7 +157,7 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     ranking = rank(model, graph, score, scope, how.exclude, how.seed, images, labelled, "refit" in how.repairs)
     pools, book = ranking.pools, ranking.book
     remember_whole(pools, wholes)
-    narrowings = ranking.steps(model, graph, how.round_to, _currency(target))
+    narrowings = ranking.steps(model, graph, how.round_to, how.floor, _currency(target))
     if is_first and not narrowings and goal:
         raise ValueError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
@@ -166,7 +172,7 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     repair_model(how.repairs, model, pruned, graph, keep, ranking.where, images)
     result = gather(model, pruned, graph, pools, keep, how.imgsz)
     seen = 0 if images is None else len(images)
-    return replace(result, score=score, scope=scope, error=error, images=seen, repairs=how.repairs)
+    return replace(result, score=score, scope=scope, floor=how.floor, error=error, images=seen, repairs=how.repairs)
 
 
 def image_size(model: nn.Module, imgsz: int | None = None) -> int:

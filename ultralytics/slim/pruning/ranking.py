@@ -42,11 +42,16 @@ class Ranking:
     book: LabelBook
     where: dict[str, torch.Tensor]
 
-    def steps(self, model: nn.Module, graph: ChannelGraph, round_to: int, currency: str = "flops") -> list[Step]:
-        """Return every possible narrowing, in the order in which they should be made; `currency` is what they save."""
+    def steps(
+        self, model: nn.Module, graph: ChannelGraph, round_to: int, floor: float, currency: str = "flops"
+    ) -> list[Step]:
+        """Return every possible narrowing, in the order in which they should be made (`selection.plan`).
+
+        What they save is counted in `currency`, 'flops' or 'params'.
+        """
         sizes = {n: t.shape for n, t in model.state_dict().items()}
         costs = unit_costs(graph, self.pools, self.book.roots(), sizes, currency)
-        return plan(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None)
+        return plan(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None, floor)
 
 
 def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[str, str]:

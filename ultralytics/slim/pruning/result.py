@@ -34,6 +34,7 @@ class PruneResult:
         frozen (list[str]): Layers with channels that could not be cut, each with the reason.
         score (str): The score used.
         scope (str): Whether every layer lost the same share, 'layer', or all of them together, 'global'.
+        floor (float): Share of each layer's channels that 'global' left alone as long as it could.
         error (float): Largest difference to the masked original, relative to the largest output.
         imgsz (int): Image size of the GFLOPs, pixels.
         frozen_share (float): Share of all channels that could not be cut though they are no predictions.
@@ -53,6 +54,7 @@ class PruneResult:
     frozen: list[str]
     score: str = ""
     scope: str = ""
+    floor: float = 0.0
     error: float = 0.0
     imgsz: int = 640
     frozen_share: float = 0.0
@@ -97,6 +99,7 @@ class PruneResult:
             "score": self.score,
             "scope": self.scope,
             "round_to": round_to,
+            "floor": self.floor,
             "factor": self.factor,
             "target": list(target) if target else None,
             "latency": self.latency,

@@ -19,7 +19,7 @@ import numpy as np
 from .channels import ChannelGraph
 from .labels import LabelBook
 
-FLOOR, FLOOR_SHARE = 8, 0.1  # no pool keeps fewer than 8 units or 10 % of them
+FLOOR, FLOOR_SHARE = 8, 0.1  # no pool keeps fewer than 8 units or 10 % of them, whatever the goal
 
 
 @dataclass
@@ -150,13 +150,15 @@ def _pool(graph: ChannelGraph, units: np.ndarray, roots: np.ndarray, scores: np.
 class Step:
     """One narrowing of one pool: from `before` units to `after`."""
 
-    key: float  # steps are taken in rising order of it
+    key: float  # steps are taken in rising order of it, those below the floor last
     pool: int
     before: int
     after: int
 
 
-def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None = None) -> list[Step]:
+def plan(
+    pools: list[Pool], scope: str, round_to: int, costs: list[float] | None = None, floor: float = 0.0
+) -> list[Step]:
     """Return every possible narrowing, in the order in which they should be made.
 
     Args:
@@ -166,6 +168,8 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
             key is the score lost over the cost saved.
         round_to (int): Widths are multiples of this.
         costs (list[float], optional): What one unit of each pool costs, for 'global'; its channels if not given.
+        floor (float): Share of each pool's units, before the first of several prunings, that 'global' goes below only
+            where nothing else is left to take.
     """
     if scope not in {"layer", "global"}:
         raise ValueError(f"scope should be 'auto', 'layer' or 'global', got {scope!r}")
@@ -180,7 +184,8 @@ def plan(pools: list[Pool], scope: str, round_to: int, costs: list[float] | None
             else:  # never cheaper than the pool's step before it
                 key = max(key, (loss[n - after] - loss[n - before]) / max(price * (before - after), 1e-12))
             steps.append(Step(key, index, before, after))
-    return sorted(steps, key=lambda s: (s.key, s.pool, -s.after))
+    deep = {i: floor * pool.whole if scope == "global" else 0 for i, pool in enumerate(pools)}
+    return sorted(steps, key=lambda s: (s.after < deep[s.pool], s.key, s.pool, -s.after))
 
 
 def take_share(pools: list[Pool], steps: list[Step], scope: str, factor: float) -> list[Step]:

@@ -25,7 +25,7 @@ from .raw import set_raw
 from .selection import Pool
 from .sensitivity import Sensitivity, pick_positions
 
-SAMPLES = 8192  # positions sampled a reader
+SAMPLES = 32768  # positions sampled a reader
 RIDGE = 1e-3  # of the mean variance
 STEPS = 64  # removals a pool, at least: wide ones lose several channels at a time
 
@@ -64,6 +64,25 @@ class Part:
         self.units = self.units[~out]
 
 
+class Covariance:
+    """A covariance (C, C) that is gathered from one part of the samples after the other."""
+
+    def __init__(self, channels: int):
+        self.count, self.total = 0, torch.zeros(channels, dtype=torch.float64)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def add(self, samples: torch.Tensor) -> None:
+        """Take in samples (C, M), float64."""
+        self.count += samples.shape[1]
+        self.total += samples.sum(1)
+        self.products += samples @ samples.T
+
+    def result(self) -> np.ndarray:
+        """Return it; 0 of a single sample, which is all that a classifier's last layer has of an image."""
+        spread = self.products - torch.outer(self.total, self.total) / self.count
+        return (spread / max(self.count - 1, 1)).numpy()
+
+
 @torch.no_grad()
 def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: torch.Tensor, batch: int = 8) -> dict:
     """Return the covariance (C, C), float64, of what each layer reads at sampled positions, by layer name."""
@@ -76,7 +95,7 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
             where = _at_input(sensitive[name].where[first[0] : first[0] + len(x)], m, x)
             x = x.reshape(*x.shape[:2], -1)
             for one, there in zip(x, where):
-                found.setdefault(name, []).append(one[:, pick_positions(there, share, random)].T)
+                found.setdefault(name, Covariance(x.shape[1])).add(one[:, pick_positions(there, share, random)].double())
 
         return before
 
@@ -93,12 +112,7 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
         head.training = training
         for handle in handles:
             handle.remove()
-    return {name: _covariance(torch.cat(xs)) for name, xs in found.items()}
-
-
-def _covariance(samples: torch.Tensor) -> np.ndarray:
-    """Return the covariance (C, C) of samples (M, C); 0 of a single one: a classifier's last layer sees one an image."""
-    return torch.cov(samples.T, correction=min(1, len(samples) - 1)).double().numpy()
+    return {name: seen.result() for name, seen in found.items()}
 
 
 def _at_input(where: torch.Tensor, m: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ TRIES = 24  # further choices tried to come within the slack; a sixth of them wh
 DEFAULT_FACTOR = 0.7
 SHARE = "the share of the original to keep, 0 < share <= 1"
 WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
+FLOOR_OF_EVEN = 0.57  # of the width that every layer would keep if all were narrowed evenly
 UNITS = {"size_mb": "MB", "latency_ms": "ms"}
 
 
@@ -52,6 +53,29 @@ def check_factor(factor: object) -> None:
     """Raise ValueError unless this is a share of channels to remove."""
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
         raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
+
+
+def check_floor(floor: object) -> None:
+    """Raise ValueError unless this is 'auto' or a share of channels to keep."""
+    is_share = isinstance(floor, (int, float)) and not isinstance(floor, bool) and 0 <= floor < 1
+    if not is_share and floor != "auto":
+        raise ValueError(f"floor should be 'auto' or a share of each layer's channels, 0 <= floor < 1, got {floor!r}")
+
+
+def read_floor(floor: float | str, goal: Target | float) -> float:
+    """Return the share of each layer's channels under which a pruning should not go without need.
+
+    'auto' follows the goal: a part of what an even pruning would keep of every layer, which is the square root of the
+    FLOPs or parameters (they grow with a layer's inputs times its outputs), as size and latency nearly do.
+
+    Args:
+        floor (float | str): As given to `prune_model`.
+        goal (Target | float): The target, or the share of the channels to be gone.
+    """
+    if floor != "auto":
+        return float(floor)
+    even = min(goal.end / goal.whole, 1) ** 0.5 if isinstance(goal, Target) else 1 - goal
+    return FLOOR_OF_EVEN * even
 
 
 class Target:
