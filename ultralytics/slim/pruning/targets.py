@@ -20,7 +20,8 @@ from .rewrite import sliced
 from .selection import Pool, Step, kept
 
 SLACK, SLACK_ON_THE_WAY = 0.02, 0.1  # a result, and one before the last pruning, may be this much under its goal
-TRIES = 24  # further choices tried to come within the slack; a sixth of them where each is timed
+CLOSE = 0.25  # the part of the slack within which no closer result is looked for, unless it would have to be timed
+TRIES = 24  # further choices tried to come closer; a sixth of them where each is timed
 DEFAULT_FACTOR = 0.7
 SHARE = "the share of the original to keep, 0 < share <= 1"
 WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
@@ -126,9 +127,9 @@ class Target:
             return self.stopwatch(model, (1 - self.slack) * self.goal, self.goal)
         return Reading(self._amount(model))
 
-    def is_met(self, reading: Reading) -> bool:
-        """Return whether this is the goal or within the slack under it; more where a timing is less exact than that."""
-        slack = max(self.slack, 2 * reading.error)
+    def is_met(self, reading: Reading, part: float = 1.0) -> bool:
+        """Return whether this is the goal or within (a part of) the slack under it; more where a timing is less exact."""
+        slack = max(part * self.slack, 2 * reading.error)
         return (1 - slack) * self.goal <= reading.value <= self.goal
 
     def words(self, amount: float) -> str:
@@ -210,7 +211,7 @@ def _search(
     taken = steps[:high]
     others = [[*steps[:low], s] for s in _next_steps(steps, low)[1 : TRIES + 1]]  # a smaller step instead of the last
     for other in [steps[:low], *others[: TRIES // 6]] if timed else others:  # a reading that decided may have been bad
-        if target.is_met(best):
+        if target.is_met(best, 1 if timed else CLOSE):
             break
         reading = after(other)
         if best.value < reading.value <= goal:
