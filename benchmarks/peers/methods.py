@@ -119,6 +119,7 @@ def _distilling(loss: str, **options) -> dict:
 SPARSE, RETRAIN = Stage(0.25, {"loss_type": "sparse"}), Stage(0.25)  # as prune_model.py divides the epochs
 NATIVE = Stage(1.0, {"distill_model": TEACHER})  # Ultralytics' own distillation
 REFERENCE = "unpruned, trained on"
+AT_ONCE = (Stage(1.0, _distilling("mgd")),)
 
 
 def _default(cut: Callable = _ours, loss: str = "mgd", **options) -> Method:
@@ -130,7 +131,7 @@ def _default(cut: Callable = _ours, loss: str = "mgd", **options) -> Method:
 MAIN = {
     REFERENCE: Method("unpruned", shares=(1.0,)),
     "ours": _default(),
-    "ours, distilled at once": Method("ours", _ours, after=(Stage(1.0, _distilling("mgd")),)),
+    "ours, distilled at once": Method("ours", _ours, after=AT_ONCE),
     "Torch-Pruning L2": Method("Torch-Pruning", partial(_torch_pruning, "l2"), needs="torch_pruning"),
     "Torch-Pruning BN": Method("Torch-Pruning", partial(_torch_pruning, "bn"), needs="torch_pruning"),
     "Torch-Pruning BN, sparse": Method(
@@ -150,6 +151,7 @@ MAIN = {
     "int8, OpenVINO": Method("others", shares=(1.0,), export="openvino-int8", needs="nncf"),
 }
 LOSSES = ("cwd", "pkd", "mimic", "logit", "cwd+logit", "mgd+logit")
+FLOORS = (0.0, 0.2, 0.3, 0.4, 0.5)  # the default is 0.40 at 50 % and 0.34 at 35 % of the GFLOPs
 SCORES = ("taylor", "gamma", "l1", "l2", "lamp", "fpgm", "random")
 ABLATIONS = {
     "ours, no sparse training": Method("ours", _ours, after=(Stage(0.5), Stage(0.5, _distilling("mgd")))),
@@ -160,6 +162,7 @@ ABLATIONS = {
         "ours", _ours, (Stage(0.125, SPARSE.options),), (Stage(0.125), Stage(0.75, _distilling("mgd")))
     ),
     "ours, sparse training, distilled at once": Method("ours", _ours, (SPARSE,), (Stage(0.75, _distilling("mgd")),)),
+    **{f"ours, at once, floor {f}": Method("ours", partial(_ours, floor=f), after=AT_ONCE) for f in FLOORS},
     "ours, three steps": _default(partial(_ours, steps=3)),
     **{f"ours, repair {r}": _default(partial(_ours, repair=r)) for r in ("none", "fold", "bn", "refit,bn")},
     **{f"ours, {loss}": _default(loss=loss) for loss in LOSSES},
