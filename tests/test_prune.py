@@ -150,6 +150,7 @@ def test_every_score_and_scope(yolo: YOLO, tmp_path: Path, score: str, scope: st
         ({"factor": 0.3, "round_to": 0}, "round_to"),
         ({"factor": 0.3, "floor": 1}, "floor should be"),
         ({"factor": 0.3, "floor": "none"}, "floor should be"),
+        ({"factor": 0.3, "floor": 0.2, "scope": "layer"}, "give scope='global', or no floor"),
         ({"factor": 0.3, "exclude": "modle.4"}, "'modle.4' matches no layer; the closest are 'model.4'"),
         ({"factor": 0.3, "exclude": ("model.22", "model.4.cv9*")}, r"'model.4.cv9\*' matches no .* 'model.4.cv"),
         ({"factor": 0.001}, "removes nothing"),

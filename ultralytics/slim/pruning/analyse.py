@@ -72,10 +72,10 @@ def analyse_model(
         ValueError: If an argument is out of range or the data has no labels.
     """
     shares = _checked(shares, metric, keep, factor)
-    check_floor(floor)
     model = copy.deepcopy(yolo.model).float().cpu().eval()
     imgsz = image_size(model, imgsz)
     score, scope = choose(model, score, scope, data)
+    check_floor(floor, scope)
     repairs = read_repairs(repair, True)
     graph = trace_channels(model)
     labelled = LabelledImages(model, data, "val", imgsz, limit)

@@ -56,11 +56,15 @@ def check_factor(factor: object) -> None:
         raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
 
 
-def check_floor(floor: object) -> None:
-    """Raise ValueError unless this is 'auto' or a share of channels to keep."""
+def check_floor(floor: object, scope: str) -> None:
+    """Raise ValueError unless this is 'auto', or a share of channels to keep where layers compete, 'global'."""
     is_share = isinstance(floor, (int, float)) and not isinstance(floor, bool) and 0 <= floor < 1
     if not is_share and floor != "auto":
         raise ValueError(f"floor should be 'auto' or a share of each layer's channels, 0 <= floor < 1, got {floor!r}")
+    if scope == "layer" and floor != "auto":
+        raise ValueError(
+            f"floor={floor:g}: with scope='layer' all layers keep the same share; give scope='global', or no floor"
+        )
 
 
 def read_floor(floor: float | str, goal: Target | float) -> float:
