@@ -21,6 +21,7 @@ from ultralytics import YOLO
 from ultralytics.slim import distiller
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.report import accuracy
+from ultralytics.slim.run_report.measure import describe
 
 HERE = Path(__file__).resolve().parent
 ORIGINAL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
@@ -36,7 +37,7 @@ VARIANTS |= {
     "cwd frozen": {"loss_type": "cwd", "frozen": True},
     "mgd frozen": {"loss_type": "mgd", "frozen": True},
 }
-KEY = ("variant", "seed", "epochs", "flops", "imgsz", "fraction")
+KEY = ("variant", "seed", "student", "epochs", "flops", "imgsz", "fraction")
 
 
 def main(epochs=8, seeds="0,1,2", variants="", flops=0.5, imgsz=320, fraction=1.0) -> None:
@@ -45,9 +46,11 @@ def main(epochs=8, seeds="0,1,2", variants="", flops=0.5, imgsz=320, fraction=1.
     with tempfile.TemporaryDirectory() as folder:
         student = Path(folder) / "student.pt"
         prune_model(YOLO(ORIGINAL), student, flops=float(flops), images=str(DATA), imgsz=int(imgsz))
+        parameters = f"{describe(student, int(imgsz))['params']:.3g}"  # other defaults of the pruning, another student
         for seed in str(seeds).split(","):
             for name in names:
-                key = dict(zip(KEY, (name, seed, str(epochs), str(flops), str(imgsz), str(fraction))))
+                of_whom = "none" if VARIANTS[name].get("unpruned") else parameters
+                key = dict(zip(KEY, (name, seed, of_whom, str(epochs), str(flops), str(imgsz), str(fraction))))
                 if is_done(rows, key):
                     continue
                 options = {"imgsz": int(imgsz), "epochs": int(epochs), "seed": int(seed), "fraction": float(fraction)}
