@@ -171,7 +171,8 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     repair_model(how.repairs, model, pruned, graph, keep, ranking.where, images)
     result = gather(model, pruned, graph, pools, keep, how.imgsz)
     seen = 0 if images is None else len(images)
-    return replace(result, score=score, scope=scope, floor=how.floor, error=error, images=seen, repairs=how.repairs)
+    floor = how.floor if scope == "global" else 0.0
+    return replace(result, score=score, scope=scope, floor=floor, error=error, images=seen, repairs=how.repairs)
 
 
 def image_size(model: nn.Module, imgsz: int | None = None) -> int:
