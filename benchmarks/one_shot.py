@@ -3,9 +3,9 @@
     python benchmarks/one_shot.py [weights=...] [sparse=...] [data=...] [imgsz=320] [quick=True]
 
 By default the real diagrams and their model in ../shared; `sparse` is a sparse-trained checkpoint, left out if not
-given. Scores and repairs see up to 256 training images. Accuracy is measured on every third validation image. Rows are added
-to benchmarks/results/one_shot_grid.csv as they are measured, and those that are there are not measured again; an .svg
-of that name draws the surgeon's. `quick` measures three rows at half the GFLOPs.
+given. Scores and repairs see up to 256 training images. Accuracy is measured on every third validation image. Rows are
+added to benchmarks/results/one_shot_grid.csv as they are measured, and those that are there are not measured again; an
+.svg of that name draws the surgeon's. `quick` measures three rows at half the GFLOPs.
 """
 
 from __future__ import annotations

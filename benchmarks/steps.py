@@ -1,4 +1,4 @@
-"""mAP50-95 right after pruning in one step and in several, with unlabelled training images and no training between the steps.
+"""mAP50-95 right after pruning in one step and in several, with unlabelled images and no training between the steps.
 
     python benchmarks/steps.py [weights=...] [data=...] [imgsz=320] [steps=1,3] [flops=0.7,0.5,0.35]
 

@@ -88,7 +88,7 @@ def analyse_model(
 
         def cut(share: float) -> nn.Module:
             """Prune by a factor, without the proof."""
-            narrowings = ranking.steps(model, graph, round_to, read_floor(floor, share))
+            narrowings = ranking.steps(model, graph, round_to, read_floor(floor, scope, share))
             steps = take_share(ranking.pools, narrowings, scope, share)
             keep_these = kept(ranking.book.roots(), ranking.pools, steps)
             pruned = sliced(model, graph, keep_these)

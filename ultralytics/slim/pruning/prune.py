@@ -98,10 +98,11 @@ def prune_model(
     check_steps(steps, retrain)
     path, model = _checked(yolo, save_dir, round_to)
     imgsz = image_size(model, imgsz)
-    check_floor(floor, choose(model, score, scope, images)[1])
+    _, scope = choose(model, score, scope, images)
+    check_floor(floor, scope)
     repairs = read_repairs(repair, images is not None)
     target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
-    floor = read_floor(floor, target or factor)
+    floor = read_floor(floor, scope, target or factor)
     how = How(score, scope, round_to, floor, exclude, images, repairs, imgsz, seed)
     ckpt, results, wholes = getattr(yolo, "ckpt", None), [], {}
     for number in range(1, steps + 1):
@@ -171,8 +172,7 @@ def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) 
     repair_model(how.repairs, model, pruned, graph, keep, ranking.where, images)
     result = gather(model, pruned, graph, pools, keep, how.imgsz)
     seen = 0 if images is None else len(images)
-    floor = how.floor if scope == "global" else 0.0
-    return replace(result, score=score, scope=scope, floor=floor, error=error, images=seen, repairs=how.repairs)
+    return replace(result, score=score, scope=scope, floor=how.floor, error=error, images=seen, repairs=how.repairs)
 
 
 def image_size(model: nn.Module, imgsz: int | None = None) -> int:

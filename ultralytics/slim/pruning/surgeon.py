@@ -94,8 +94,10 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
             x = args[0].movedim(-1, 1) if isinstance(m, nn.Linear) else args[0]
             where = _at_input(sensitive[name].where[first[0] : first[0] + len(x)], m, x)
             x = x.reshape(*x.shape[:2], -1)
+            if name not in found:
+                found[name] = Covariance(x.shape[1])
             for one, there in zip(x, where):
-                found.setdefault(name, Covariance(x.shape[1])).add(one[:, pick_positions(there, share, random)].double())
+                found[name].add(one[:, pick_positions(there, share, random)].double())
 
         return before
 

@@ -67,7 +67,7 @@ def check_floor(floor: object, scope: str) -> None:
         )
 
 
-def read_floor(floor: float | str, goal: Target | float) -> float:
+def read_floor(floor: float | str, scope: str, goal: Target | float) -> float:
     """Return the share of each layer's channels under which a pruning should not go without need.
 
     'auto' follows the goal: a part of what an even pruning would keep of every layer, which is the square root of the
@@ -75,8 +75,11 @@ def read_floor(floor: float | str, goal: Target | float) -> float:
 
     Args:
         floor (float | str): As given to `prune_model`.
+        scope (str): 'global'; or 'layer', where all layers keep the same share and there is no floor.
         goal (Target | float): The target, or the share of the channels to be gone.
     """
+    if scope == "layer":
+        return 0.0
     if floor != "auto":
         return float(floor)
     even = min(goal.end / goal.whole, 1) ** 0.5 if isinstance(goal, Target) else 1 - goal
