@@ -617,6 +617,14 @@ def test_each_label_belongs_to_its_dot(crowd):
             assert not any(other.box.covers(Box(*end, *end)) for end in ends for other in others)
 
 
+def test_the_line_to_a_label_runs_through_no_other_dot():
+    seeds = range(5200, 5210)
+    places = [(random.Random(n).uniform(60, 430), random.Random(n + 50).uniform(50, 220)) for n in seeds]
+    dots = [Dot(x, y, 5, f"model {i} with a name") for i, (x, y) in enumerate(places)]
+    led = [(own, label) for own, label in zip(dots, place(dots, Box(46, 30, 458, 240))) if label.leader]
+    assert led and not any(label.strikes(dot.box) for own, label in led for dot in dots if dot is not own)
+
+
 def test_labels_of_dots_that_touch_keep_their_order():
     dots = [Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")]
     labels = place(dots, Box(46, 30, 458, 240))
@@ -626,7 +634,16 @@ def test_labels_of_dots_that_touch_keep_their_order():
 def test_names_of_dots_in_one_place_stay_beside_them():
     dots = [Dot(224, 125, 8, "original"), Dot(135, 180, 5, "pruned"), Dot(135, 152, 5, "retrained")]
     dots.append(Dot(135, 151, 8, "distilled"))
-    assert not any(label.leader for label in place(dots, Box(46, 30, 458, 240), joined=[dot[:2] for dot in dots]))
+    assert not any(label.leader for label in place(dots, Box(46, 30, 458, 240), joined=[[dot[:2] for dot in dots]]))
+
+
+def test_a_name_that_has_several_points_is_written_once_and_they_are_joined():
+    chart = charts.scatter("t", {"ours": [("ours", 0.3, 0.6), ("ours", 0.5, 0.65)], "others": [("other", 0.5, 0.5)]}, "x", "y")
+    texts = [element.text for element in ElementTree.fromstring(chart).iter() if element.tag.endswith("text")]
+    assert sorted(text for text in texts if text in ("ours", "other", "others")) == ["other", "others", "ours", "ours"]
+    dots = re.findall(r'<circle class="f-a" cx="([\d.]+)" cy="([\d.]+)"', chart)
+    (joined,) = re.findall(r'<path class="s-a" [^>]*d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)"', chart)
+    assert {joined[:2], joined[2:]} == set(dots) and len(dots) == 2
 
 
 def test_labels_keep_off_what_else_is_drawn():
@@ -634,7 +651,7 @@ def test_labels_keep_off_what_else_is_drawn():
     (free,) = place([own], frame)
     (moved,) = place([own], frame, taken=[free.box])
     assert free.box.covers(Box(250, 100, 250, 100)) and moved.box.gap(free.box) > 0
-    (beside,) = place([own], frame, joined=[(240, 100), (400, 100)])
+    (beside,) = place([own], frame, joined=[[(240, 100), (400, 100)]])
     assert not beside.box.covers(Box(250, 100, 400, 100)), "the line that leads away from the dot"
 
 

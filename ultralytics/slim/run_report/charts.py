@@ -138,7 +138,7 @@ def journey(
         css = "f-d" if index >= joined else "f-b" if index else "f-a"
         parts.append(dot(d.x, d.y, d.radius, css, f"{name}: {x:.4g}, {y:.4g}"))
     styles = ["h" if i in ends else "t" for i in range(len(known))]
-    return svg(axes.height, title, parts + _names(axes, dots, styles, taken, line_through))
+    return svg(axes.height, title, parts + _names(axes, dots, styles, taken, [line_through]))
 
 
 def _names(axes: Axes, dots: Sequence[Dot], styles: Sequence[str], taken=(), joined=()) -> list[str]:
@@ -164,14 +164,24 @@ def _upright(axes: Axes, name: str, x: float) -> tuple[list[str], Box]:
 
 
 def scatter(title: str, groups: dict[str, Sequence[tuple[str, float, float]]], xlabel: str, ylabel: str) -> str:
-    """Draw named points (name, x, y) of up to five groups, each in a colour of its own."""
-    points = [(css, *point) for css, rows in zip(SERIES, groups.values()) for point in rows]
-    axes = Axes((0, max(p[2] for p in points) * 1.12 or 1), value_range([p[3] for p in points]), 330)
+    """Draw named points (name, x, y) of up to five groups, each in a colour of its own.
+
+    Points of one name are joined by a line, and the name is written once, at the rightmost.
+    """
+    points = sorted(((css, *p) for css, rows in zip(SERIES, groups.values()) for p in rows), key=lambda p: -p[2])
+    low, high = min(p[3] for p in points), max(p[3] for p in points)
+    room = max(high - low, 0.02 * high) / 5
+    axes = Axes((0, max(p[2] for p in points) * 1.12 or 1), (max(0.0, low - room), high + room), 330)
     parts = axes.frame(xlabel, ylabel) + legend(list(zip(groups, SERIES)))
-    dots = [Dot(axes.px(x), axes.py(y), 5, name) for _, name, x, y in points]
-    for (css, name, x, y), d in zip(points, dots):
-        parts.append(dot(d.x, d.y, d.radius, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
-    return svg(axes.height, title, parts + _names(axes, dots, ["t"] * len(dots)))
+    lines: dict[tuple[str, str], list[Dot]] = {}
+    for css, name, x, y in points:
+        lines.setdefault((css, name), []).append(Dot(axes.px(x), axes.py(y), 5, name))
+    joined = [[d[:2] for d in dots] for dots in lines.values()]
+    parts += [f'<path class="s-{css}" stroke-width="1" d="{path(c)}"/>' for (css, _), c in zip(lines, joined) if c[1:]]
+    for css, name, x, y in points:
+        parts.append(dot(axes.px(x), axes.py(y), 5, f"f-{css}", f"{name}: {x:.4g}, {y:.4g}"))
+    named, others = [dots[0] for dots in lines.values()], [d.box for dots in lines.values() for d in dots[1:]]
+    return svg(axes.height, title, parts + _names(axes, named, ["t"] * len(named), others, joined))
 
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float]], names: tuple[str, str], xlabel: str) -> str:

@@ -88,21 +88,21 @@ class Label:
 
 
 def place(
-    dots: Sequence[Dot], frame: Box, taken: Sequence[Box] = (), joined: Sequence[tuple[float, float]] = ()
+    dots: Sequence[Dot], frame: Box, taken: Sequence[Box] = (), joined: Sequence[Sequence[tuple[float, float]]] = ()
 ) -> list[Label]:
     """Return a label for each dot, in order.
 
     Every dot has a choice of places; labels are chosen in turn, several times over, each at least cost with regard to
-    the others: names that cover dots or each other cost most, then those that another dot is nearly as close to, then
-    those that lie on the line through `joined` or far away.
+    the others: names that cover dots or each other cost most, then those that another dot is nearly as close to or that
+    are led to through one, then those that lie on a line of `joined` or far away.
 
     Args:
         dots: All dots of the chart.
         frame: Where names may be.
         taken: What else is in the way.
-        joined: Corners of a line that connects dots.
+        joined: Corners of each line that connects dots.
     """
-    strokes = list(pairwise(joined))
+    strokes = [stroke for corners in joined for stroke in pairwise(corners)]
     choices = [
         [(_cost(dot, label, dots, frame, taken, strokes), label) for label in _choices(dot, frame)] for dot in dots
     ]
@@ -148,8 +148,9 @@ def _cost(own: Dot, label: Label, dots: Sequence[Dot], frame: Box, taken: Sequen
     away = 2 * GAP if label.leader else label.box.gap(own.box)
     nearest = min((label.box.gap(box) for box in apart), default=math.inf)
     doubt = 15 * (nearest < away - 1) or 3 * (nearest < APART * away)
+    struck = sum(label.strikes(box) for box in (*apart, *taken))
     crossed = sum(label.box.meets(*stroke) for stroke in strokes)
-    return 100 * hidden + 20 * label.box.beyond(frame) + doubt + 2 * crossed + label.detour
+    return 100 * hidden + 20 * label.box.beyond(frame) + doubt + 15 * struck + 2 * crossed + label.detour
 
 
 def _quarrel(dot: Dot, label: Label, other_dot: Dot, other: Label) -> float:
