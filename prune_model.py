@@ -439,7 +439,9 @@ def _picture(data: str, weights: Path, folder: Path, device) -> Prediction:
     images = inputs.typical_images(inputs.check_data(data)["val"], 9)
     parents = [_nodes_of(r, "auto")[1] for r in model._detect(images, {"device": device})]
     share = [sum(p >= 0 for p in of_image) / max(len(of_image), 1) for of_image in parents]
-    return model.predict(str(images[share.index(max(share))]), folder, device=device)[0]
+    image = images[share.index(max(share))]
+    (folder / f"{image.stem}.jpg").unlink(missing_ok=True)  # of the run that is resumed
+    return model.predict(str(image), folder, device=device)[0]
 
 
 # --------------------------------------------------------------------------------------------------- the command line

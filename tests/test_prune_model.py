@@ -292,6 +292,11 @@ def test_resume_refuses_other_settings(whole):
         prune_model.compress(str(whole[0].parent), "run", resume=True, epochs=3)
 
 
+def test_a_resumed_run_replaces_its_picture(weights, tiny_data, tmp_path):
+    saved = {prune_model._picture(str(tiny_data), weights, tmp_path, "cpu").saved for _ in range(2)}
+    assert saved == set(tmp_path.glob("*.jpg")) and len(saved) == 1
+
+
 def test_pipeline_without_sparse_training_and_retraining(weights, tiny_data, tmp_path):
     """What is left out is no stage, no teacher, no row and no gap in the report."""
     left_out = {"sparse.epochs": 0, "retrain.epochs": 0, "format": "torchscript", "prune.repair": "fold"}
