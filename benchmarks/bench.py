@@ -1,7 +1,7 @@
 """This project beside its peers, on real diagrams: accuracy, size and speed at 50 % and 35 % of the GFLOPs.
 
     python benchmarks/bench.py [quick=True] [methods=main] [shares=0.5,0.35] [seeds=0,1,2] [epochs=16] [imgsz=320]
-                               [fraction=1.0] [data=real]
+                               [fraction=1.0] [lr0=0.001] [data=real]
 
 or `make bench ARGS="..."`. `methods` is main, ablations, all, or names with semicolons between them; `quick` takes a
 tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about ten minutes in all, which shows that
@@ -36,8 +36,8 @@ from ultralytics.slim.run_report.svg import standalone
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"
 KEY = ("method", "share", "seed", *table.SETTING)
-QUICK = {"shares": "0.5", "seeds": "0", "epochs": 4, "imgsz": 160, "fraction": 0.1}
-FULL = {"shares": ",".join(map(str, SHARES)), "seeds": "0,1,2", "epochs": 16, "imgsz": 320, "fraction": 1.0}
+QUICK = {"shares": "0.5", "seeds": "0", "epochs": 4, "imgsz": 160, "fraction": 0.1, "lr0": 0.001}
+FULL = {"shares": ",".join(map(str, SHARES)), "seeds": "0,1,2", "epochs": 16, "imgsz": 320, "fraction": 1.0, "lr0": 0.001}
 SOURCES = {  # data -> YAML, its folder, the model to make smaller
     "real": (HERE / "real_diagrams.yaml", SHARED / "data/diagram", SHARED / "weights/diagram_yolov8n.pt"),
     "drawn": (
@@ -100,7 +100,7 @@ def chosen(methods: str) -> list[str]:
 def tasks(names: list[str], settings: dict, data: str) -> list[tuple[str, Task]]:
     """Return what is to be measured, seed by seed, larger models first; what has no share to choose once a seed."""
     shared = {"original": SOURCES[data][2], "data": str(SOURCES[data][0]), "epochs": int(settings["epochs"])}
-    shared |= {"imgsz": int(settings["imgsz"]), "fraction": float(settings["fraction"])}
+    shared |= {"imgsz": int(settings["imgsz"])} | {name: float(settings[name]) for name in ("fraction", "lr0")}
     wanted = [float(share) for share in str(settings["shares"]).split(",")]
     found = []
     for seed in map(int, str(settings["seeds"]).split(",")):
@@ -148,7 +148,7 @@ FIGURES = (
 def comparable(rows: list[dict[str, str]], settings: dict, data: str) -> list[dict[str, str]]:
     """Return the rows that were measured on the same data, at the same settings, as those just asked for."""
     wanted = {"data": data, "epochs": str(int(settings["epochs"])), "imgsz": str(int(settings["imgsz"]))}
-    wanted["fraction"] = str(float(settings["fraction"]))
+    wanted |= {name: str(float(settings[name])) for name in ("fraction", "lr0")}
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 

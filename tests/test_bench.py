@@ -23,7 +23,7 @@ from peers.bisect import nearest
 from peers.methods import METHODS, SHARES, Task
 from peers.split_c2f import SplitC2f, split_c2f
 
-TASK = Task(Path("o.pt"), "d.yaml", 0.5, 0, 8, 320, 1.0)
+TASK = Task(Path("o.pt"), "d.yaml", 0.5, 0, 8, 320, 1.0, 0.001)
 
 
 @pytest.fixture(scope="module")

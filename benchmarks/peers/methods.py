@@ -29,6 +29,7 @@ class Task:
     epochs: int
     imgsz: int
     fraction: float
+    lr0: float
 
 
 @dataclass(frozen=True)

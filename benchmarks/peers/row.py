@@ -48,11 +48,12 @@ def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder
     Raises:
         RuntimeError: If the model came back with other widths.
     """
-    options = {key: str(task.original) if value == TEACHER else value for key, value in stage.options.items()}
+    options = {name: getattr(task, name) for name in ("seed", "fraction", "lr0")}
+    options |= {key: str(task.original) if value == TEACHER else value for key, value in stage.options.items()}
     yolo = YOLO(start)
     given = sum(p.numel() for p in yolo.model.parameters())
     place = {"data": task.data, "project": str(folder.parent), "name": folder.name}
-    yolo.train(**TRAINING, **place, epochs=epochs, imgsz=imgsz, seed=task.seed, fraction=task.fraction, **options)
+    yolo.train(**{**TRAINING, **place, "epochs": epochs, "imgsz": imgsz, **options})
     last = yolo.trainer.last
     trained = sum(p.numel() for p in YOLO(last).model.parameters())
     if trained != given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common import by_setting, mean
 
 FAMILIES = ("unpruned", "ours", "Torch-Pruning", "narrower", "others")  # in the order of the pictures' colours
-SETTING = ("data", "epochs", "imgsz", "fraction")  # rows that differ in one of these are not compared
+SETTING = ("data", "epochs", "imgsz", "fraction", "lr0")  # rows that differ in one of these are not compared
 RATIOS = ("torch_ratio", "onnx_ratio", "openvino_ratio")  # of the latency to the original's in the same runtime
 MEASURED = ("cut_map50_95", "map50_95", "map50", "relation_f1", "gflops_share", *RATIOS, "seconds")
 
