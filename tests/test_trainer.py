@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from short_runs import SHORT, hooks_in, train, weights_of
 
 from ultralytics import YOLO
@@ -52,10 +53,18 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
     teacher_ids = {id(p) for p in d.teacher.parameters()} | {id(p) for p in d.losses.parameters()}
     assert not teacher_ids & {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
     header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
-    assert "train/distill_loss" in header and "distill/ratio" in header
+    assert "train/distill_loss" in header and "distill/loss_ratio" in header
     assert all(len(row.split(",")) == len(header.split(",")) for row in rows) and len(rows) == 2
     assert trainer.args.Distillation == str(teacher_path)
     assert YAML.load(trainer.save_dir / "args.yaml")["loss_type"] == loss_type
+
+
+def test_the_picture_of_a_run_shows_the_distillation_loss_and_its_share(tiny_data, tmp_path, teacher_path, monkeypatch):
+    titles, set_title = [], Axes.set_title
+    monkeypatch.setattr(Axes, "set_title", lambda axes, text, **kw: titles.append(text) or set_title(axes, text, **kw))
+    how = {"Distillation": str(teacher_path), "loss_type": "cwd", "epochs": 1, "plots": True}
+    _, trainer = train(tiny_data, tmp_path, **how)
+    assert (trainer.save_dir / "results.png").is_file() and {"train/distill_loss", "distill/loss_ratio"} <= set(titles)
 
 
 def test_distillation_changes_what_is_learnt_and_no_loss_changes_nothing(tiny_data, tmp_path, teacher_path):

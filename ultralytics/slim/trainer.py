@@ -186,7 +186,7 @@ class Slim:
         self.end_batches()
         row = self.trainer.lr  # the trainer writes this dict beside losses and metrics
         if self.distiller:
-            row["distill/ratio"] = self.distiller.ratio
+            row["distill/loss_ratio"] = self.distiller.ratio
         if self.penalty:
             row.update(gamma_stats(_student(self.trainer)))
             row["gamma/moved"] = self.moved
