@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, distill_check=False)
+
+
+class Interrupt(Exception):
+    """Ends a run from a callback."""
 
 
 def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
@@ -15,6 +20,39 @@ def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
         model.add_callback(event, kwargs.pop(event))
     model.train(**{**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", **kwargs})
     return model, model.trainer
+
+
+def prepared(*args, **kwargs):
+    """Return the trainer of a run that was set up and left before its first batch; arguments as for `train`."""
+    found = []
+    stop = lambda trainer: found.append(trainer) or interrupt(trainer)  # noqa: E731
+    try:
+        train(*args, on_train_start=stop, **kwargs)
+    except Interrupt:
+        return found[0]
+
+
+def interrupt(trainer):
+    """A callback that ends the run."""
+    raise Interrupt
+
+
+def stop_at(epoch):
+    """Return a callback that ends the run in this epoch."""
+    return lambda trainer: interrupt(trainer) if trainer.epoch == epoch else None
+
+
+def pretending(*fitness):
+    """Return a trainer that measures these instead, one an epoch."""
+
+    class Pretending(DetectionTrainer):
+        def validate(self):
+            value = fitness[self.epoch]
+            if self.best_fitness is None or self.best_fitness < value:
+                self.best_fitness = value
+            return self.metrics, value
+
+    return Pretending
 
 
 def weights_of(model):

@@ -42,6 +42,10 @@ def test_sums_and_case():
         ({"distill_mask": 1}, "distill_mask"),
         ({"distill_check": "yes"}, "distill_check must be True or False"),
         ({"distill_close_mosaic": None}, "distill_close_mosaic must be True or False"),
+        (
+            {"Distillation": "t.pt", "loss_type": "cwd", "distill_close_mosaic": False, "epochs": 10},
+            "distill_close_mosaic=False leaves out the last close_mosaic=10 epochs, which is all of epochs=10",
+        ),
         ({"distill_layers": "15"}, "list of layer indices"),
         ({"distill_layers": [15, -1]}, "list of layer indices"),
     ],

@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
-from short_runs import SHORT, hooks_in, train, weights_of
+from short_runs import SHORT, hooks_in, pretending, train, weights_of
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
 
 
 def losses_of(tiny_data, tmp_path, **options):
@@ -18,10 +19,14 @@ def losses_of(tiny_data, tmp_path, **options):
     return train(tiny_data, tmp_path, on_train_batch_end=keep, **options)[1], losses
 
 
-@pytest.mark.parametrize("loss_type", ["cwd+sparse", "mgd", "pkd+mimic+logit"])
-def test_bfloat16_agrees_with_float32(tiny_data, tmp_path, teacher_path, loss_type, monkeypatch):
-    """Ultralytics refuses bf16 on a CPU, which can compute it: only that guard is replaced."""
-    on_cpu = lambda dtype, device="cpu": torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16)  # noqa: E731
+@pytest.mark.parametrize(
+    "loss_type, kind",
+    [("cwd+sparse", "bfloat16"), ("mgd", "bfloat16"), ("pkd+mimic+logit", "bfloat16"), ("cwd+mgd+logit", "float16")],
+)
+def test_half_precision_agrees_with_float32(tiny_data, tmp_path, teacher_path, loss_type, kind, monkeypatch):
+    """Ultralytics refuses both kinds on a CPU, which can compute them: only that guard is replaced."""
+    half = getattr(torch, kind)
+    on_cpu = lambda dtype, device="cpu": torch.autocast("cpu", half, dtype is torch.bfloat16)  # noqa: E731
     monkeypatch.setattr("ultralytics.engine.trainer.autocast", on_cpu)
     options = dict(Distillation=str(teacher_path), loss_type=loss_type, epochs=1)
     full = losses_of(tiny_data, tmp_path / "full", **options)[1]
@@ -44,6 +49,58 @@ def test_scaled_gradients_are_unscaled_before_the_adapters_step(tiny_data, tmp_p
         ends.append({**weights_of(trainer.slim.distiller.losses), **weights_of(trainer.model)})
     for name, value in ends[0].items():
         torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_step_that_the_scaler_leaves_out_moves_no_gamma(tiny_data, tmp_path, monkeypatch):
+    """Every gradient overflows at a scale of 2^127, so the optimizer makes no step, and the penalty none either."""
+    scaler, before = torch.amp.GradScaler, {}
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler("cpu", init_scale=2.0**127))
+    note = lambda t: before.update(weights_of(t.model))  # noqa: E731
+    _, trainer = train(tiny_data, tmp_path, loss_type="sparse", sparsity=0.5, epochs=1, on_train_start=note)
+    assert trainer.scaler.get_scale() == 2.0**125 and trainer.slim.moved == 0.0  # two steps left out
+    assert all(torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
+
+
+def test_gradients_of_the_adapters_are_carried_into_the_next_epoch(tiny_data, tmp_path, teacher_path):
+    """Three batches an epoch and a step every two: the third waits for its step, as the student's gradients do."""
+    held = []
+
+    def look(trainer):
+        modules = trainer.model, trainer.slim.distiller.losses
+        held.append([any(p.grad is not None and p.grad.any() for p in m.parameters()) for m in modules])
+
+    options = dict(Distillation=str(teacher_path), loss_type="cwd", batch=3, nbs=6, epochs=2)
+    train(tiny_data, tmp_path, on_train_batch_start=look, **options)
+    assert held == [[False, False], [True, True], [False, False]] + [[True, True], [False, False], [True, True]]
+
+
+@pytest.mark.parametrize("where", ["student", "teacher"])
+def test_nothing_of_a_batch_that_ran_out_of_memory_is_kept(tiny_data, tmp_path, teacher_path, where, monkeypatch):
+    """Neither its features, which hold its graph, nor the adapters' gradients of the batch before it."""
+    calls, seen = [], []
+
+    def fail_at_the_second(*_):
+        calls.append(where)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory (made up)")
+
+    def at_start(trainer):
+        if where == "teacher":
+            trainer.slim.distiller.teacher.model[15].register_forward_hook(fail_at_the_second)
+            return
+        loss = DetectionModel.loss
+        fail_after = lambda *args: (loss(*args), fail_at_the_second())[0]  # noqa: E731
+        monkeypatch.setattr(DetectionModel, "loss", fail_after)
+
+    def look(trainer):
+        d = trainer.slim.distiller
+        taps = {**d.student_taps.features, **d.teacher_taps.features}
+        seen.append((len(taps), sum(p.grad is not None for p in d.losses.parameters())))
+
+    options = dict(Distillation=str(teacher_path), loss_type="cwd", batch=4, nbs=16, epochs=1)
+    _, trainer = train(tiny_data, tmp_path, on_train_start=at_start, on_train_batch_start=look, **options)
+    assert trainer.batch_size == 2 and len(seen) == 2 + 4
+    assert seen[1][1] > 0 and seen[2] == (0, 0)
 
 
 def test_adapters_and_penalty_step_with_the_optimizer_when_gradients_accumulate(tiny_data, tmp_path, teacher_path):
@@ -115,7 +172,31 @@ def test_recovers_from_nan(tiny_data, tmp_path, teacher_path, log):
         assert all(torch.isfinite(p).all() for p in module.parameters())
 
 
-def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teacher_path):
+def test_nan_in_the_first_judged_epoch_of_a_sparse_run_brings_no_dense_best_back(tiny_data, tmp_path):
+    """What last.pt holds then is the best of the dense epochs before."""
+
+    def spoil(trainer):
+        if trainer.epoch == 4 and not trainer.nan_recovery_attempts:
+            next(trainer.model.parameters()).data.fill_(float("nan"))
+
+    fitness = pretending(0.9, 0.8, 0.7, 0.6, 0.3, 0.2)
+    options = dict(loss_type="sparse", epochs=6, val=True, trainer=fitness, on_train_epoch_start=spoil)
+    _, trainer = train(tiny_data, tmp_path, **options)
+    assert trainer.best_fitness == 0.3 and trainer.stopper.best_epoch == 5
+    assert len(trainer.slim.history.rows) == 1 + 6  # the epoch that was redone counts once
+
+
+def test_a_custom_step_without_ours_is_a_warning(tiny_data, tmp_path, teacher_path, log):
+    class Mine(DetectionTrainer):
+        def optimizer_step(self):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    train(tiny_data, tmp_path, trainer=Mine, Distillation=str(teacher_path), loss_type="cwd", epochs=2)
+    assert log.text.count("optimizer_step() of Mine neither calls super().optimizer_step() nor") == 1
+
+
+def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teacher_path, log):
     called = []
 
     class Mine(DetectionTrainer):
@@ -133,6 +214,7 @@ def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teache
     model.train(trainer=Mine, Distillation=str(teacher_path), loss_type="cwd", **options)
     assert type(model.trainer) is Mine and model.trainer.slim.distiller.ratio > 0
     assert [called.count(what) for what in ("preprocess", "step", "callback")] == [2, 2, 2]
+    assert "stand still" not in log.text
 
 
 def test_nothing_piles_up_from_step_to_step(tiny_data, tmp_path, teacher_path):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.axes import Axes
-from short_runs import SHORT, hooks_in, train, weights_of
+from short_runs import (
+    SHORT,
+    Interrupt,
+    hooks_in,
+    interrupt,
+    prepared,
+    pretending,
+    stop_at,
+    train,
+    weights_of,
+)
 
 from ultralytics import YOLO
+from ultralytics.cfg import entrypoint
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import trainer as slim_trainer
+from ultralytics.slim.distiller import ADAPTER_LR
 from ultralytics.utils import YAML
 
 
@@ -52,6 +65,8 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
     assert all(torch.equal(v, d.teacher.state_dict()[k]) for k, v in seen["teacher"].items())
     teacher_ids = {id(p) for p in d.teacher.parameters()} | {id(p) for p in d.losses.parameters()}
     assert not teacher_ids & {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
+    assert d.optimizer is None or d.optimizer.param_groups[0]["lr"] == ADAPTER_LR * trainer.lf(1) < ADAPTER_LR
+    assert "distill_loss" in trainer.loss_names and "distill_loss" in trainer.progress_string()
     header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
     assert "train/distill_loss" in header and "distill/loss_ratio" in header
     assert all(len(row.split(",")) == len(header.split(",")) for row in rows) and len(rows) == 2
@@ -229,6 +244,31 @@ def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
     assert best == {0: None, 1: 0.9, 2: None}, "the last third begins here"
 
 
+def test_a_plan_made_in_the_warm_up_counts_the_steps_after_it(tiny_data, tmp_path):
+    """Made anew while gradients accumulate over fewer batches than later, it is that of a run of that length."""
+    options = dict(loss_type="sparse", sparsity=0.5, batch=2, nbs=8, warmup_epochs=2)
+    found = {}
+
+    def shorten(trainer):
+        assert trainer.accumulate < 4
+        trainer.epochs = trainer.args.epochs = 3
+
+    def note(trainer):
+        if trainer.epoch == 1:
+            found["rate"] = trainer.slim.penalty.rate
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_fit_epoch_end=shorten, on_train_batch_start=note, epochs=6, **options)
+    assert found["rate"] == pytest.approx(prepared(tiny_data, tmp_path, epochs=3, **options).slim.penalty.rate)
+
+
+@pytest.mark.parametrize("fitness", [(0.5, 0.1), (0.5, 0.4, 0.45, 0.1)], ids=["two epochs", "in the last"])
+def test_a_collapse_is_said_whenever_it_comes(tiny_data, tmp_path, fitness, log):
+    train(tiny_data, tmp_path, loss_type="sparse", epochs=len(fitness), val=True, trainer=pretending(*fitness))
+    assert log.text.count("the fitness fell to 0.1000 from 0.5000") == 1
+
+
 def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_path):
     """Resumed within the last third, the best so far is one of its epochs and counts on."""
     with pytest.raises(Interrupt):
@@ -239,18 +279,6 @@ def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_pa
     model.add_callback("on_train_batch_start", lambda t: best.setdefault(t.epoch, t.best_fitness))
     model.train(resume=True)
     assert best["saved"] is not None and best[5] == best["saved"]
-
-
-class Interrupt(Exception):
-    pass
-
-
-def stop_at(epoch):
-    def stop(trainer):
-        if trainer.epoch == epoch:
-            raise Interrupt
-
-    return stop
 
 
 def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_path):
@@ -279,11 +307,41 @@ def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teache
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), Distillation=str(teacher_path), loss_type="cwd")
     other = tmp_path / "other teacher.pt"
-    other.write_bytes(teacher_path.read_bytes())
+    YOLO("yolov8m.yaml", verbose=False).save(other)
     model = YOLO(str(tmp_path / "run/weights/last.pt"))
     model.train(resume=True, Distillation=str(other))
     assert model.trainer.args.Distillation == str(other)
     assert "another teacher" in log.text and "Resume ignores" not in log.text
+
+
+def test_resume_knows_the_teacher_by_its_file_and_plans_for_its_batches(tiny_data, tmp_path, log):
+    """A module's file has the same name in every run; a file may be moved; an earlier version wrote the path alone."""
+    first, second = (DetectionModel("yolov8n.yaml", nc=2, verbose=False) for _ in range(2))
+    options = dict(loss_type="cwd+sparse", sparsity=0.5, epochs=3, nbs=2)
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), Distillation=first, **options)
+    weights = tmp_path / "run/weights"
+    moved = shutil.copyfile(weights / "teacher.pt", tmp_path / "moved.pt")
+
+    def resumed(**kwargs):
+        log.clear()
+        model = YOLO(str(weights / "last.pt"))
+        model.add_callback("on_train_start", interrupt)
+        with pytest.raises(Interrupt):
+            model.train(resume=True, **kwargs)
+        return model.trainer.slim.penalty.rate
+
+    rate = resumed(Distillation=str(moved))
+    assert "another teacher" not in log.text
+    assert resumed(batch=2) < 0.6 * rate  # twice the steps
+    planned = prepared(tiny_data, tmp_path, batch=2, name="planned", Distillation=first, **options)
+    assert resumed(batch=2) == pytest.approx(planned.slim.penalty.rate)
+    resumed(Distillation=second)
+    assert "another teacher" in log.text and (weights / "teacher.pt").exists()
+
+    state = torch.load(weights / "slim.pt")
+    torch.save({k: v for k, v in state.items() if k not in {"teacher_sha256", "gamma_median"}}, weights / "slim.pt")
+    assert resumed() == state["gamma_rate"] and "another teacher" not in log.text
 
 
 @pytest.mark.parametrize("event", ["on_train_start", "on_train_batch_end"])
@@ -368,3 +426,23 @@ def test_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     assert run.returncode == 0, run.stderr[-2000:]
     assert YAML.load(tmp_path / "cli/args.yaml")["loss_type"] == "cwd+sparse"
     assert "train/distill_loss" in (tmp_path / "cli/results.csv").read_text()
+
+
+def test_resume_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
+    options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse")
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), **options)
+    last = tmp_path / "run/weights/last.pt"
+    entrypoint(f"train resume model={last}")
+    header, *rows = (tmp_path / "run/results.csv").read_text().splitlines()
+    assert len(rows) == 2 and float(rows[1].split(",")[header.split(",").index("distill/loss_ratio")]) > 0
+    assert last.exists() and not last.with_name("slim.pt").exists()
+
+
+def test_an_unknown_argument_stops_before_anything_is_written(tiny_data, tmp_path, teacher_path):
+    runs = tmp_path / "runs"
+    with pytest.raises(SyntaxError, match="distill_foo"):
+        train(tiny_data, runs, Distillation=str(teacher_path), loss_type="cwd", distill_foo=1)
+    with pytest.raises(SyntaxError, match="distill_foo"):
+        entrypoint(f"train model=yolov8n.yaml data={tiny_data} project={runs} loss_type=sparse distill_foo=1")
+    assert not runs.exists()

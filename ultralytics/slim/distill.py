@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Sequence
 
@@ -50,7 +51,9 @@ class FeatureTaps:
 
     def detach(self) -> None:
         """Remove the hooks and forget the features; a second call changes nothing."""
-        self._remove_hooks()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         self.features.clear()
 
     def pop(self) -> list:
@@ -70,18 +73,11 @@ class FeatureTaps:
         """Return the features of images (N, C, H, W) from one pass that keeps no graph and leaves no hook."""
         self.attach()
         try:
-            with torch.no_grad():
+            with suppress(_StopForward), torch.no_grad():
                 self.model(images)
-        except _StopForward:
-            pass
+            return self.pop()
         finally:
-            self._remove_hooks()
-        return self.pop()
-
-    def _remove_hooks(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+            self.detach()
 
     def _keep(self, index: int):
         deepest = index == max(self.layers)

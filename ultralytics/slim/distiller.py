@@ -60,11 +60,17 @@ class Distiller:
         t = self.trainer
         return self.settings.distill_close_mosaic or t.epoch < t.epochs - t.args.close_mosaic
 
-    def start_epoch(self) -> None:
-        """Set the hooks and start this epoch's figures; safe to call again."""
+    def start_epoch(self, again: bool = False) -> None:
+        """Set the hooks and start this epoch's figures.
+
+        Args:
+            again: Whether the epoch is redone, after NaN or too little memory. Otherwise gradients that have not been
+                stepped yet are carried over, as the student's are.
+        """
         self._sums.zero_()
-        if self.optimizer:
-            self.optimizer.zero_grad()  # what a batch that ran out of memory left behind
+        self.student_taps.features.clear()  # those of a batch that ran out of memory hold its graph
+        if again and self.optimizer:
+            self.optimizer.zero_grad()
         if self.on:
             self.student_taps.attach()
 
@@ -74,16 +80,17 @@ class Distiller:
         hide_loss_item(self.trainer, LOSS_ITEM)
 
     def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
-        """Return the weighted loss of this batch, times the batch size as the detection loss has it.
+        """Return the weighted loss of this batch, times the batch size where the task's own loss has that factor.
 
         `loss_items` gets it as `distill_loss`, per image like the other items.
         """
         trainer, images = self.trainer, batch["img"]
+        factor = batch_factor(getattr(unwrap_model(trainer.model), "criterion", None), len(images))
         seen = batch.get(resolution.TEACHER_IMAGES, images)
         per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
-        self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / len(images)])
+        self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / factor])
         add_loss_item(trainer, LOSS_ITEM, per_image.detach())
-        return per_image * len(images)
+        return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
         student, teacher = self.student_taps.pop(), self.teacher_taps.run(images)
@@ -136,6 +143,17 @@ class Distiller:
             return
         if self.optimizer and state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
+
+
+def batch_factor(criterion: Any, images: int) -> int:
+    """Return what the task's criterion multiplies its mean over the batch by: the number of images, or 1.
+
+    Those of classification (cross entropy) and of RT-DETR (a sum divided by the number of objects) are not multiplied.
+    """
+    from ultralytics.models.utils.loss import DETRLoss  # imports the trainer
+    from ultralytics.utils.loss import v8ClassificationLoss
+
+    return 1 if isinstance(criterion, (v8ClassificationLoss, DETRLoss)) else images
 
 
 def _build_losses(

@@ -24,19 +24,19 @@ class GammaHistory:
         self.edges = np.linspace(0, max(float(np.quantile(values, 0.995)), 2 * NEAR_ZERO), BINS + 1)
         self.start_median = float(np.median(values))
         self.rows = [self._histogram(values)]
+        self.best: float | None = None  # fitness, before the trainer started to look for the best afresh
         self._warned: set[str] = set()
 
-    def add(self, model: nn.Module) -> None:
-        """Take in the γ after one more epoch."""
-        self.rows.append(self._histogram(absolute_gammas(model).numpy()))
+    def add(self, model: nn.Module, epoch: int) -> None:
+        """Take in the γ after an epoch, counted from 0; one that is redone replaces itself."""
+        self.rows = [*self.rows[: epoch + 1], self._histogram(absolute_gammas(model).numpy())]
 
-    def advice(self, run_progress: float, stats: dict[str, float], fitness: float | None, best: float | None) -> str:
-        """Return a warning that has not been given before, or ''.
+    def flat(self, run_progress: float, stats: dict[str, float]) -> str:
+        """Return a warning of γ that hardly move, once, or ''.
 
         Args:
             run_progress: Share of the run that is done.
             stats: As `sparsity.gamma_stats` returns them.
-            fitness: Of the last validated epoch, and `best` the best so far; None before the first.
         """
         median = stats["gamma/median"] / max(self.start_median, 1e-12)
         if run_progress >= PATIENCE and median > FLAT_MEDIAN and stats["gamma/near_zero"] < FLAT_SHARE:
@@ -45,7 +45,12 @@ class GammaHistory:
                 f"the γ hardly move: their median is {median:.0%} of that at the start and {stats['gamma/near_zero']:.1%} "
                 f"are under {NEAR_ZERO}. Pruning by γ would cut nearly at random: raise sparsity=, or train longer",
             )
-        if fitness is not None and best and fitness < COLLAPSE * best:
+        return ""
+
+    def collapse(self, fitness: float | None, best: float | None) -> str:
+        """Return a warning of a fitness far below the best so far, once, or ''; None for what is not known."""
+        best = max(best or 0.0, self.best or 0.0)
+        if fitness is not None and best > 0 and fitness < COLLAPSE * best:
             return self._once(
                 "collapse",
                 f"the fitness fell to {fitness:.4f} from {best:.4f}: the penalty is too strong for this length. Lower "
@@ -56,12 +61,12 @@ class GammaHistory:
     def state_dict(self) -> dict[str, object]:
         """Return what a resumed run needs, in plain builtins."""
         rows = [row.tolist() for row in self.rows]
-        return {"start_median": self.start_median, "edges": self.edges.tolist(), "rows": rows}
+        return {"start_median": self.start_median, "edges": self.edges.tolist(), "rows": rows, "best": self.best}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take up the history of the run that is resumed: its γ are compared with those at its own start."""
         self.start_median, self.edges = state["start_median"], np.array(state["edges"])
-        self.rows = [np.array(row) for row in state["rows"]]
+        self.rows, self.best = [np.array(row) for row in state["rows"]], state.get("best")
 
     def plot(self, path: Path) -> None:
         """Save the histograms as an image, an epoch a column, darker for more channels."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from ultralytics.utils import DEFAULT_CFG_DICT
+
 from .losses import FEATURE_LOSSES, LossOptions
 
 SCHEDULES = ("run", "epoch", "constant")
@@ -82,6 +84,9 @@ class SlimSettings:
                 "compile=True cannot be combined with Distillation or loss_type: the feature hooks and the γ penalty "
                 "need the eager model. Pass compile=False."
             )
+        close = _flag("distill_close_mosaic", values["distill_close_mosaic"])
+        if losses and not close:
+            _check_epochs_with_mosaic({**DEFAULT_CFG_DICT, **args})
         return cls(
             teacher=teacher,
             losses=losses,
@@ -91,7 +96,7 @@ class SlimSettings:
             distill_layers=_layers(values["distill_layers"]),
             distill_imgsz=_imgsz(values["distill_imgsz"], losses),
             options=_options(values),
-            distill_close_mosaic=_flag("distill_close_mosaic", values["distill_close_mosaic"]),
+            distill_close_mosaic=close,
             distill_check=_flag("distill_check", values["distill_check"]),
             sparsity=None if values["sparsity"] is None else _number("sparsity", values["sparsity"]),
         )
@@ -139,6 +144,15 @@ def _check_teacher(teacher: str | None, losses: tuple[str, ...], args: dict[str,
     if teacher and args.get("distill_model"):
         raise ValueError(
             "Distillation= (this fork) and distill_model= (Ultralytics' own distillation) are both set. Pass only one."
+        )
+
+
+def _check_epochs_with_mosaic(args: dict[str, Any]) -> None:
+    if not args.get("time") and args["epochs"] <= args["close_mosaic"]:
+        raise ValueError(
+            f"distill_close_mosaic=False leaves out the last close_mosaic={args['close_mosaic']} epochs, which is all "
+            f"of epochs={args['epochs']}: nothing would be distilled. Pass distill_close_mosaic=True, a smaller "
+            "close_mosaic=, or more epochs=."
         )
 
 

@@ -64,7 +64,7 @@ def load(path: str, student: nn.Module) -> nn.Module:
     """
     require_file(path)
     teacher, _ = load_checkpoint(path)
-    channels = [m.yaml.get("channels", 3) for m in (student, teacher)]
+    channels = [getattr(m, "yaml", {}).get("channels", 3) for m in (student, teacher)]  # a module may have no yaml
     if channels[0] != channels[1]:
         raise ValueError(f"the student takes images of {channels[0]} channels, the teacher '{path}' of {channels[1]}")
     return teacher

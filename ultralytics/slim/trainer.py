@@ -20,7 +20,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -28,12 +27,13 @@ from ultralytics.utils import LOGGER, RANK
 
 from . import preflight
 from . import teacher as teachers
-from .compat import unwrap_model, warmup_iterations
+from .compat import unwrap_model
 from .distiller import PREFIX, Distiller
-from .files import write_whole
+from .files import fingerprint, write_whole
 from .gamma_history import GammaHistory
 from .settings import TRAIN_ARGS, SlimSettings
-from .sparsity import SparsityPenalty, decay, gamma_stats
+from .sparsity import SparsityPenalty, gamma_stats
+from .steps import gamma_group, planned, stepped
 
 
 class ResumeOverrides(dict):
@@ -121,8 +121,13 @@ class Slim:
         self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
         self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
         self.history = GammaHistory(_student(trainer)) if penalty else None
-        self._strength, self._judging = penalty and penalty.strength, False
-        self._planned_for = self._plan() if penalty else None
+        self._teacher = fingerprint(distiller.settings.teacher) if distiller else None
+        self._epoch = self._judged_from = None  # the epoch begun last; the one from which best.pt counts
+        self._batches = self._steps = 0  # of this run, to see whether the seams around the optimizer's step are called
+        self._strength, self._planned_for = penalty and penalty.strength, None
+        if penalty:
+            self._plan()
+            trainer.add_callback("on_fit_epoch_end", lambda _: self._warn_of_collapse())
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
         if self.active:
@@ -133,36 +138,46 @@ class Slim:
     def active(self) -> bool:
         return self.distiller is not None or self.penalty is not None
 
-    def _plan(self) -> tuple[int, int]:
-        """Set the penalty's rate for what is before the trainer; return that: batches of an epoch, epochs."""
+    def _plan(self) -> None:
+        """Set the penalty's rate for the steps that are before the trainer, unless it is set for just these."""
+        trainer = self.trainer
+        plan = len(trainer.train_loader), trainer.epochs, trainer.batch_size
+        if plan == self._planned_for:
+            return
+        if not self._planned_for or self._planned_for[2] != trainer.batch_size:
+            self._accumulate = trainer.accumulate  # later on it may be one that the warm-up has lowered
+        self._planned_for = plan
         self.penalty.strength = self._strength  # None: as far as the number of steps allows
-        self.penalty.plan(*_planned(self.trainer, self.penalty))
-        return len(self.trainer.train_loader), self.trainer.epochs
+        self.penalty.plan(*planned(trainer, self.penalty, self._accumulate))
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
-        self.moved = 0.0
+        again, self._epoch, self.moved = self._epoch == self.trainer.epoch, self.trainer.epoch, 0.0
         if self.distiller:
-            self.distiller.start_epoch()
+            self.distiller.start_epoch(again)
         if self.penalty:
-            # After running out of memory the batches are halved, and with time= the epochs are counted anew.
-            if self._planned_for != (len(self.trainer.train_loader), self.trainer.epochs):
-                self._planned_for = self._plan()
+            self._plan()  # after running out of memory the batches are halved, and with time= the epochs counted anew
             self._judge_from_the_last_third()
 
     def _judge_from_the_last_third(self) -> None:
-        """Start best.pt and early stopping afresh at the last third of a sparse run, once.
+        """Start best.pt and early stopping afresh at the last third of a sparse run.
 
-        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one.
+        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one. Once is
+        enough, unless that epoch is redone after NaN: the trainer has then taken up the dense best from last.pt.
         """
         trainer = self.trainer
         first = trainer.epochs * 2 // 3
-        if not self._judging and trainer.epoch and trainer.start_epoch <= first <= trainer.epoch:
-            self._judging, trainer.best_fitness = True, None
+        if self._judged_from is None and trainer.epoch and trainer.start_epoch <= first <= trainer.epoch:
+            self._judged_from = trainer.epoch
+        if self._judged_from == trainer.epoch:
+            if trainer.best_fitness is not None:
+                self.history.best = float(trainer.best_fitness)
+            trainer.best_fitness = None
             trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
 
     def distillation_loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
         """Return the weighted distillation loss of the batch just run, and add it to the trainer's loss items."""
+        self._batches += 1
         return self.distiller.loss(batch, epoch_progress) if self.distiller else 0.0
 
     def before_step(self) -> None:
@@ -171,9 +186,10 @@ class Slim:
             self.distiller.step_adapters()
 
     def after_step(self) -> None:
-        """Apply the γ penalty of one optimizer step."""
+        """Apply the γ penalty of one optimizer step, unless a gradient scaler left that step out."""
+        self._steps += 1
         if self.penalty:
-            lr = _gamma_group(self.trainer, self.penalty)["lr"]
+            lr = gamma_group(self.trainer, self.penalty)["lr"] * stepped(self.trainer)
             self.moved += self.penalty.step(lr, _run_progress(self.trainer))
 
     def end_batches(self) -> None:
@@ -184,14 +200,32 @@ class Slim:
     def end_epoch(self) -> None:
         """Remove the hooks and add this epoch's figures to the row of results.csv."""
         self.end_batches()
+        self._warn_of_missing_steps()
         row = self.trainer.lr  # the trainer writes this dict beside losses and metrics
         if self.distiller:
             row["distill/loss_ratio"] = self.distiller.ratio
         if self.penalty:
             row.update(gamma_stats(_student(self.trainer)))
-            row["gamma/moved"] = self.moved
-            self.history.add(_student(self.trainer))
+            row["gamma/moved"] = self.moved = float(self.moved)
+            self.history.add(_student(self.trainer), self.trainer.epoch)
             _log_sparsity(self.trainer, self.history, row)
+
+    def _warn_of_missing_steps(self) -> None:
+        """Say, once, that steps were due and none came by here: a custom trainer replaced `optimizer_step`."""
+        trains = self.penalty or (self.distiller and self.distiller.optimizer)
+        if not trains or self._steps or self._batches < self.trainer.accumulate:
+            return
+        self._steps = 1
+        LOGGER.warning(
+            f"{PREFIX}adapters and γ penalty stand still: optimizer_step() of {type(self.trainer).__name__} neither calls "
+            "super().optimizer_step() nor self.slim.before_step() and self.slim.after_step() around the optimizer's step"
+        )
+
+    def _warn_of_collapse(self) -> None:
+        """Say that the accuracy collapsed, once the epoch is validated."""
+        trainer = self.trainer
+        if RANK in {-1, 0} and (advice := self.history.collapse(trainer.fitness, trainer.best_fitness)):
+            LOGGER.warning(f"{PREFIX}{advice}")
 
     @property
     def _file(self) -> Path:
@@ -201,8 +235,10 @@ class Slim:
         """Write what a resumed run needs besides last.pt."""
         state = {
             "teacher": self.trainer.args.Distillation,
+            "teacher_sha256": self._teacher,
             "distiller": self.distiller.state_dict() if self.distiller else None,
             "gamma_rate": self.penalty.rate if self.penalty else None,
+            "gamma_median": self.penalty.median if self.penalty else None,
             "gamma_history": self.history.state_dict() if self.history else None,
         }
         write_whole(self._file, lambda partial: torch.save(state, partial))
@@ -215,12 +251,17 @@ class Slim:
             LOGGER.warning(f"{PREFIX}{self._file} is missing, so adapters and γ penalty start afresh")
             return
         state = torch.load(self._file, map_location=self.trainer.device, weights_only=True)
-        if self.penalty and state["gamma_rate"] is not None:
+        if self.penalty and state.get("gamma_median") is not None:
+            self.penalty.median, self._planned_for = state["gamma_median"], None
+            self._plan()  # anew: the batch size may be another
+        elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
             self.penalty.rate = state["gamma_rate"]
         if self.history and state.get("gamma_history"):
             self.history.load_state_dict(state["gamma_history"])
         if self.distiller and state["distiller"] is not None:
-            if state["teacher"] != self.trainer.args.Distillation:
+            before = state.get("teacher_sha256")  # an earlier version wrote the path alone
+            now = self._teacher if before else self.trainer.args.Distillation
+            if now != (before or state["teacher"]):
                 LOGGER.warning(f"{PREFIX}resuming with another teacher: {self.trainer.args.Distillation}")
             self.distiller.load_state_dict(state["distiller"])
 
@@ -233,30 +274,6 @@ def _run_progress(trainer) -> float:
     return trainer.epoch / max(trainer.epochs, 1)
 
 
-def _gamma_group(trainer, penalty: SparsityPenalty) -> dict[str, Any]:
-    """Return the optimizer's parameter group that holds the first γ; MuSGD has others, with the head's at 3·lr."""
-    first = penalty.scales[0]
-    for group in trainer.optimizer.param_groups:
-        if any(p is first for p in group["params"]):
-            return group
-    raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
-
-
-def _planned(trainer, penalty: SparsityPenalty) -> tuple[float, float]:
-    """Return Σ lr·decay over the optimizer steps that the run plans, and their number, warm-up included."""
-    nb = len(trainer.train_loader)
-    lr0 = _gamma_group(trainer, penalty)["initial_lr"]
-    ni = np.arange(nb * trainer.epochs)
-    epoch = ni // nb
-    lr = lr0 * np.array([trainer.lf(e) for e in range(trainer.epochs)])[epoch]
-    accumulate = np.full(len(ni), float(trainer.accumulate))
-    if nw := warmup_iterations(trainer, nb):
-        lr = lr * np.minimum(ni / nw, 1.0)
-        accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, trainer.accumulate]).round())
-    falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]
-    return float((lr * falling / accumulate).sum()), float((1 / accumulate).sum())
-
-
 def _log_sparsity(trainer, history: GammaHistory, row: dict[str, float]) -> None:
     if RANK not in {-1, 0}:
         return
@@ -265,5 +282,5 @@ def _log_sparsity(trainer, history: GammaHistory, row: dict[str, float]) -> None
         f"penalty moved each by {row['gamma/moved']:.4f} in this epoch"
     )
     progress = (trainer.epoch + 1) / trainer.epochs
-    if advice := history.advice(progress, row, trainer.fitness, trainer.best_fitness):
+    if advice := history.flat(progress, row):
         LOGGER.warning(f"{PREFIX}{advice}")
