@@ -26,6 +26,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import trainer as slim_trainer
+from ultralytics.slim.distiller import LOSS_ITEMS
 from ultralytics.slim.distiller import ADAPTER_LR
 from ultralytics.utils import YAML
 
@@ -66,9 +67,9 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
     teacher_ids = {id(p) for p in d.teacher.parameters()} | {id(p) for p in d.losses.parameters()}
     assert not teacher_ids & {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
     assert d.optimizer is None or d.optimizer.param_groups[0]["lr"] == ADAPTER_LR * trainer.lf(1) < ADAPTER_LR
-    assert "distill_loss" in trainer.loss_names and "distill_loss" in trainer.progress_string()
+    assert all(item in trainer.loss_names and item in trainer.progress_string() for item in LOSS_ITEMS)
     header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
-    assert "train/distill_loss" in header and "distill/loss_ratio" in header
+    assert "train/distill_loss" in header and "train/loss_ratio" in header
     assert all(len(row.split(",")) == len(header.split(",")) for row in rows) and len(rows) == 2
     assert trainer.args.Distillation == str(teacher_path)
     assert YAML.load(trainer.save_dir / "args.yaml")["loss_type"] == loss_type
@@ -79,7 +80,7 @@ def test_the_picture_of_a_run_shows_the_distillation_loss_and_its_share(tiny_dat
     monkeypatch.setattr(Axes, "set_title", lambda axes, text, **kw: titles.append(text) or set_title(axes, text, **kw))
     how = {"Distillation": str(teacher_path), "loss_type": "cwd", "epochs": 1, "plots": True}
     _, trainer = train(tiny_data, tmp_path, **how)
-    assert (trainer.save_dir / "results.png").is_file() and {"train/distill_loss", "distill/loss_ratio"} <= set(titles)
+    assert (trainer.save_dir / "results.png").is_file() and {"train/distill_loss", "train/loss_ratio"} <= set(titles)
 
 
 def test_distillation_changes_what_is_learnt_and_no_loss_changes_nothing(tiny_data, tmp_path, teacher_path):
@@ -435,7 +436,7 @@ def test_resume_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     last = tmp_path / "run/weights/last.pt"
     entrypoint(f"train resume model={last}")
     header, *rows = (tmp_path / "run/results.csv").read_text().splitlines()
-    assert len(rows) == 2 and float(rows[1].split(",")[header.split(",").index("distill/loss_ratio")]) > 0
+    assert len(rows) == 2 and float(rows[1].split(",")[header.split(",").index("train/loss_ratio")]) > 0
     assert last.exists() and not last.with_name("slim.pt").exists()
 
 

@@ -6,6 +6,8 @@ otherwise there. On the release that this fork is pinned to, everything is upstr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -53,18 +55,18 @@ def warmup_iterations(trainer, batches: int) -> int:
     return max(round(trainer.args.warmup_epochs * batches), 100) if trainer.args.warmup_epochs > 0 else 0
 
 
-def add_loss_item(trainer, name: str, value: torch.Tensor) -> None:
-    """Put a figure beside the parts of the loss that the progress bar and results.csv show."""
+def add_loss_items(trainer, items: dict[str, torch.Tensor]) -> None:
+    """Put figures beside the parts of the loss that the progress bar and results.csv show."""
     if isinstance(trainer.loss_items, dict):
-        trainer.loss_items = {**trainer.loss_items, name: value}
+        trainer.loss_items = {**trainer.loss_items, **items}
         return
-    trainer.loss_items = torch.cat([trainer.loss_items, value.reshape(1)])
-    if name not in trainer.loss_names:
-        trainer.loss_names = (*trainer.loss_names, name)
+    trainer.loss_items = torch.cat([trainer.loss_items, torch.stack(list(items.values()))])
+    trainer.loss_names = (*(name for name in trainer.loss_names if name not in items), *items)
 
 
-def hide_loss_item(trainer, name: str) -> None:
-    """Take the figure out again before validation, which adds the parts of its own loss to a tensor of that length."""
+def hide_loss_items(trainer, names: Sequence[str]) -> None:
+    """Take the figures out again before validation, which adds the parts of its own loss to a tensor of that length."""
     items = getattr(trainer, "loss_items", None)  # set by the first batch
-    if isinstance(items, torch.Tensor) and name in trainer.loss_names and len(items) == len(trainer.loss_names):
-        trainer.loss_items = items[:-1]
+    ours = [name in names for name in trainer.loss_names]
+    if isinstance(items, torch.Tensor) and any(ours) and len(items) == len(ours):
+        trainer.loss_items = items[: -sum(ours)]

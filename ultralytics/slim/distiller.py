@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER, RANK, colorstr
 
 from . import resolution
 from . import teacher as teachers
-from .compat import add_loss_item, hide_loss_item, unwrap_model
+from .compat import add_loss_items, hide_loss_items, unwrap_model
 from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
 from .losses import FEATURE_LOSSES
 from .response import LogitLoss, check_heads, raw_predictions
@@ -20,7 +20,7 @@ from .settings import LOGIT, SlimSettings
 
 PREFIX = colorstr("slim: ")
 ADAPTER_LR = 1e-3
-LOSS_ITEM = "distill_loss"  # its name in the progress bar, results.csv and results.png
+LOSS_ITEMS = ("distill_loss", "loss_ratio")  # in the progress bar, results.csv and results.png, which draws "loss"
 LOGIT_WEIGHT = 1.0
 
 
@@ -49,7 +49,7 @@ class Distiller:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=ADAPTER_LR, weight_decay=0.0) if parameters else None
-        self._sums = torch.zeros(2, device=trainer.device)  # this epoch's distillation and detection loss
+        self._ratios: list[torch.Tensor] = []  # of this epoch's batches
 
     def _layers(self, model: nn.Module, taps: list[Tap]) -> list[int]:
         return [t.index for t in taps] + [len(model.model) - 1] * self.logit
@@ -67,7 +67,7 @@ class Distiller:
             again: Whether the epoch is redone, after NaN or too little memory. Otherwise gradients that have not been
                 stepped yet are carried over, as the student's are.
         """
-        self._sums.zero_()
+        self._ratios.clear()
         self.student_taps.features.clear()  # those of a batch that ran out of memory hold its graph
         if again and self.optimizer:
             self.optimizer.zero_grad()
@@ -77,19 +77,20 @@ class Distiller:
     def end_batches(self) -> None:
         """Remove the hooks; safe to call again."""
         self.student_taps.detach()
-        hide_loss_item(self.trainer, LOSS_ITEM)
+        hide_loss_items(self.trainer, LOSS_ITEMS)
 
     def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
         """Return the weighted loss of this batch, times the batch size where the task's own loss has that factor.
 
-        `loss_items` gets it as `distill_loss`, per image like the other items.
+        `loss_items` gets it as `distill_loss`, per image like the other items, and its share of the task's own loss as
+        `loss_ratio`.
         """
         trainer, images = self.trainer, batch["img"]
         factor = batch_factor(getattr(unwrap_model(trainer.model), "criterion", None), len(images))
         seen = batch.get(resolution.TEACHER_IMAGES, images)
         per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
-        self._sums += torch.stack([per_image.detach(), trainer.loss.detach() / factor])
-        add_loss_item(trainer, LOSS_ITEM, per_image.detach())
+        self._ratios.append(per_image.detach() * factor / trainer.loss.detach())
+        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (per_image.detach(), self._ratios[-1]))))
         return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
@@ -109,9 +110,8 @@ class Distiller:
 
     @property
     def ratio(self) -> float:
-        """The epoch's mean distillation loss as a share of its mean detection loss."""
-        distillation, detection = self._sums.tolist()
-        return distillation / detection if detection else 0.0
+        """The distillation loss as a share of the task's own, the mean over this epoch's batches."""
+        return float(torch.stack(self._ratios).mean()) if self._ratios else 0.0
 
     def step_adapters(self) -> None:
         """Average the adapters' gradients over ranks, then step them at the trainer's place in its schedule."""

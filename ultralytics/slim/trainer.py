@@ -202,8 +202,6 @@ class Slim:
         self.end_batches()
         self._warn_of_missing_steps()
         row = self.trainer.lr  # the trainer writes this dict beside losses and metrics
-        if self.distiller:
-            row["distill/loss_ratio"] = self.distiller.ratio
         if self.penalty:
             row.update(gamma_stats(_student(self.trainer)))
             row["gamma/moved"] = self.moved = float(self.moved)

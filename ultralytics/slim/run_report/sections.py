@@ -236,7 +236,7 @@ def _merged(layers: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _distillation(curves: dict) -> list[Words]:
-    shares = [v for v in curves.get("distill", {}).get("distill/loss_ratio", []) if math.isfinite(v)]
+    shares = [v for v in curves.get("distill", {}).get("train/loss_ratio", []) if math.isfinite(v)]
     if not shares:
         return []
     text = f"The distillation loss was {percent(shares[0])} of the detection loss in the first epoch of distillation"
