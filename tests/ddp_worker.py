@@ -1,18 +1,23 @@
 """Run by torchrun in tests/test_ddp.py: one rank of a distilling training on the CPU.
 
-Only the device plumbing of Ultralytics' trainer is replaced (gloo instead of a GPU's backend); what is tested runs as is.
+Only the device plumbing of Ultralytics is replaced (gloo instead of a GPU's backend); what is tested runs as is.
 """
 
+import functools
 import hashlib
 import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import distributed as dist
 
+from ultralytics import YOLO
+from ultralytics.engine import validator
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 
@@ -21,10 +26,11 @@ class GlooTrainer(DetectionTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.world_size = int(os.environ["WORLD_SIZE"])
+        # Upstream counts the devices of this machine.
+        self.world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
 
     def _setup_ddp(self):
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", rank=RANK, world_size=self.world_size)
 
     def _setup_train(self):
         wrap = torch.nn.parallel.DistributedDataParallel
@@ -34,36 +40,61 @@ class GlooTrainer(DetectionTrainer):
         finally:
             torch.nn.parallel.DistributedDataParallel = wrap
 
-    def final_eval(self):
-        """Skip the validation of best.pt, which puts the model on a GPU in every DDP rank."""
+
+def validate_on_the_cpu() -> None:
+    """Upstream's validator puts the model on the current GPU of each rank."""
+    backend = validator.AutoBackend
+
+    @functools.wraps(backend)
+    def on_the_cpu(**kwargs):
+        return backend(**{**kwargs, "device": torch.device("cpu")})
+
+    validator.AutoBackend = on_the_cpu
+    validator.get_torch_device_backend = lambda *_: SimpleNamespace(current_device=lambda: 0)
 
 
-def fingerprint(module) -> str:
+def fingerprint(state: dict) -> str:
     digest = hashlib.sha256()
-    for value in module.state_dict().values():
+    for value in state.values():
         digest.update(value.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
 def main(overrides: dict, out: Path) -> None:
-    seen = {"losses": []}
+    seen = {"losses": [], "images": []}
+    if overrides.pop("as_module", False):
+        overrides["Distillation"] = YOLO(overrides["Distillation"])
     trainer = GlooTrainer(overrides=overrides)
 
     def at_start(t):
         d = t.slim.distiller
-        seen.update(teacher=fingerprint(d.teacher), adapters_at_start=fingerprint(d.losses))
+        seen.update(teacher=fingerprint(d.teacher.state_dict()), adapters_at_start=fingerprint(d.losses.state_dict()))
 
+    def after_batch(t):
+        seen["losses"].append(float(t.loss_items["distill_loss"]))
+
+    preprocess = trainer.preprocess_batch
+
+    def count(batch):
+        seen["images"].append(len(batch["img"]))
+        return preprocess(batch)
+
+    trainer.preprocess_batch = count
     trainer.add_callback("on_train_start", at_start)
-    trainer.add_callback("on_train_batch_end", lambda t: seen["losses"].append(float(t.loss_items["distill_loss"])))
+    trainer.add_callback("on_train_batch_end", after_batch)
     trainer.train()
     d = trainer.slim.distiller
     seen.update(
         rank=dist.get_rank(),
+        ranks=dist.get_world_size(),
         ddp=type(trainer.model).__name__,
-        teacher_at_end=fingerprint(d.teacher),
-        adapters_at_end=fingerprint(d.losses),
+        folder=str(trainer.save_dir),
+        teacher_file=str(trainer.args.Distillation),
+        start_epoch=trainer.start_epoch,
+        teacher_at_end=fingerprint(d.teacher.state_dict()),
+        adapters_at_end=fingerprint(d.losses.state_dict()),
         parameters=sum(p.numel() for p in unwrap_model(trainer.model).parameters()),
-        weights=hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in trainer.model.parameters())).hexdigest(),
+        weights=fingerprint(dict(trainer.model.named_parameters())),
         hooks=sum(len(m._forward_hooks) for m in trainer.model.modules()),
     )
     (out / f"rank{seen['rank']}.json").write_text(json.dumps(seen))
@@ -71,4 +102,5 @@ def main(overrides: dict, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    validate_on_the_cpu()
     main(json.loads(sys.argv[1]), Path(sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from math import nan
 
 from torch import nn
 
@@ -15,9 +16,17 @@ from .distiller import PREFIX, Distiller
 
 
 def report(distiller: Distiller) -> None:
-    """Log teacher, matched layers, adapters and the expected slow-down; warn of a teacher that is no better."""
-    if RANK not in {-1, 0}:
-        return
+    """Log teacher, matched layers, adapters and the expected slow-down; warn of a teacher that is no better.
+
+    Every rank must call this: validation gathers from all of them.
+    """
+    if RANK in {-1, 0}:
+        _log_plan(distiller)
+    if distiller.settings.distill_check and not distiller.trainer.resume:
+        _compare_accuracy(distiller)
+
+
+def _log_plan(distiller: Distiller) -> None:
     trainer, settings = distiller.trainer, distiller.settings
     adapters = sum(p.numel() for p in distiller.losses.parameters())
     LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {'+'.join(settings.losses)}, {adapters:,} adapter parameters")
@@ -28,8 +37,6 @@ def report(distiller: Distiller) -> None:
         LOGGER.info(f"{PREFIX}student and teacher have {classes[0]} and {classes[1]} classes: only features are compared")
     if slow_down := expected_slow_down(distiller):
         LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
-    if settings.distill_check and not trainer.resume:
-        _compare_accuracy(distiller)
 
 
 def expected_slow_down(distiller: Distiller) -> float:
@@ -56,22 +63,30 @@ def _compare_accuracy(distiller: Distiller) -> None:
     if _classes(distiller.teacher) != trainer.data["nc"]:
         LOGGER.info(f"{PREFIX}the teacher's classes are not the data's, so its accuracy is not measured")
         return
-    fitness = {who: _fitness(trainer, m) for who, m in (("teacher", distiller.teacher), ("student", trainer.model))}
+    if getattr(trainer, "test_loader", None) is None:
+        return  # releases before 8.3.253 validate on rank 0 alone, with all images
+    teacher, student = (_fitness(trainer, m) for m in (distiller.teacher, trainer.model))
+    if RANK > 0:
+        return
     LOGGER.info(
-        f"{PREFIX}fitness on the validation data before training: teacher {fitness['teacher']:.4f}, "
-        f"student {fitness['student']:.4f} (distill_check=False skips this)"
+        f"{PREFIX}fitness on the validation data before training: teacher {teacher:.4f}, student {student:.4f} "
+        "(distill_check=False skips this)"
     )
-    if fitness["teacher"] <= fitness["student"]:
+    if teacher <= student:
         LOGGER.warning(f"{PREFIX}the teacher is no better than the student: it may hold the student back")
 
 
 def _fitness(trainer, model: nn.Module) -> float:
-    """Return the fitness of a copy of the model (validating fuses it), mAP50-95 for a detector."""
+    """Return the fitness of a copy of the model (validating fuses it), mAP50-95 for a detector; NaN on ranks above 0.
+
+    Each rank sees its share of the images, and rank 0 gathers what they found.
+    """
     validator = trainer.get_validator()
     validator.callbacks = get_default_callbacks()  # the user's wait for the training itself
     validator.args.plots = validator.args.save_json = validator.args.compile = False
-    return float(validator(model=deepcopy(unwrap_model(model)).eval())["fitness"])
+    return float(validator(model=deepcopy(unwrap_model(model)).eval()).get("fitness", nan))
 
 
-def _classes(model: nn.Module) -> int | None:
-    return getattr(model.model[-1], "nc", None)
+def _classes(model: nn.Module) -> int:
+    """Return the number of classes; a classifier's head does not know it."""
+    return getattr(model.model[-1], "nc", None) or len(model.names)

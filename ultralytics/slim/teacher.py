@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from copy import deepcopy
 from pathlib import Path
@@ -19,8 +20,12 @@ PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a mo
 
 
 def save_temporary(module: nn.Module) -> str:
-    """Write a module to a temporary checkpoint (not in the run's folder, which the DDP launcher deletes)."""
+    """Write a module to a temporary checkpoint (not in the run's folder, which the DDP launcher deletes).
+
+    It goes with this process at the latest: a trainer that fails before it trains has nowhere to remove it.
+    """
     with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".pt", delete=False) as file:
+        atexit.register(Path(file.name).unlink, missing_ok=True)
         torch.save({"model": deepcopy(unwrap_model(module)).cpu(), "train_args": {}}, file)
     return file.name
 
@@ -40,16 +45,19 @@ def require_file(path: str) -> None:
 
 
 def keep_temporary(trainer) -> None:
-    """Move a temporary teacher into the run's folder, where a resumed run finds it, and say so in args.yaml."""
+    """Move a temporary teacher into the run's folder, where a resumed run finds it, and say so in args.yaml.
+
+    The ranks of Ultralytics' own launcher were given one file; those of a script of the user's made one each.
+    """
     source = getattr(trainer.args, "Distillation", None)
     if not is_temporary(source):
         return
     kept = trainer.wdir / "teacher.pt"
     if RANK in {-1, 0}:
         copy_whole(source, kept)
-        Path(source).unlink()
     if RANK != -1:
         dist.barrier()
+    Path(source).unlink(missing_ok=True)
     trainer.args.Distillation = str(kept)
     if RANK in {-1, 0}:
         YAML.save(trainer.save_dir / "args.yaml", vars(trainer.args))

@@ -25,7 +25,7 @@ from torch import nn
 
 from ultralytics.utils import LOGGER, RANK
 
-from . import preflight
+from . import preflight, ranks
 from . import teacher as teachers
 from .compat import unwrap_model
 from .distiller import PREFIX, Distiller
@@ -81,6 +81,7 @@ def resume_with(args, overrides: dict[str, Any] | None) -> None:
 
 def prepare(trainer) -> Slim:
     """Return the object that the trainer calls during this run; it does nothing where nothing was asked for."""
+    ranks.share_folder(trainer)
     teachers.keep_temporary(trainer)
     settings = SlimSettings.from_args(vars(trainer.args))
     distiller = Distiller(trainer, settings) if settings.losses else None
@@ -97,6 +98,7 @@ def closing(train: Callable) -> Callable:
 
     @wraps(train)
     def train_and_close(trainer, *args, **kwargs):
+        ranks.count_all(trainer)
         try:
             return train(trainer, *args, **kwargs)
         finally:
