@@ -1,4 +1,4 @@
-"""Run in tests/test_ddp.py by torchrun, and by Python alone: one step of a distilling training on the CPU, and what it did.
+"""Run in tests/test_ddp.py by torchrun, and by Python alone: one step of a distilling training, and what it did.
 
 Nothing in it depends on how the images are split: BatchNorm is in evaluation mode, no image is augmented, the loss is a
 mean over images that are not standardised over the batch, and the detection loss, which is none, has no weight.
@@ -18,7 +18,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 AUGMENTATIONS = ("mosaic", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr")
 STEP = dict.fromkeys((*AUGMENTATIONS, "box", "cls", "dfl", "weight_decay"), 0.0)
-STEP |= dict(loss_type="plain", epochs=1, batch=8, nbs=8, lr0=0.01, distill_check=False)
+STEP |= dict(loss_type="plain", epochs=1, batch=8, nbs=8, lr0=0.01, distill_weight=1e-3, distill_check=False)
 
 
 def student_of(trainer) -> dict:

@@ -35,7 +35,7 @@ NOT_RUN = {  # beginning of a command -> why it is not run here
     "make ": "sets up an environment; test_packaging.py runs both targets with a Python that only notes what it is told",
     "pip install -e .": "is how this very environment was made; test_packaging.py builds and installs the wheel",
     "git ": "another program's; test_patch_checkout.py applies the patch that `diff` writes",
-    "torchrun ": "several machines; test_ddp.py starts two ranks on one",
+    "torchrun ": "several machines; test_ddp.py starts two launchers on one",
     "python benchmarks/": "minutes to hours, on data outside the repository",
     "python prune_model.py data=benchmarks/real_diagrams.yaml": "an hour, on data outside the repository; its keys are checked",
     "yolo train model=yolov8n.yaml data=diagram.yaml": "45 minutes",

@@ -29,7 +29,8 @@ def report(distiller: Distiller) -> None:
 def _log_plan(distiller: Distiller) -> None:
     trainer, settings = distiller.trainer, distiller.settings
     adapters = sum(p.numel() for p in distiller.losses.parameters())
-    LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {'+'.join(settings.losses)}, {adapters:,} adapter parameters")
+    losses = "+".join(settings.losses)
+    LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {losses}, {adapters:,} adapter parameters")
     for s, t in distiller.pairs:
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
     classes = [_classes(m) for m in (unwrap_model(trainer.model), distiller.teacher)]
@@ -64,7 +65,7 @@ def _compare_accuracy(distiller: Distiller) -> None:
         LOGGER.info(f"{PREFIX}the teacher's classes are not the data's, so its accuracy is not measured")
         return
     if getattr(trainer, "test_loader", None) is None:
-        return  # releases before 8.3.253 validate on rank 0 alone, with all images
+        return  # older releases validate on rank 0 alone, with all images
     teacher, student = (_fitness(trainer, m) for m in (distiller.teacher, trainer.model))
     if RANK > 0:
         return
