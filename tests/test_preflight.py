@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel
+from ultralytics.slim import preflight
 
 
 class Enough(Exception):
@@ -96,6 +98,12 @@ def test_other_classes_are_not_measured(tiny_data, tmp_path, log):
         train(tiny_data, tmp_path, **options, on_train_start=stop)
     assert "student and teacher have 2 and 80 classes" in log.text
     assert "so its accuracy is not measured" in log.text and "fitness on the validation data" not in log.text
+
+
+def test_a_rank_without_validation_data_does_not_validate():
+    """Older releases load it on rank 0 alone, and its validator does not gather."""
+    teacher = SimpleNamespace(model=[SimpleNamespace(nc=2)])
+    preflight._compare_accuracy(SimpleNamespace(teacher=teacher, trainer=SimpleNamespace(data={"nc": 2})))
 
 
 def test_a_run_that_fails_early_leaves_no_temporary_teacher(tmp_path):

@@ -12,7 +12,7 @@ from ultralytics.utils import RANK
 
 def count_all(trainer) -> None:
     """Make `world_size` that of all machines: upstream counts the devices of this one."""
-    if RANK != -1:
+    if RANK != -1 and "WORLD_SIZE" in os.environ:
         trainer.world_size = int(os.environ["WORLD_SIZE"])
 
 

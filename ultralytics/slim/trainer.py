@@ -94,7 +94,10 @@ def prepare(trainer) -> Slim:
 
 
 def closing(train: Callable) -> Callable:
-    """Return the trainer's `train`, after which no hook and no temporary teacher is left, however it ended."""
+    """Return the trainer's `train`, after which no hook and no temporary teacher is left, however it ended.
+
+    Before it, the ranks of all machines are counted.
+    """
 
     @wraps(train)
     def train_and_close(trainer, *args, **kwargs):
