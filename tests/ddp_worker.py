@@ -13,16 +13,25 @@ from types import SimpleNamespace
 
 import torch
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics import YOLO
 from ultralytics.engine import validator
+from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 
-class GlooTrainer(DetectionTrainer):
-    """The detection trainer as one of several CPU ranks."""
+class OnTheCPU(DistributedDataParallel):
+    """What upstream wraps the model in, without the index of a GPU."""
+
+    def __init__(self, module, device_ids=None, **kwargs):
+        super().__init__(module, **kwargs)
+
+
+class OnGloo:
+    """Makes a trainer one of several CPU ranks."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -33,12 +42,19 @@ class GlooTrainer(DetectionTrainer):
         dist.init_process_group("gloo", rank=RANK, world_size=self.world_size)
 
     def _setup_train(self):
-        wrap = torch.nn.parallel.DistributedDataParallel
-        torch.nn.parallel.DistributedDataParallel = lambda module, device_ids=None, **kw: wrap(module, **kw)
+        torch.nn.parallel.DistributedDataParallel = OnTheCPU
         try:
             super()._setup_train()
         finally:
-            torch.nn.parallel.DistributedDataParallel = wrap
+            torch.nn.parallel.DistributedDataParallel = DistributedDataParallel
+
+
+class GlooTrainer(OnGloo, DetectionTrainer):
+    """The detection trainer as one of several CPU ranks."""
+
+
+class GlooClassifier(OnGloo, ClassificationTrainer):
+    """The trainer of classifiers as one of several CPU ranks."""
 
 
 def validate_on_the_cpu() -> None:
@@ -64,7 +80,7 @@ def main(overrides: dict, out: Path) -> None:
     seen = {"losses": [], "images": []}
     if overrides.pop("as_module", False):
         overrides["Distillation"] = YOLO(overrides["Distillation"])
-    trainer = GlooTrainer(overrides=overrides)
+    trainer = (GlooClassifier if overrides.get("task") == "classify" else GlooTrainer)(overrides=overrides)
 
     def at_start(t):
         d = t.slim.distiller
@@ -87,7 +103,7 @@ def main(overrides: dict, out: Path) -> None:
     seen.update(
         rank=dist.get_rank(),
         ranks=dist.get_world_size(),
-        ddp=type(trainer.model).__name__,
+        ddp=isinstance(trainer.model, DistributedDataParallel),
         folder=str(trainer.save_dir),
         teacher_file=str(trainer.args.Distillation),
         start_epoch=trainer.start_epoch,
