@@ -33,9 +33,9 @@ def _log_plan(distiller: Distiller) -> None:
     LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {losses}, {adapters:,} adapter parameters")
     for s, t in distiller.pairs:
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
-    classes = [_classes(m) for m in (unwrap_model(trainer.model), distiller.teacher)]
-    if classes[0] != classes[1]:
-        LOGGER.info(f"{PREFIX}student and teacher have {classes[0]} and {classes[1]} classes: only features are compared")
+    ours, theirs = (_classes(m) for m in (unwrap_model(trainer.model), distiller.teacher))
+    if ours != theirs:
+        LOGGER.info(f"{PREFIX}student and teacher have {ours} and {theirs} classes: only features are compared")
     if slow_down := expected_slow_down(distiller):
         LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
 
@@ -52,7 +52,8 @@ def expected_slow_down(distiller: Distiller) -> float:
         return 0.0
     adapters = 0.0
     for i, (_, t) in enumerate(distiller.pairs):
-        parts = [m for name in distiller.features for m in (distiller.losses[name].adapters[i], distiller.losses[name].losses[i])]
+        losses = [distiller.losses[name] for name in distiller.features]
+        parts = [m for loss in losses for m in (loss.adapters[i], loss.losses[i])]
         weights = sum(p.numel() for part in parts for p in part.parameters() if p.ndim == 4)
         adapters += 2 * weights * (imgsz / t.stride) ** 2 / 1e9
     return 1 + (teacher + 3 * adapters) / (3 * student)  # a step is a forward and a backward of twice its cost
