@@ -67,7 +67,7 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
     distiller.ADAPTER_LR = 0.0 if variant.pop("frozen", False) else adapter_lr
     teacher = {"Distillation": str(ORIGINAL)} if "loss_type" in variant else {}
     yolo, ratios, started = YOLO(start), [], time.perf_counter()
-    yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(t.slim.distiller.ratio if t.slim.distiller else 0.0))
+    yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(float(t.tloss.get("loss_ratio", 0.0))))
     try:
         yolo.train(data=str(DATA), project=str(folder), name="run", **TRAINING, **options, **teacher, **variant)
     finally:

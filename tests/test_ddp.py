@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ddp_worker import fingerprint
+from short_runs import Interrupt, stop_at
 from task_data import make_task_data
 from test_preflight import always
 
@@ -160,16 +161,9 @@ def test_two_machines(tmp_path, overrides):
 def test_resume_with_a_short_last_batch(tmp_path, overrides):
     """A run of one process goes on with two: 4 images a rank, 3 and 1 of them in a batch."""
 
-    class Interrupted(Exception):
-        pass
-
-    def stop(trainer):
-        if trainer.epoch == 1:
-            raise Interrupted
-
     trainer = DetectionTrainer(overrides={**overrides, "batch": 6, "nbs": 6, "distill_check": False})
-    trainer.add_callback("on_train_epoch_start", stop)
-    with pytest.raises(Interrupted):
+    trainer.add_callback("on_train_epoch_start", stop_at(1))
+    with pytest.raises(Interrupt):
         trainer.train()
     saved = torch.load(tmp_path / "ddp/weights/slim.pt")["distiller"]["losses"]
     last = str(tmp_path / "ddp/weights/last.pt")

@@ -9,7 +9,7 @@ from torch import nn
 
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.distiller import batch_factor
+from ultralytics.slim.distiller import LOSS_ITEMS, batch_factor
 
 
 def first_batch(trainer):
@@ -26,7 +26,7 @@ def repeat(batch, times):
 
 
 def distil(trainer, batch, epoch=0, epoch_progress=0.0):
-    """Return the distillation loss of one batch as the trainer gets it, and that of `loss_items`."""
+    """Return the distillation loss of one batch as the trainer gets it, and `loss_items`' two figures of it."""
     distiller, trainer.epoch = trainer.slim.distiller, epoch
     distiller.start_epoch()
     trainer.model.train()
@@ -34,7 +34,7 @@ def distil(trainer, batch, epoch=0, epoch_progress=0.0):
     loss, trainer.loss_items = trainer.model(batch)
     trainer.loss = loss.sum()
     try:
-        return distiller.loss(batch, epoch_progress).item(), trainer.loss_items["distill_loss"].item()
+        return distiller.loss(batch, epoch_progress).item(), *(trainer.loss_items[name].item() for name in LOSS_ITEMS)
     finally:
         distiller.end_batches()
 
@@ -84,11 +84,11 @@ def test_the_loss_grows_with_the_batch_where_the_tasks_own_does(tiny_data, tmp_p
     once, found = first_batch(trainer), []
     for times in (1, 4):
         batch = repeat(once, times)
-        loss, item = distil(trainer, batch)
+        loss, item, ratio = distil(trainer, batch)
         factor = len(batch["img"]) if task == "detect" else 1
         assert loss == pytest.approx(factor * item, rel=1e-5) and item > 0
-        assert trainer.slim.distiller.ratio == pytest.approx(loss / trainer.loss.item(), rel=1e-4)
-        found.append((item, trainer.slim.distiller.ratio))
+        assert ratio == pytest.approx(loss / trainer.loss.item(), rel=1e-4)
+        found.append((item, ratio))
     if task == "classify":
         assert found[1] == pytest.approx(found[0], rel=1e-3)
     else:  # masks are drawn anew, and with next to no match the detection loss is a sum

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from short_runs import Interrupt, stop_at
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.prune import prune_model
@@ -55,15 +56,8 @@ def test_training_keeps_the_widths(pruned, options, how):
 
 
 def test_resume_keeps_the_widths(pruned, options):
-    class Interrupt(Exception):
-        pass
-
-    def stop(trainer):
-        if trainer.epoch == 1:
-            raise Interrupt
-
     model = YOLO(pruned)
-    model.add_callback("on_train_epoch_start", stop)
+    model.add_callback("on_train_epoch_start", stop_at(1))
     with pytest.raises(Interrupt):
         model.train(**options)
     last = model.trainer.last

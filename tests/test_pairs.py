@@ -41,7 +41,7 @@ def test_every_task_distils(tmp_path, name):
     _, trainer = train(
         data, tmp_path, weights=student, epochs=1, imgsz=imgsz, batch=2, nbs=2, Distillation=str(teacher), loss_type=loss_type
     )
-    assert float(trainer.tloss["distill_loss"]) > 0 and trainer.slim.distiller.ratio > 0
+    assert float(trainer.tloss["distill_loss"]) > 0 and float(trainer.tloss["loss_ratio"]) > 0
 
 
 def test_grayscale(tiny_data, tmp_path):
@@ -49,7 +49,7 @@ def test_grayscale(tiny_data, tmp_path):
     YAML.save(data, {**YAML.load(tiny_data), "channels": 1})
     teacher = checkpoint("yolov8s.yaml", tmp_path / "teacher.pt", channels=1, nc=2)
     _, trainer = train(data, tmp_path, epochs=1, Distillation=str(teacher), loss_type="cwd+logit")
-    assert next(trainer.model.parameters()).shape[1] == 1 and trainer.slim.distiller.ratio > 0
+    assert next(trainer.model.parameters()).shape[1] == 1 and float(trainer.tloss["loss_ratio"]) > 0
     with pytest.raises(ValueError, match="the student takes images of 3 channels, the teacher .* of 1"):
         train(tiny_data, tmp_path, epochs=1, Distillation=str(teacher), loss_type="cwd", name="colour")
 
@@ -76,7 +76,7 @@ def test_a_teacher_at_a_higher_resolution(tiny_data, tmp_path, options):
         close_mosaic=1, val=True, **options,
     )  # fmt: skip
     pairs = [(s, t) for s, t in zip(seen[::2], seen[1::2]) if len(s) == len(t)]
-    assert len(pairs) == len(seen) / 2 == 4 and trainer.slim.distiller.ratio > 0
+    assert len(pairs) == len(seen) / 2 == 4 and float(trainer.tloss["loss_ratio"]) > 0
     assert {t.shape[-1] for _, t in pairs} == {large} and trainer.args.imgsz == large // 2
     assert trainer.test_loader.dataset.imgsz == large // 2
     for student, teacher in pairs:

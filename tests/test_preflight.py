@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from short_runs import train
+from short_runs import Interrupt, interrupt, train
 from task_data import make_task_data
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,14 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.slim import preflight
-
-
-class Enough(Exception):
-    """Ends a run before its first epoch."""
-
-
-def stop(trainer):
-    raise Enough
 
 
 @pytest.fixture
@@ -72,9 +64,9 @@ def test_adapters_and_slow_down(tiny_data, tmp_path, teacher_path, log):
 
     def keep(trainer):
         seen.update(student=trainer.model, teacher=trainer.slim.distiller.teacher)
-        raise Enough
+        raise Interrupt
 
-    with pytest.raises(Enough):
+    with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd", on_train_start=keep)
     parameters = sum(s * t + t for s, t, _ in pairs)
     assert f"with cwd, {parameters:,} adapter parameters" in log.text
@@ -93,9 +85,9 @@ def test_adapters_and_slow_down(tiny_data, tmp_path, teacher_path, log):
 
 
 def test_other_classes_are_not_measured(tiny_data, tmp_path, log):
-    with pytest.raises(Enough):
+    with pytest.raises(Interrupt):
         options = dict(Distillation=YOLO("yolov8n.yaml"), loss_type="cwd", distill_check=True)
-        train(tiny_data, tmp_path, **options, on_train_start=stop)
+        train(tiny_data, tmp_path, **options, on_train_start=interrupt)
     assert "student and teacher have 2 and 80 classes" in log.text
     assert "so its accuracy is not measured" in log.text and "fitness on the validation data" not in log.text
 

@@ -212,7 +212,7 @@ def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teache
     model.add_callback("on_train_batch_end", lambda t: called.append("callback"))
     options = {**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", "epochs": 1}
     model.train(trainer=Mine, Distillation=str(teacher_path), loss_type="cwd", **options)
-    assert type(model.trainer) is Mine and model.trainer.slim.distiller.ratio > 0
+    assert type(model.trainer) is Mine and float(model.trainer.tloss["loss_ratio"]) > 0
     assert [called.count(what) for what in ("preprocess", "step", "callback")] == [2, 2, 2]
     assert "stand still" not in log.text
 

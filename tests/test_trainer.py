@@ -26,8 +26,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import trainer as slim_trainer
-from ultralytics.slim.distiller import LOSS_ITEMS
-from ultralytics.slim.distiller import ADAPTER_LR
+from ultralytics.slim.distiller import ADAPTER_LR, LOSS_ITEMS
 from ultralytics.utils import YAML
 
 

@@ -49,7 +49,6 @@ class Distiller:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
         self.optimizer = torch.optim.AdamW(parameters, lr=ADAPTER_LR, weight_decay=0.0) if parameters else None
-        self._ratios: list[torch.Tensor] = []  # of this epoch's batches
 
     def _layers(self, model: nn.Module, taps: list[Tap]) -> list[int]:
         return [t.index for t in taps] + [len(model.model) - 1] * self.logit
@@ -61,13 +60,12 @@ class Distiller:
         return self.settings.distill_close_mosaic or t.epoch < t.epochs - t.args.close_mosaic
 
     def start_epoch(self, again: bool = False) -> None:
-        """Set the hooks and start this epoch's figures.
+        """Set the hooks.
 
         Args:
             again: Whether the epoch is redone, after NaN or too little memory. Otherwise gradients that have not been
                 stepped yet are carried over, as the student's are.
         """
-        self._ratios.clear()
         self.student_taps.features.clear()  # those of a batch that ran out of memory hold its graph
         if again and self.optimizer:
             self.optimizer.zero_grad()
@@ -89,8 +87,8 @@ class Distiller:
         factor = batch_factor(getattr(unwrap_model(trainer.model), "criterion", None), len(images))
         seen = batch.get(resolution.TEACHER_IMAGES, images)
         per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
-        self._ratios.append(per_image.detach() * factor / trainer.loss.detach())
-        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (per_image.detach(), self._ratios[-1]))))
+        figure = per_image.detach()
+        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, figure * factor / trainer.loss.detach()))))
         return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
@@ -107,11 +105,6 @@ class Distiller:
         run_progress = (trainer.epoch + epoch_progress) / max(trainer.epochs, 1)
         weight = schedule_weight(self.settings.distill_schedule, run_progress, epoch_progress)
         return self.settings.distill_weight * weight * total
-
-    @property
-    def ratio(self) -> float:
-        """The distillation loss as a share of the task's own, the mean over this epoch's batches."""
-        return float(torch.stack(self._ratios).mean()) if self._ratios else 0.0
 
     def step_adapters(self) -> None:
         """Average the adapters' gradients over ranks, then step them at the trainer's place in its schedule."""

@@ -8,7 +8,7 @@ The seams, in the order in which a run meets them (see patches/):
     self.loss += self.slim.distillation_loss(…)  after the detection loss is summed
     self.slim.before_step(), .after_step()       around the optimizer's step
     self.slim.end_epoch()                        after the batches: hooks removed, figures logged
-    @slim.closing                                on `train`: however the run ends, nothing is left behind
+    @slim.closing                                on `train`: ranks counted before; nothing left behind, however it ends
 
     slim.resume_with(self.args, overrides)       at the end of check_resume: another teacher may take over
 """
