@@ -120,7 +120,10 @@ def _distilling(loss: str, **options) -> dict:
 SPARSE, RETRAIN = Stage(0.25, {"loss_type": "sparse"}), Stage(0.25)  # as prune_model.py divides the epochs
 NATIVE = Stage(1.0, {"distill_model": TEACHER})  # Ultralytics' own distillation
 REFERENCE = "unpruned, trained on"
-AT_ONCE = (Stage(1.0, _distilling("mgd")),)
+
+
+def _at_once(**options) -> tuple[Stage]:
+    return (Stage(1.0, _distilling("mgd", **options)),)
 
 
 def _default(cut: Callable = _ours, loss: str = "mgd", **options) -> Method:
@@ -132,7 +135,7 @@ def _default(cut: Callable = _ours, loss: str = "mgd", **options) -> Method:
 MAIN = {
     REFERENCE: Method("unpruned", shares=(1.0,)),
     "ours": _default(),
-    "ours, distilled at once": Method("ours", _ours, after=AT_ONCE),
+    "ours, distilled at once": Method("ours", _ours, after=_at_once()),
     "Torch-Pruning L2": Method("Torch-Pruning", partial(_torch_pruning, "l2"), needs="torch_pruning"),
     "Torch-Pruning BN": Method("Torch-Pruning", partial(_torch_pruning, "bn"), needs="torch_pruning"),
     "Torch-Pruning BN, sparse": Method(
@@ -163,7 +166,9 @@ ABLATIONS = {
         "ours", _ours, (Stage(0.125, SPARSE.options),), (Stage(0.125), Stage(0.75, _distilling("mgd")))
     ),
     "ours, sparse training, distilled at once": Method("ours", _ours, (SPARSE,), (Stage(0.75, _distilling("mgd")),)),
-    **{f"ours, at once, floor {f}": Method("ours", partial(_ours, floor=f), after=AT_ONCE) for f in FLOORS},
+    "ours, at once, weight per epoch": Method("ours", _ours, after=_at_once(distill_schedule="epoch")),
+    "ours, at once, weight constant": Method("ours", _ours, after=_at_once(distill_schedule="constant")),
+    **{f"ours, at once, floor {f}": Method("ours", partial(_ours, floor=f), after=_at_once()) for f in FLOORS},
     "ours, three steps": _default(partial(_ours, steps=3)),
     **{f"ours, repair {r}": _default(partial(_ours, repair=r)) for r in ("none", "fold", "bn", "refit,bn")},
     **{f"ours, {loss}": _default(loss=loss) for loss in LOSSES},
