@@ -57,18 +57,12 @@ def main(methods: str = "main", quick: str = "False", data: str = "real", **give
     name = "bench_quick" if is_quick else "bench"
     data = source(data)
     failed = []
-    for method, task in tasks(chosen(methods), settings, data):
-        rows = read_rows(name)
-        if is_done(rows, key(method, task, data)):
-            continue
-        if reason := METHODS[method].missing():
-            print(f"{method} is left out: {reason}")
-            continue
-        if (found := measured(method, task, SOURCES[data][1])) is None:
-            failed.append(f"{method} at {task.share}, seed {task.seed}")
-            continue
-        rows.append(row(method, task, data, found))
-        write_rows(name, rows)
+    for sharing, task in together(tasks(chosen(methods), settings, data)):
+        wanted = [m for m in sharing if not is_done(read_rows(name), key(m, task, data)) and is_possible(m)]
+        found = measured(wanted, task, SOURCES[data][1]) if wanted else {}
+        failed += [f"{method} at {task.share}, seed {task.seed}" for method in wanted if method not in found]
+        for method, figures in found.items():
+            write_rows(name, [*read_rows(name), row(method, task, data, figures)])
     show(name, comparable(read_rows(name), settings, data))
     if failed:
         print(f"failed, their errors are above: {'; '.join(failed)}")
@@ -113,24 +107,44 @@ def tasks(names: list[str], settings: dict, data: str) -> list[tuple[str, Task]]
     return found
 
 
+def together(asked: list[tuple[str, Task]]) -> list[tuple[list[str], Task]]:
+    """Return the same in groups that need one model, such as the reference and its exports, in order of the first."""
+    groups: list[tuple[list[str], Task]] = []
+    for name, task in asked:
+        for names, other in groups:
+            if other == task and METHODS[names[0]].makes_that_of(METHODS[name]):
+                names.append(name)
+                break
+        else:
+            groups.append(([name], task))
+    return groups
+
+
+def is_possible(method: str) -> bool:
+    """Return whether a method can be measured here; say so where it cannot."""
+    if reason := METHODS[method].missing():
+        print(f"{method} is left out: {reason}")
+    return reason is None
+
+
 def key(method: str, task: Task, data: str) -> dict[str, str]:
     """Return what tells a row from others."""
     values = {"method": method, "data": data, **asdict(task)} | {"data": data}
     return {name: str(values[name]) for name in KEY}
 
 
-def measured(method: str, task: Task, root: Path) -> dict | None:
-    """Measure in a process of its own; return the figures, None where it failed."""
-    print(f"\n{method}, {task.share:.0%} of the GFLOPs, seed {task.seed}", flush=True)
+def measured(methods: list[str], task: Task, root: Path) -> dict[str, dict]:
+    """Measure methods that need one model in a process of its own; return each one's figures, none where it failed."""
+    print(f"\n{'; '.join(methods)}, {task.share:.0%} of the GFLOPs, seed {task.seed}", flush=True)
     paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder, "request.json"), Path(folder, "answer.json")
-        asked = {"method": method, "task": {**asdict(task), "original": str(task.original)}, "root": str(root)}
+        asked = {"methods": methods, "task": {**asdict(task), "original": str(task.original)}, "root": str(root)}
         request.write_text(json.dumps(asked), encoding="utf-8")
         command = [sys.executable, "-m", "peers.row", str(request), str(answer)]
-        done = subprocess.run(command, check=False, env=environment, cwd=folder)
-        return json.loads(answer.read_text(encoding="utf-8")) if done.returncode == 0 else None
+        subprocess.run(command, check=False, env=environment, cwd=folder)
+        return json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {}
 
 
 def row(method: str, task: Task, data: str, found: dict) -> dict[str, object]:

@@ -159,11 +159,12 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(bench, "source", lambda wanted: "real")
     asked = []
 
-    def measured(method, task, root):
+    def measured(methods, task, root):
+        (method,) = methods
         asked.append((method, task.share))
         if len(asked) == 2:
-            return None  # this one fails, and is tried again next time
-        return {key: 0.5 for key in bench.FIGURES if key != "torch_ms"}
+            return {}  # this one fails, and is tried again next time
+        return {method: {key: 0.5 for key in bench.FIGURES if key != "torch_ms"}}
 
     monkeypatch.setattr(bench, "measured", measured)
     options = {"methods": "ours;narrower", "seeds": "0", "epochs": "5"}
@@ -174,6 +175,29 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path: Path, monkeypatch:
     assert bench.main(**{**options, "epochs": "6"}) == 0  # other settings are other rows
     assert len(asked) == 9 and len(common.read_rows("bench")) == 8
     assert (tmp_path / "bench_gflops.svg").is_file()
+
+
+def test_the_reference_is_trained_once_for_itself_and_its_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    for module in (common, bench):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(bench, "source", lambda wanted: "real")
+    for name in (names := ["unpruned, trained on", "int8, ONNX Runtime", "int8, OpenVINO"]):
+        monkeypatch.setitem(bench.METHODS, name, replace(METHODS[name], needs=None))
+    groups = bench.together(bench.tasks(list(bench.MAIN), {**bench.FULL, "seeds": "0"}, "real"))
+    assert [asked for asked, _ in groups if len(asked) > 1] == [names]
+    assert sum(len(asked) for asked, _ in groups) == sum(len(method.shares) for method in bench.MAIN.values())
+    asked = []
+
+    def measured(methods, task, root):
+        asked.append(list(methods))
+        return {method: {key: 0.5 for key in bench.FIGURES} for method in methods[:2]}  # the last one's export fails
+
+    monkeypatch.setattr(bench, "measured", measured)
+    assert bench.main(methods=";".join(names), seeds="0") == 1
+    assert "failed, their errors are above: int8, OpenVINO at 1.0, seed 0" in capsys.readouterr().out
+    assert [row["method"] for row in common.read_rows("bench")] == names[:2]
+    assert bench.main(methods=";".join(names), seeds="0") == 0
+    assert asked == [names, names[2:]]
 
 
 def test_means_are_those_over_the_seeds_of_one_method_and_share():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,6 +69,13 @@ class Method:
         """Return why it cannot be measured here, None if it can."""
         absent = self.needs and not find_spec(self.needs)
         return f"{self.needs} is not installed: pip install -e '.[bench]'" if absent else None
+
+    def makes_that_of(self, other: Method) -> bool:
+        """Return whether both come to the same checkpoint, so that it need be made only once."""
+        return self._making() == other._making()
+
+    def _making(self) -> Method:
+        return replace(self, family="", export=None, needs=None)
 
     def image_size(self, task: Task) -> int:
         """Return the side of the images, pixels: GFLOPs grow with its square."""
@@ -164,6 +171,9 @@ ABLATIONS = {
     "ours, native distillation": Method("ours", _ours, after=(NATIVE,)),
     "ours, short sparse training": Method(
         "ours", _ours, (Stage(0.125, SPARSE.options),), (Stage(0.125), Stage(0.75, _distilling("mgd")))
+    ),
+    "ours, retraining without decay": Method(  # one cosine over both trainings, which starts late
+        "ours", _ours, (SPARSE,), (Stage(0.25, {"lrf": 1.0}), Stage(0.5, _distilling("mgd", warmup_epochs=0)))
     ),
     "ours, sparse training, distilled at once": Method("ours", _ours, (SPARSE,), (Stage(0.75, _distilling("mgd")),)),
     "ours, at once, weight per epoch": Method("ours", _ours, after=_at_once(distill_schedule="epoch")),

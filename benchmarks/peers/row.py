@@ -1,4 +1,4 @@
-"""Measure one method once, in a process of its own, for the sake of its memory: `python -m peers.row TASK RESULT`."""
+"""Measure a model once, in a process of its own, for the sake of its memory: `python -m peers.row TASK RESULT`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +62,15 @@ def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder
     return last
 
 
-def row(name: str, task: Task, root: Path) -> dict[str, object]:
-    """Return the figures of one method.
+def rows(names: list[str], task: Task, root: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """Make a model and yield each method's name and figures.
 
     Args:
-        name: A key of `METHODS`.
+        names: Keys of `METHODS`, of methods that come to the same model and differ in how it is run.
         task: What is to be done.
         root: Folder of images/val and plabels/val, for the relations.
     """
-    method = METHODS[name]
+    method = METHODS[names[0]]
     size = method.image_size(task)
     with tempfile.TemporaryDirectory() as folder:
         made = make(method, task, Path(folder))
@@ -80,9 +81,10 @@ def row(name: str, task: Task, root: Path) -> dict[str, object]:
             "relation_f1": measure.relation_f1(made.final, root, size),
             **(sizes := measure.sizes(made.final, size)),
             "gflops_share": sizes["gflops"] / measure.sizes(task.original, task.imgsz)["gflops"],
-            **_fast(method, made, task, size),
+            **{"image_size": size, "seconds": made.seconds, "peak_mb": made.peak_mb},
         }
-        return {**figures, "image_size": size, "seconds": made.seconds, "peak_mb": made.peak_mb}
+        for name in names:
+            yield name, {**figures, **_fast(METHODS[name], made, task, size)}
 
 
 def _fast(method: Method, made: Made, task: Task, size: int) -> dict[str, float]:
@@ -97,8 +99,10 @@ def main(request: str, answer: str) -> None:
     cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
     asked = json.loads(Path(request).read_text(encoding="utf-8"))
     task = Task(**{**asked["task"], "original": Path(asked["task"]["original"])})
-    found = row(asked["method"], task, Path(asked["root"]))
-    Path(answer).write_text(json.dumps(found), encoding="utf-8")
+    found = {}
+    for name, figures in rows(asked["methods"], task, Path(asked["root"])):
+        found[name] = figures
+        Path(answer).write_text(json.dumps(found), encoding="utf-8")  # what is there is kept if the next one fails
 
 
 if __name__ == "__main__":
