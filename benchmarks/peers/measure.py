@@ -82,11 +82,11 @@ def _compared(runtime: str, turns: dict) -> dict[str, float]:
     return {f"{runtime}_ms": part, f"{runtime}_ratio": part / whole}
 
 
-def of_file(original: Path, exported: Path, runtime: str, data: str, imgsz: int) -> dict[str, float]:
-    """Return accuracy on the `val` split, latency and size of a file or folder exported to 'onnx' or 'openvino'."""
+def of_file(original: Path, exported: Path, runtime: str, data: str, root: Path, imgsz: int) -> dict[str, float]:
+    """Return accuracy, relations, latency and size of a file or folder exported to 'onnx' or 'openvino'."""
     yolo = YOLO(str(exported), task="detect")
     with tempfile.TemporaryDirectory() as folder:
         settings = {"batch": 1, "plots": False, "verbose": False, "workers": 0, "save_dir": folder}
         found = yolo.val(data=data, imgsz=imgsz, device="cpu", **settings).results_dict
-    size = {"size_mb": disk_size(exported) / 1e6}
-    return {**_named(found), **file_latencies(original, exported, runtime, imgsz), **size}
+    own = {"size_mb": disk_size(exported) / 1e6, "relation_f1": relation_f1(exported, root, imgsz)}
+    return {**_named(found), **own, **file_latencies(original, exported, runtime, imgsz)}
