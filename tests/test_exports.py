@@ -112,6 +112,15 @@ def test_the_files_lie_beside_the_checkpoint_and_nothing_else_does(table):
     assert sorted(made[0].parent.iterdir()) == sorted(made) and len(table) == 1 + len(FORMATS)
 
 
+def test_an_exported_model_finds_parents(table, drawn):
+    """`rect=False`: PyTorch pads each image to the square that an export has."""
+    of_torch, *others = [
+        PruneModel(row.path).evaluate(Path(drawn).parent, save=False, imgsz=IMGSZ, rect=False, device="cpu") for row in table
+    ]
+    assert of_torch.f1 > 0.3 and len(others) == len(FORMATS)
+    assert [scores.f1 for scores in others] == pytest.approx([of_torch.f1] * len(others), abs=0.03)
+
+
 def test_another_model_in_the_file_is_seen(weights, drawn):
     """What `check` reports is about the file on disk: put a model with other class scores there, and it shows."""
     path = exports.export(weights, "torchscript", imgsz=IMGSZ)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from prune_model import PruneModel
 from ultralytics.data.base import BaseDataset
 from ultralytics.slim import inputs
 
@@ -29,6 +30,26 @@ def test_missing_weights_say_where_they_were_looked_for(tmp_path):
         inputs.find_weights("nope.pt", tmp_path)
     with pytest.raises(FileNotFoundError, match="is a folder"):
         inputs.find_weights(tmp_path, tmp_path)
+
+
+def test_an_exported_model_may_be_a_folder(tmp_path):
+    (folder := tmp_path / "best_openvino_model").mkdir()
+    assert inputs.find_weights(folder, tmp_path) == str(folder)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path, data: PruneModel(path).prune(0.5, save_dir=path.with_suffix(".pt")),
+        lambda path, data: PruneModel(path).analyse(data),
+        lambda path, data: PruneModel(path).export("torchscript"),
+    ],
+    ids=["prune", "analyse", "export"],
+)
+def test_an_exported_model_has_no_layers_to_work_on(data, tmp_path, use):
+    (path := tmp_path / "best.onnx").touch()
+    with pytest.raises(TypeError, match="needs a PyTorch model .*best.onnx"):
+        use(path, data)
 
 
 def test_a_data_yaml_is_no_model(data, tmp_path):

@@ -147,15 +147,17 @@ def export(weights: str | Path, name: str, data: str | None = None, **options) -
         ImportError: A package is missing.
         ValueError: An unknown format, or int8 without data.
         RuntimeError: The export failed.
+        TypeError: `weights` is an exported file itself.
     """
     (name,) = parse(name)
     int8 = name.endswith(INT8) or options.get("quantize") == 8
     check_packages([name.removesuffix(INT8) + INT8 * int8])
     yolo, started = YOLO(str(weights)), time.monotonic()
+    model = inputs.torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
     options = {**_defaults(name, data, int8), **options}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
-        yolo.model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
+        model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         try:
             with logs.only(), _hushed(options["format"] == "ncnn"):
                 made = Path(yolo.export(**options))

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import cv2
 from PIL import Image
+from torch import nn
 
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.engine.exporter import export_formats
 from ultralytics.utils import DATASETS_DIR, LOGGER, TQDM, checks, patches
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
@@ -36,9 +38,9 @@ def find_file(given: str | Path, beside: Path) -> Path | None:
 
 
 def find_weights(weights: str | Path, beside: Path, key: str = "weights") -> str:
-    """Return the path of a checkpoint or model YAML; names that Ultralytics publishes are left to it to download."""
+    """Return the path of a checkpoint, model YAML or exported model; published names are left to Ultralytics to download."""
     if found := find_file(weights, beside):
-        if found.is_dir():
+        if found.is_dir() and not _is_exported(found):
             raise FileNotFoundError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
         if found.suffix in (".yaml", ".yml") and "backbone" not in YAML.load(found):
             raise ValueError(f"{key}={weights} describes no model (it has no backbone:); give a trained checkpoint")
@@ -48,6 +50,25 @@ def find_weights(weights: str | Path, beside: Path, key: str = "weights") -> str
     raise FileNotFoundError(
         f"{key}={weights}: no such file in {_places(beside)}; give the path of a trained Ultralytics "
         f"checkpoint, such as runs/detect/train/weights/best.pt"
+    )
+
+
+def _is_exported(folder: Path) -> bool:
+    """Return whether Ultralytics would load this folder as an exported model."""
+    return any(folder.name.endswith(end) for end in export_formats()["Suffix"])
+
+
+def torch_model(yolo, doing: str) -> nn.Module:
+    """Return the network of a YOLO, or a network itself.
+
+    Raises:
+        TypeError: It is an exported model, which has no layers to work on.
+    """
+    model = getattr(yolo, "model", yolo)
+    if isinstance(model, nn.Module):
+        return model
+    raise TypeError(
+        f"{doing} needs a PyTorch model (.pt or .yaml), got {model!r}; with an exported one you can predict and evaluate"
     )
 
 

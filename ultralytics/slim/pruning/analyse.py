@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
+from ..inputs import torch_model
 from .analysis import Analysis, Factor, Group
 from .channels import ChannelGraph, trace_channels
 from .gamma_check import check_gammas
@@ -69,10 +70,11 @@ def analyse_model(
         imgsz (int, optional): Side of the images in pixels; the model's training size if not given.
 
     Raises:
+        TypeError: If the model is an exported one.
         ValueError: If an argument is out of range or the data has no labels.
     """
     shares = _checked(shares, metric, keep, factor)
-    model = copy.deepcopy(yolo.model).float().cpu().eval()
+    model = copy.deepcopy(torch_model(yolo, "analyse")).float().cpu().eval()
     imgsz = image_size(model, imgsz)
     score, scope = choose(model, score, scope, data)
     check_floor(floor, scope)

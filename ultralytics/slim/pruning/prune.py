@@ -12,6 +12,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
+from ..inputs import torch_model
 from .channels import ChannelGraph, trace_channels
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
@@ -192,9 +193,7 @@ def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
     path = Path(save_dir)
     if path.suffix != ".pt":
         raise ValueError(f"save_dir should be the .pt file to write, got '{path}'")
-    model = getattr(yolo, "model", yolo)
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"prune needs a PyTorch model (.pt or .yaml), got {model!r}; exported formats cannot be pruned")
+    model = torch_model(yolo, "prune")
     return path, copy.deepcopy(model).float().cpu().eval()
 
 
