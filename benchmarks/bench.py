@@ -1,14 +1,14 @@
 """This project beside its peers, on real diagrams: accuracy, size and speed at 50 % and 35 % of the GFLOPs.
 
     python benchmarks/bench.py [quick=True] [methods=main] [shares=0.5,0.35] [seeds=0,1,2] [epochs=16] [imgsz=320]
-                               [fraction=1.0] [lr0=0.001] [data=real]
+                               [fraction=1.0] [lr0=0.001] [data=real] [measure=True]
 
 or `make bench ARGS="..."`. `methods` is main, ablations, all, or names with semicolons between them; `quick` takes a
 tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about ten minutes in all, which shows that
 everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared, or with
 data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as
 soon as it is measured; those that are there are not measured again, so that an interrupted benchmark goes on where it
-stopped.
+stopped; measure=False prints and draws what is there.
 """
 
 from __future__ import annotations
@@ -48,16 +48,17 @@ SOURCES = {  # data -> YAML, its folder, the model to make smaller
 }
 
 
-def main(methods: str = "main", quick: str = "False", data: str = "real", **given) -> int:
+def main(methods: str = "main", quick: str = "False", data: str = "real", measure: str = "True", **given) -> int:
     unknown = given.keys() - FULL.keys()
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; the keys are methods, quick, data, {', '.join(FULL)}")
+        raise SystemExit(f"unknown: {', '.join(unknown)}; the keys are methods, quick, data, measure, {', '.join(FULL)}")
     is_quick = str(quick) == "True"
     settings = {**(QUICK if is_quick else FULL), **given}
     name = "bench_quick" if is_quick else "bench"
     data = source(data)
     failed = []
-    for sharing, task in together(tasks(chosen(methods), settings, data)):
+    asked = tasks(chosen(methods), settings, data) if str(measure) == "True" else []
+    for sharing, task in together(asked):
         wanted = [m for m in sharing if not is_done(read_rows(name), key(m, task, data)) and is_possible(m)]
         found = measured(wanted, task, SOURCES[data][1]) if wanted else {}
         failed += [f"{method} at {task.share}, seed {task.seed}" for method in wanted if method not in found]

@@ -6,36 +6,51 @@ from common import by_setting, mean
 
 FAMILIES = ("unpruned", "ours", "Torch-Pruning", "narrower", "others")  # in the order of the pictures' colours
 SETTING = ("data", "epochs", "imgsz", "fraction", "lr0")  # rows that differ in one of these are not compared
-RATIOS = ("torch_ratio", "onnx_ratio", "openvino_ratio")  # of the latency to the original's in the same runtime
-MEASURED = ("cut_map50_95", "map50_95", "map50", "relation_f1", "gflops_share", *RATIOS, "seconds")
+ACCURACY = {  # heading -> (column, its format)
+    "GFLOPs": ("gflops_share", ".3f"),
+    "mAP50-95": ("map50_95", ".4f"),
+    "lowest to highest": ("spread", "s"),
+    "mAP50": ("map50", ".4f"),
+    "right after the cut": ("cut_map50_95", ".4f"),
+    "mAP50 then": ("cut_map50", ".4f"),
+    "relations F1": ("relation_f1", ".3f"),
+}
+COST = {
+    "parameters": ("params", ",.0f"),
+    "file MB": ("size_mb", ".2f"),
+    "PyTorch": ("torch_ratio", ".2f"),
+    "ONNX Runtime": ("onnx_ratio", ".2f"),
+    "OpenVINO": ("openvino_ratio", ".2f"),
+    "training s": ("seconds", ".0f"),
+    "peak MB": ("peak_mb", ".0f"),
+}
 
 
 def means(rows: list[dict[str, str]]) -> list[dict]:
     """Return, for each method and share, the means over the seeds, best first; what no row has is left out.
 
-    Each has also `seeds`, their number, and `spread`, the lowest and highest mAP50-95.
+    Each has also `spread`, the lowest and highest mAP50-95 and the number of seeds.
     """
+    measured = [column for column, _ in (ACCURACY | COST).values() if column != "spread"]
     found = []
     for (method, share), group in by_setting(rows, ("method", "share")).items():
         reached = [float(row["map50_95"]) for row in group]
-        averages = {key: average for key in MEASURED if (average := mean(group, key)) is not None}
-        spread = (min(reached), max(reached))
-        found.append({"method": method, "share": share, "seeds": len(group), "spread": spread, **averages})
+        averages = {key: average for key in measured if (average := mean(group, key)) is not None}
+        spread = f"{min(reached):.4f} to {max(reached):.4f} ({len(reached)})"
+        found.append({"method": method, "share": share, "spread": spread, **averages})
     return sorted(found, key=lambda row: (-float(row["share"]), -row["map50_95"]))
 
 
 def text(averages: list[dict]) -> str:
-    """Return the table as Markdown."""
-    head = "| method | GFLOPs | mAP50-95 | lowest to highest | right after | mAP50 | relations | PyTorch | ONNX | OpenVINO | s |"
-    lines = [head, "| :-- " + "| --: " * 10 + "|"]
-    for row in averages:
-        seeds = f"{row['spread'][0]:.4f} to {row['spread'][1]:.4f} ({row['seeds']})"
-        keys = ("cut_map50_95", "map50", "relation_f1")
-        cells = [row["method"], f"{row['gflops_share']:.3f}", f"{row['map50_95']:.4f}", seeds]
-        cells += [f"{row[key]:.4f}" for key in keys]
-        cells += [f"{row[key]:.3f}" if key in row else "–" for key in RATIOS]
-        lines.append("| " + " | ".join([*cells, f"{row['seconds']:.0f}"]) + " |")
-    return "\n".join(lines)
+    """Return two tables in Markdown: accuracy, and what it costs, latencies as ratios to the original's."""
+    tables = []
+    for columns in (ACCURACY, COST):
+        lines = [["method", *columns], [":--", *["--:"] * len(columns)]]
+        for row in averages:
+            cells = (format(row[key], how) if key in row else "–" for key, how in columns.values())
+            lines.append([row["method"], *cells])
+        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(tables)
 
 
 def points(
