@@ -1,6 +1,6 @@
 """Seconds and peak memory of each stage of the pipeline, for yolov8 n, s and m at two image sizes.
 
-    python benchmarks/scaling.py [models=n,s,m] [sizes=320,640] [images=32] [batch=8]
+    python benchmarks/scaling.py [models=n,s,m] [sizes=320,640] [images=16] [batch=8]
 
 On the drawn diagrams, with untrained models. A training is the second epoch of `images` images, without its start and
 end; validation sees all 80 images. Rows are added to benchmarks/results/scaling.csv as they are measured, each in a
@@ -37,7 +37,7 @@ TRAINED |= {"optimizer": "AdamW", "exist_ok": True}
 DRAWN = 320  # training images of diagram.yaml
 
 
-def main(models: str = "n,s,m", sizes: str = "320,640", images: str = "32", batch: str = "8") -> None:
+def main(models: str = "n,s,m", sizes: str = "320,640", images: str = "16", batch: str = "8") -> None:
     prepare_data(HERE.parent / "diagram.yaml", HERE.parent)  # draws what is missing
     for model in models.split(","):
         for size in sizes.split(","):
