@@ -18,16 +18,17 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 # The same for every training that is compared. None sees the validation images: the last epoch's averaged weights count.
 TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
-TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "plots": False, "val": False}
+TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "amp": False}
+TRAINING |= {"plots": False, "val": False}
 TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
 
 
 @cache
-def machine() -> dict[str, str]:
-    """Versions, processor and commit that a figure belongs to."""
+def machine(device: str = "cpu") -> dict[str, str]:
+    """Versions, processor, GPU if it is one that was used, and commit that a figure belongs to."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name(int(device)),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or "unknown",

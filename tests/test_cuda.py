@@ -55,8 +55,8 @@ def test_half_precision_trains_student_and_adapters_and_leaves_a_stock_checkpoin
     assert any(not torch.equal(v, before[k]) for k, v in after.items()) and all(v.isfinite().all() for v in after.values())
     assert trainer.slim.moved > 0 and not hooks_in(unwrap_model(trainer.model))
     saved = torch.load(trainer.last, weights_only=False, map_location="cpu")
-    assert type(saved["ema"]).__name__ == "DetectionModel" and not hooks_in(saved["ema"])
-    assert all(p.isfinite().all() for p in saved["ema"].parameters())
+    assert type(saved["model"]).__name__ == "DetectionModel" and not hooks_in(saved["model"])
+    assert all(p.isfinite().all() for p in saved["model"].parameters())
 
 
 def test_the_penalty_moves_gamma_as_far_as_on_the_cpu(tiny_data, tmp_path):
@@ -81,14 +81,14 @@ def test_a_run_in_half_precision_is_resumed(tiny_data, tmp_path, teacher_path):
 
 def test_out_of_memory_halves_the_batch_and_the_run_goes_on(tiny_data, tmp_path, teacher_path):
     """The GPU is made so small that half the batch fits, with the teacher, and the whole does not."""
-    options = dict(Distillation=str(teacher_path), loss_type="mgd", imgsz=320, epochs=2, device=0)
+    options = dict(Distillation=str(teacher_path), loss_type="mgd", imgsz=640, epochs=2, device=0)
     peaks = []
     for batch in (4, 8):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         train(tiny_data, tmp_path / str(batch), batch=batch, **options)
         peaks.append(torch.cuda.max_memory_reserved())
-    assert peaks[1] > 1.3 * peaks[0]
+    assert peaks[1] > 1.2 * peaks[0]
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(sum(peaks) / 2 / total)

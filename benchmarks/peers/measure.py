@@ -23,18 +23,18 @@ from ultralytics.slim.timing import REST, take_turns
 CPU = torch.device("cpu")
 
 
-def accuracy(weights: Path, data: str, imgsz: int) -> dict[str, float]:
+def accuracy(weights: Path, data: str, imgsz: int, device: str) -> dict[str, float]:
     """Return mAP50-95 and mAP50 on the `val` split, as shares."""
-    return _named(validate(weights, data, imgsz, "cpu")[1].results_dict)
+    return _named(validate(weights, data, imgsz, device)[1].results_dict)
 
 
 def _named(found: dict[str, float]) -> dict[str, float]:
     return {"map50_95": found["metrics/mAP50-95(B)"], "map50": found["metrics/mAP50(B)"]}
 
 
-def relation_f1(weights: Path, root: Path, imgsz: int) -> float:
+def relation_f1(weights: Path, root: Path, imgsz: int, device: str = "cpu") -> float:
     """Return F1 of the relations child -> parent in `root`'s images/val."""
-    return PruneModel(weights).evaluate(root, save=False, imgsz=imgsz, device="cpu").f1
+    return PruneModel(weights).evaluate(root, save=False, imgsz=imgsz, device=device).f1
 
 
 def sizes(weights: Path, imgsz: int) -> dict[str, float]:

@@ -30,6 +30,7 @@ class Task:
     imgsz: int
     fraction: float
     lr0: float
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

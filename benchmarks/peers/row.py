@@ -49,7 +49,7 @@ def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder
     Raises:
         RuntimeError: If the model came back with other widths.
     """
-    options = {name: getattr(task, name) for name in ("seed", "fraction", "lr0")}
+    options = {name: getattr(task, name) for name in ("seed", "fraction", "lr0", "device")}
     options |= {key: str(task.original) if value == TEACHER else value for key, value in stage.options.items()}
     yolo = YOLO(start)
     given = sum(p.numel() for p in yolo.model.parameters())
@@ -74,21 +74,27 @@ def rows(names: list[str], task: Task, root: Path) -> Iterator[tuple[str, dict[s
     size = method.image_size(task)
     with tempfile.TemporaryDirectory() as folder:
         made = make(method, task, Path(folder))
-        first, last = (measure.accuracy(path, task.data, size) for path in (made.cut, made.final))
+        first, last = (measure.accuracy(path, task.data, size, task.device) for path in (made.cut, made.final))
         figures = {
             **{f"cut_{key}": value for key, value in first.items()},
             **last,
-            "relation_f1": measure.relation_f1(made.final, root, size),
+            "relation_f1": measure.relation_f1(made.final, root, size, task.device),
             **(sizes := measure.sizes(made.final, size)),
             "gflops_share": sizes["gflops"] / measure.sizes(task.original, task.imgsz)["gflops"],
-            **{"image_size": size, "seconds": made.seconds, "peak_mb": made.peak_mb},
+            "image_size": size,
+            **({"seconds": made.seconds, "peak_mb": made.peak_mb} if task.device == "cpu" else {}),
         }
         for name in names:
             yield name, {**figures, **_own(METHODS[name], made, task, root, size)}
 
 
 def _own(method: Method, made: Made, task: Task, root: Path, size: int) -> dict[str, float]:
-    """Return latencies; for a method that ends in an export also that file's figures instead of the checkpoint's."""
+    """Return latencies; for a method that ends in an export also that file's figures instead of the checkpoint's.
+
+    They are those of a CPU, and not measured beside a training on a GPU.
+    """
+    if not method.export and task.device != "cpu":
+        return {}
     if not method.export:
         return measure.latencies((task.original, task.imgsz), (made.final, size))
     exported = exports.export(made.final, method.export, task.data, imgsz=size, device="cpu")
