@@ -18,7 +18,8 @@ from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.utils.torch_utils import unwrap_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU; run it where there is one")
-FP32, FP16 = {"device": 0, "amp": False}, {"device": 0, "amp": True}
+CPU, FP32, BF16, FP16 = ({"device": d, "amp": amp} for d, amp in (("cpu", False), (0, False), (0, "bf16"), (0, True)))
+PLACES = {"cpu": CPU, "fp32": FP32, "fp16": FP16}
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +31,11 @@ def no_amp_check(monkeypatch):
 @pytest.mark.parametrize("loss_type", ["cwd", "pkd", "mimic", "mgd", "logit", "mgd+logit"])
 def test_the_loss_is_that_of_the_cpu(tiny_data, tmp_path, teacher_path, loss_type):
     """Of the first batch: random masks of mgd aside, only rounding differs."""
-    options = dict(Distillation=str(teacher_path), loss_type=loss_type, epochs=1, cos_lr=True)
+    options = dict(Distillation=str(teacher_path), loss_type=loss_type, epochs=1)
     first = {name: losses_of(tiny_data, tmp_path / name, **options, **where)[1] for name, where in PLACES.items()}
     assert first["fp32"][0] == pytest.approx(first["cpu"][0], rel=0.1 if "mgd" in loss_type else 0.01)
     assert first["fp16"][0] == pytest.approx(first["cpu"][0], rel=0.1)
     assert all(math.isfinite(x) for losses in first.values() for x in losses)
-
-
-PLACES = {"cpu": {}, "fp32": FP32, "fp16": FP16}
 
 
 def test_half_precision_trains_student_and_adapters_and_leaves_a_stock_checkpoint(tiny_data, tmp_path, teacher_path):
@@ -52,7 +50,8 @@ def test_half_precision_trains_student_and_adapters_and_leaves_a_stock_checkpoin
     model, trainer = train(tiny_data, tmp_path, on_train_start=note, **options, **FP16)
     assert trainer.amp and trainer.scaler.is_enabled() and trainer.scaler.get_scale() > 1
     after = trainer.slim.distiller.losses.state_dict()
-    assert any(not torch.equal(v, before[k]) for k, v in after.items()) and all(v.isfinite().all() for v in after.values())
+    assert any(not torch.equal(v, before[k]) for k, v in after.items())
+    assert all(v.isfinite().all() for v in after.values())
     assert trainer.slim.moved > 0 and not hooks_in(unwrap_model(trainer.model))
     saved = torch.load(trainer.last, weights_only=False, map_location="cpu")
     assert type(saved["model"]).__name__ == "DetectionModel" and not hooks_in(saved["model"])
@@ -62,11 +61,9 @@ def test_half_precision_trains_student_and_adapters_and_leaves_a_stock_checkpoin
 def test_the_penalty_moves_gamma_as_far_as_on_the_cpu(tiny_data, tmp_path):
     """In bfloat16 nothing is scaled, so no step is left out."""
     options = dict(loss_type="sparse", sparsity=0.3, epochs=3)
-    moved = [train(tiny_data, tmp_path / str(amp), amp=amp, device=d, **options)[1].slim.moved for d, amp in DEVICES]
+    places = enumerate((CPU, FP32, BF16))
+    moved = [train(tiny_data, tmp_path / str(i), **options, **where)[1].slim.moved for i, where in places]
     assert moved[0] > 0 and moved[1:] == pytest.approx([moved[0]] * 2, rel=1e-3)
-
-
-DEVICES = (("cpu", False), (0, False), (0, "bf16"))
 
 
 def test_a_run_in_half_precision_is_resumed(tiny_data, tmp_path, teacher_path):
