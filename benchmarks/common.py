@@ -28,11 +28,18 @@ def machine(device: str = "cpu") -> dict[str, str]:
     """Versions, processor, GPU if it is one that was used, and commit that a figure belongs to."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
     return {
-        "cpu": platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name(int(device)),
+        "cpu": platform.processor() or platform.machine() if device == "cpu" else _name(device),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or "unknown",
     }
+
+
+def _name(device: str) -> str:
+    from ultralytics.slim.report import device_name
+    from ultralytics.utils.torch_utils import select_device
+
+    return device_name(select_device(device, verbose=False))
 
 
 def peak_mb() -> float:

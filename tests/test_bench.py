@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import bench
 import common
-from peers import narrow, ports, table, torch_pruned
+from peers import measure, narrow, ports, row, table, torch_pruned
 from peers.bisect import nearest
 from peers.methods import METHODS, SHARES, Task
 from peers.split_c2f import SplitC2f, split_c2f
@@ -198,6 +198,23 @@ def test_the_reference_is_trained_once_for_itself_and_its_exports(tmp_path: Path
     assert [row["method"] for row in common.read_rows("bench")] == names[:2]
     assert bench.main(methods=";".join(names), seeds="0") == 0
     assert asked == [names, names[2:]]
+
+
+@pytest.mark.parametrize("method", ["ours", "int8, OpenVINO"])
+@pytest.mark.parametrize("device", ["cpu", "0"])
+def test_only_rows_trained_on_a_cpu_are_timed(method: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = row.Made(tmp_path / "cut.pt", tmp_path / "final.pt", 12.0, 34.0)
+    monkeypatch.setattr(row, "make", lambda *_: made)
+    monkeypatch.setattr(row.exports, "export", lambda *_, **__: tmp_path / "exported")
+    monkeypatch.setattr(measure, "sizes", lambda *_: {"gflops": 1.0})
+    for name, figure in {"accuracy": "map50_95", "of_file": "size_mb", "latencies": "ms", "file_latencies": "ms"}.items():
+        monkeypatch.setattr(measure, name, lambda *_, figure=figure: {figure: 0.5})
+    where = []
+    monkeypatch.setattr(measure, "relation_f1", lambda *given: where.append(given[-1]) or 0.5)
+    ((_, found),) = row.rows([method], replace(TASK, device=device), tmp_path)
+    costs = {key: found[key] for key in ("seconds", "peak_mb", "ms") if key in found}
+    assert costs == ({"seconds": 12.0, "peak_mb": 34.0, "ms": 0.5} if device == "cpu" else {})
+    assert where == [device] and found["map50_95"] == 0.5 and ("size_mb" in found) == (method != "ours")
 
 
 def test_means_are_those_over_the_seeds_of_one_method_and_share():

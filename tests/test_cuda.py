@@ -28,6 +28,11 @@ def no_amp_check(monkeypatch):
     monkeypatch.setattr("ultralytics.engine.trainer.check_amp", lambda model: True)
 
 
+@pytest.fixture
+def image(tiny_data) -> str:
+    return str(next((tiny_data.parent / "images/val").iterdir()))
+
+
 @pytest.mark.parametrize("loss_type", ["cwd", "pkd", "mimic", "mgd", "logit", "mgd+logit"])
 def test_the_loss_is_that_of_the_cpu(tiny_data, tmp_path, teacher_path, loss_type):
     """Of the first batch: random masks of mgd aside, only rounding differs."""
@@ -96,9 +101,8 @@ def test_out_of_memory_halves_the_batch_and_the_run_goes_on(tiny_data, tmp_path,
     assert trainer.batch_size == 4 and trainer.epoch == 1
 
 
-def test_a_teacher_that_lies_on_the_gpu_and_a_student_that_predicted_there(tiny_data, tmp_path, teacher_path):
+def test_a_teacher_that_lies_on_the_gpu_and_a_student_that_predicted_there(tiny_data, tmp_path, teacher_path, image):
     teacher, student = YOLO(teacher_path), YOLO(teacher_path)
-    image = str(next((tiny_data.parent / "images/val").iterdir()))
     for model in (teacher, student):
         model.predict(image, imgsz=64, device=0, verbose=False)
         model.model.to("cuda")
@@ -127,10 +131,9 @@ def test_a_latency_target_is_met_on_the_gpu(tmp_path, teacher_path):
     assert result.latency["device"] == "cuda:0" and 0.8 * wanted < result.latency["after_ms"] < 1.1 * wanted
 
 
-def test_every_step_of_prune_model_on_the_gpu(tiny_data, tmp_path, teacher_path):
+def test_every_step_of_prune_model_on_the_gpu(tiny_data, tmp_path, teacher_path, image):
     """One model through all methods, as in a notebook, where it stays on the GPU between them."""
     common = {"data": str(tiny_data), **SHORT, **FP16, "project": str(tmp_path), "epochs": 1}
-    image = str(next((tiny_data.parent / "images/val").iterdir()))
     model = PruneModel(teacher_path)
     model.predict(image, save_dir=tmp_path / "drawn", device=0, imgsz=64)
     model.sparse_train(tmp_path / "sparse.pt", **common)

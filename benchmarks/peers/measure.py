@@ -32,7 +32,7 @@ def _named(found: dict[str, float]) -> dict[str, float]:
     return {"map50_95": found["metrics/mAP50-95(B)"], "map50": found["metrics/mAP50(B)"]}
 
 
-def relation_f1(weights: Path, root: Path, imgsz: int, device: str = "cpu") -> float:
+def relation_f1(weights: Path, root: Path, imgsz: int, device: str) -> float:
     """Return F1 of the relations child -> parent in `root`'s images/val."""
     return PruneModel(weights).evaluate(root, save=False, imgsz=imgsz, device=device).f1
 
@@ -82,11 +82,11 @@ def _compared(runtime: str, turns: dict) -> dict[str, float]:
     return {f"{runtime}_ms": part, f"{runtime}_ratio": part / whole}
 
 
-def of_file(original: Path, exported: Path, runtime: str, data: str, root: Path, imgsz: int) -> dict[str, float]:
-    """Return accuracy, relations, latency and size of a file or folder exported to 'onnx' or 'openvino'."""
+def of_file(exported: Path, data: str, root: Path, imgsz: int) -> dict[str, float]:
+    """Return accuracy, relations and size of an exported file or folder, which runs on the CPU."""
     yolo = YOLO(str(exported), task="detect")
     with tempfile.TemporaryDirectory() as folder:
         settings = {"batch": 1, "plots": False, "verbose": False, "workers": 0, "save_dir": folder}
         found = yolo.val(data=data, imgsz=imgsz, device="cpu", **settings).results_dict
-    own = {"size_mb": disk_size(exported) / 1e6, "relation_f1": relation_f1(exported, root, imgsz)}
-    return {**_named(found), **own, **file_latencies(original, exported, runtime, imgsz)}
+    own = {"size_mb": disk_size(exported) / 1e6, "relation_f1": relation_f1(exported, root, imgsz, "cpu")}
+    return {**_named(found), **own}

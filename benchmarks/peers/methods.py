@@ -32,6 +32,11 @@ class Task:
     lr0: float
     device: str = "cpu"
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether time, memory and latencies are measured: all are those of a CPU, so not beside trainings on a GPU."""
+        return self.device == "cpu"
+
 
 @dataclass(frozen=True)
 class Stage:

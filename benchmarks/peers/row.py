@@ -82,24 +82,21 @@ def rows(names: list[str], task: Task, root: Path) -> Iterator[tuple[str, dict[s
             **(sizes := measure.sizes(made.final, size)),
             "gflops_share": sizes["gflops"] / measure.sizes(task.original, task.imgsz)["gflops"],
             "image_size": size,
-            **({"seconds": made.seconds, "peak_mb": made.peak_mb} if task.device == "cpu" else {}),
+            **({"seconds": made.seconds, "peak_mb": made.peak_mb} if task.is_timed else {}),
         }
         for name in names:
             yield name, {**figures, **_own(METHODS[name], made, task, root, size)}
 
 
 def _own(method: Method, made: Made, task: Task, root: Path, size: int) -> dict[str, float]:
-    """Return latencies; for a method that ends in an export also that file's figures instead of the checkpoint's.
-
-    They are those of a CPU, and not measured beside a training on a GPU.
-    """
-    if not method.export and task.device != "cpu":
-        return {}
+    """Return latencies; for a method that ends in an export also that file's figures instead of the checkpoint's."""
     if not method.export:
-        return measure.latencies((task.original, task.imgsz), (made.final, size))
+        return measure.latencies((task.original, task.imgsz), (made.final, size)) if task.is_timed else {}
     exported = exports.export(made.final, method.export, task.data, imgsz=size, device="cpu")
-    runtime = method.export.removesuffix(exports.INT8)
-    return measure.of_file(task.original, exported, runtime, task.data, root, size)
+    found = measure.of_file(exported, task.data, root, size)
+    if task.is_timed:
+        found |= measure.file_latencies(task.original, exported, method.export.removesuffix(exports.INT8), size)
+    return found
 
 
 def main(request: str, answer: str) -> None:
