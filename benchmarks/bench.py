@@ -29,10 +29,10 @@ from common import RESULTS, is_done, machine, read_rows, write_rows
 from peers import table
 from peers.methods import ABLATIONS, MAIN, METHODS, SHARES, Task
 
+from ultralytics.slim.charts.charts import scatter
+from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.files import write_text
-from ultralytics.slim.inputs import prepare_data
-from ultralytics.slim.run_report.charts import scatter
-from ultralytics.slim.run_report.svg import standalone
+from ultralytics.slim.inputs.data import prepare_data
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared"

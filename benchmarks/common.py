@@ -23,6 +23,12 @@ TRAINING |= {"plots": False, "val": False}
 TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
 
 
+def freeze_adapters(trainer) -> None:
+    """Leave the adapters as they were drawn: a callback for `on_train_start`."""
+    if trainer.slim.distiller:
+        trainer.slim.distiller.adapter_lr = 0.0
+
+
 @cache
 def machine(device: str = "cpu") -> dict[str, str]:
     """Versions, processor, GPU if it is one that was used, and commit that a figure belongs to."""
@@ -36,7 +42,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
 
 
 def _name(device: str) -> str:
-    from ultralytics.slim.report import device_name
+    from ultralytics.slim.measuring.costs import device_name
     from ultralytics.utils.torch_utils import select_device
 
     return device_name(select_device(device, verbose=False))

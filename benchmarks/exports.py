@@ -16,7 +16,7 @@ from pathlib import Path
 from common import machine, write_rows
 
 from ultralytics import YOLO
-from ultralytics.slim import exports
+from ultralytics.slim.exporting.check import ExportedFile, check_exports
 from ultralytics.slim.pruning.prune import prune_model
 
 HERE = Path(__file__).resolve().parent
@@ -32,12 +32,12 @@ def main(weights="", data="", imgsz="320", flops="0.5", images="47", formats=FOR
             prune_model(YOLO(weights), model, flops=float(flops), images=data, imgsz=int(imgsz))
         else:
             shutil.copy(weights, model)
-        table = exports.check(model, formats, data, images=int(images), imgsz=int(imgsz))
+        table = check_exports(model, formats, data, images=int(images), imgsz=int(imgsz))
     print(table)
     write_rows("exports", [figures(row, flops, images) for row in table])
 
 
-def figures(row: exports.Row, flops: str, images: str) -> dict:
+def figures(row: ExportedFile, flops: str, images: str) -> dict:
     shares = {key: _rounded(getattr(row, key), 4) for key in ("of_torch", "of_own")}
     scores = {key: _rounded(getattr(row, key), 7) for key in ("score_median", "score_max")}
     times = {key: getattr(row.latency, key) for key in ("median_ms", "low_ms", "high_ms")}

@@ -18,12 +18,12 @@ from pathlib import Path
 from common import RESULTS, machine, read_rows, write_rows
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning.labelled import LabelledImages
+from ultralytics.slim.charts.charts import journey
+from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.ranking import SURGEON, TAYLOR
-from ultralytics.slim.pruning.scores import SCORES
-from ultralytics.slim.run_report.charts import journey
-from ultralytics.slim.run_report.svg import standalone
+from ultralytics.slim.pruning.score.labelled import LabelledImages
+from ultralytics.slim.pruning.score.magnitude import SCORES
+from ultralytics.slim.pruning.score.ranking import SURGEON, TAYLOR
 
 HERE = Path(__file__).resolve().parent
 NAME = "one_shot_grid"

@@ -21,9 +21,9 @@ from common import machine, write_rows
 from torchvision.ops import batched_nms
 
 from relation import DUPLICATE_IOU, distinct_nodes, find_parent_nodes, metric, read_plabels_dir
-from relation_errors import CAUSES, compare_nodes
 from ultralytics import YOLO
-from ultralytics.slim.inputs import prepare_data
+from ultralytics.slim.inputs.data import prepare_data
+from ultralytics.slim.prediction.relation_errors import CAUSES, compare_nodes
 from ultralytics.utils import TQDM
 
 HERE = Path(__file__).resolve().parent

@@ -22,11 +22,11 @@ from common import RESULTS, machine, write_rows
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.slim.pruning.labelled import LabelledImages
+from ultralytics.slim.charts.svg import LEFT, RIGHT, SERIES, WIDTH, Axes, dot, legend, line, standalone, svg
+from ultralytics.slim.measuring.runtimes import RUNTIMES, onnx_run, torch_run
+from ultralytics.slim.measuring.timing import one_round, warm_up
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.run_report.svg import LEFT, RIGHT, SERIES, WIDTH, Axes, dot, legend, line, standalone, svg
-from ultralytics.slim.runtimes import RUNTIMES, onnx_run, torch_run
-from ultralytics.slim.timing import one_round, warm_up
+from ultralytics.slim.pruning.score.labelled import LabelledImages
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"

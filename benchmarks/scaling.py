@@ -17,18 +17,19 @@ import tempfile
 import time
 from pathlib import Path
 
+from ultralytics.slim.command.running import use_cores
+
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from common import is_done, machine, peak_mb, read_rows, write_rows
 
 from ultralytics import YOLO
-from ultralytics.slim import cli
-from ultralytics.slim.exports import export
-from ultralytics.slim.inputs import prepare_data
+from ultralytics.slim.exporting.export import export_model
+from ultralytics.slim.inputs.data import prepare_data
+from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.architectures import shake
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.report import accuracy
 
 HERE = Path(__file__).resolve().parent
 KEY = ("model", "imgsz", "images", "batch")
@@ -80,7 +81,7 @@ def stages(model: str, imgsz: int, images: int, batch: int) -> dict[str, str]:
         taken["retrain"] = epoch(place / "pruned.pt", settings, {})
         taken["distill"] = epoch(place / "pruned.pt", settings, distilling)
         timed("val", lambda: accuracy(place / "pruned.pt", data, imgsz, "cpu"))
-        timed("onnx", lambda: export(place / "pruned.pt", "onnx", imgsz=imgsz, device="cpu"))
+        timed("onnx", lambda: export_model(place / "pruned.pt", "onnx", imgsz=imgsz, device="cpu"))
     return {**{f"{name}_s": f"{seconds:.1f}" for name, seconds in taken.items()}, "peak_mb": f"{peak_mb():.0f}"}
 
 
@@ -95,7 +96,7 @@ def epoch(weights: Path, settings: dict, options: dict) -> float:
 
 
 if __name__ == "__main__":
-    cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    use_cores(int(os.environ["OMP_NUM_THREADS"]))
     if sys.argv[1:2] == ["row"]:
         print(json.dumps(stages(sys.argv[2], *map(int, sys.argv[3:]))))
     else:

@@ -22,9 +22,10 @@ from common import TRAINING, by_setting, is_done, machine, mean, read_rows, writ
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.report import accuracy
-from ultralytics.slim.sparsity import absolute_gammas, decay, gamma_stats, gammas
+from ultralytics.slim.sparsity.gammas import absolute_gammas, gamma_stats, gammas
+from ultralytics.slim.sparsity.penalty import decay
 from ultralytics.utils.torch_utils import unwrap_model
 
 OPTIMIZERS = {  # name -> Ultralytics' arguments; with auto it takes AdamW for so short a run and a rate of its own

@@ -15,8 +15,8 @@ from pathlib import Path
 from common import machine, write_rows
 
 from ultralytics import YOLO
+from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.report import accuracy
 
 HERE = Path(__file__).resolve().parent
 

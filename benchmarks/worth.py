@@ -15,13 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import TRAINING, by_setting, is_done, machine, mean, read_rows, write_rows
+from common import TRAINING, by_setting, freeze_adapters, is_done, machine, mean, read_rows, write_rows
 
 from ultralytics import YOLO
-from ultralytics.slim import distiller
+from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.report import accuracy
-from ultralytics.slim.run_report.measure import describe
+from ultralytics.slim.report.measures import describe
 
 HERE = Path(__file__).resolve().parent
 ORIGINAL = HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"
@@ -63,15 +62,13 @@ def _run(variant: dict, student: Path, options: dict, folder: Path) -> dict:
     """Train one variant and return what it came to."""
     variant = dict(variant)
     start = ORIGINAL if variant.pop("unpruned", False) else student
-    adapter_lr = distiller.ADAPTER_LR
-    distiller.ADAPTER_LR = 0.0 if variant.pop("frozen", False) else adapter_lr
+    is_frozen = variant.pop("frozen", False)
     teacher = {"Distillation": str(ORIGINAL)} if "loss_type" in variant else {}
     yolo, ratios, started = YOLO(start), [], time.perf_counter()
     yolo.add_callback("on_fit_epoch_end", lambda t: ratios.append(float(t.tloss.get("loss_ratio", 0.0))))
-    try:
-        yolo.train(data=str(DATA), project=str(folder), name="run", **TRAINING, **options, **teacher, **variant)
-    finally:
-        distiller.ADAPTER_LR = adapter_lr
+    if is_frozen:
+        yolo.add_callback("on_train_start", freeze_adapters)
+    yolo.train(data=str(DATA), project=str(folder), name="run", **TRAINING, **options, **teacher, **variant)
     seconds = time.perf_counter() - started
     reached = accuracy(yolo.trainer.last, str(DATA), options["imgsz"])
     share = {"first_ratio": f"{ratios[0]:.3f}", "last_ratio": f"{ratios[-1]:.3f}"}

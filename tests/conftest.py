@@ -15,8 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # be
 import shutil
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("box", "disc")
 
 
@@ -76,8 +76,9 @@ def teacher_path(tiny_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def few_rounds():
     """Time models in a few rounds, for tests of what is done rather than of how long it takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ultralytics.slim.timing.ROUNDS", 3)
+    from ultralytics.slim.measuring.timing import few_rounds
+
+    with few_rounds(3):
         yield
 
 

@@ -13,8 +13,8 @@ from test_survival import losses_of
 import prune_model
 from prune_model import PruneModel
 from ultralytics import YOLO
-from ultralytics.slim.pruning.latency import Stopwatch
 from ultralytics.slim.pruning.prune import prune_model as prune
+from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.utils.torch_utils import unwrap_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU; run it where there is one")

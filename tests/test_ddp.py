@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ddp_worker import fingerprint
+from places import ROOT, SUPPORT
 from short_runs import Interrupt, stop_at
 from task_data import make_task_data
 from test_preflight import always
@@ -18,13 +19,12 @@ from test_preflight import always
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim import distiller
-from ultralytics.slim.distiller import Distiller
+from ultralytics.slim.distillation import distiller
+from ultralytics.slim.distillation.distiller import Distiller
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.utils import YAML
 from ultralytics.utils.dist import generate_ddp_file
 
-HERE = Path(__file__).resolve().parent
 OPTIONS = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 OPTIONS |= dict(optimizer="SGD", lr0=0.01, warmup_epochs=0, val=False)
 SAME_ON_ALL = ("teacher", "adapters_at_start", "adapters_at_end", "parameters", "weights", "folder", "teacher_file")
@@ -64,7 +64,7 @@ def parameters_in(path: Path) -> int:
 
 
 def start(arguments: list, launcher: list[str]) -> subprocess.Popen:
-    paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [sys.executable, *launcher, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
@@ -84,7 +84,7 @@ def finish(process: subprocess.Popen) -> str:
 def launch(script: str, arguments: dict, out: Path) -> str:
     """Run the script on two ranks."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    return finish(start([HERE / script, json.dumps(arguments), out], torchrun))
+    return finish(start([SUPPORT / script, json.dumps(arguments), out], torchrun))
 
 
 def ranks_that_agree(out: Path) -> list[dict]:
@@ -102,6 +102,7 @@ def ranks_that_agree(out: Path) -> list[dict]:
     return ranks
 
 
+@pytest.mark.slow
 def test_each_rank_distils_and_all_agree(tmp_path, checkpoints, overrides):
     """As a user's own script would: everything by default, the teacher a model, an earlier run under the same name."""
     earlier = tmp_path / "ddp" / "weights"
@@ -118,7 +119,7 @@ def test_each_rank_distils_and_all_agree(tmp_path, checkpoints, overrides):
 
 def test_a_temporary_teacher_of_each_rank_goes(tmp_path, monkeypatch):
     """The ranks of a user's script make one each, and only rank 0 copies its own."""
-    from ultralytics.slim import teacher
+    from ultralytics.slim.distillation import teacher
 
     barriers = []
     monkeypatch.setattr(teacher.dist, "barrier", lambda: barriers.append(1))
@@ -132,6 +133,7 @@ def test_a_temporary_teacher_of_each_rank_goes(tmp_path, monkeypatch):
     assert (tmp_path / "teacher.pt").read_text() == "of rank 0" and len(barriers) == 2
 
 
+@pytest.mark.slow
 def test_fitness_is_that_on_the_images_of_all_ranks(tmp_path, overrides):
     """Three boxes, a disc, and models that know one class: of two images, no rank can have a quarter right or wrong."""
     data = make_task_data(tmp_path / "data", "classify")
@@ -144,13 +146,14 @@ def test_fitness_is_that_on_the_images_of_all_ranks(tmp_path, overrides):
     assert "before training: teacher 0.8750, student 0.6250" in said  # half of it is for the first five, always right
 
 
+@pytest.mark.slow
 def test_two_machines(tmp_path, overrides):
     """Two launchers of one rank each, as `torchrun --nnodes=2` on two machines that share the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1"]
-    arguments = [HERE / "ddp_worker.py", json.dumps(overrides), tmp_path]
+    arguments = [SUPPORT / "ddp_worker.py", json.dumps(overrides), tmp_path]
     machines = [start(arguments, [*torchrun, f"--master_port={port}", f"--node_rank={i}"]) for i in range(2)]
     for machine in machines:
         finish(machine)
@@ -158,6 +161,7 @@ def test_two_machines(tmp_path, overrides):
         assert rank["images"] == [2] * 4  # half of batch=4
 
 
+@pytest.mark.slow
 def test_resume_with_a_short_last_batch(tmp_path, overrides):
     """A run of one process goes on with two: 4 images a rank, 3 and 1 of them in a batch."""
 
@@ -173,10 +177,11 @@ def test_resume_with_a_short_last_batch(tmp_path, overrides):
         assert rank["adapters_at_start"] == fingerprint(saved)
 
 
+@pytest.mark.slow
 def test_a_step_of_two_ranks_equals_that_of_one_process(tmp_path, overrides):
     """Student and adapters move alike, and the loss reads alike, be the 8 images one batch or 4 on each rank."""
     launch("ddp_step.py", overrides, tmp_path)
-    finish(start([HERE / "ddp_step.py", json.dumps(overrides), tmp_path], []))
+    finish(start([SUPPORT / "ddp_step.py", json.dumps(overrides), tmp_path], []))
     one, *two = (torch.load(tmp_path / f"step{rank}.pt") for rank in (-1, 0, 1))
     assert sum(rank["loss"] for rank in two) / 2 == pytest.approx(one["loss"], rel=1e-4)
     assert two[0]["loss"] != two[1]["loss"]
@@ -188,6 +193,7 @@ def test_a_step_of_two_ranks_equals_that_of_one_process(tmp_path, overrides):
                 assert (rank[what][name] - expected).abs().max().item() <= 1e-4 * norm, (what, name)
 
 
+@pytest.mark.slow
 def test_the_launcher_file_carries_teacher_and_loss(tmp_path, checkpoints, overrides):
     """The worker script that Ultralytics writes for its DDP processes rebuilds a trainer that distils.
 

@@ -6,10 +6,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from places import ROOT
+
 from ultralytics import __version__
 from ultralytics.slim.installation import tell_mixed
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def dist_info(folder: Path, version: str) -> Path:
@@ -27,6 +27,7 @@ def test_one_package_is_no_warning(tmp_path, monkeypatch):
     assert tell_mixed("1.0", tmp_path) is None  # nothing is installed: a checkout on the path is all there is
 
 
+@pytest.mark.slow
 def test_a_stock_package_installed_over_the_fork_is_named_at_import(tmp_path):
     """From the checkout's folder Python takes the fork, while the `yolo` command would run the stock release."""
     paths = os.pathsep.join([str(ROOT), str(dist_info(tmp_path, "8.4.190"))])

@@ -31,6 +31,7 @@ def options(tiny_data, tmp_path):
     return {**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["file", "in memory", "distilled", "sparse", "natively distilled", "from a YAML", "loaded"])
 def test_training_keeps_the_widths(pruned, options, how):
     expected = widths(YOLO(pruned).model)
@@ -105,6 +106,7 @@ def test_validation_uses_the_pruned_model(pruned, options):
     assert widths(model.model) in (widths(fused), widths(YOLO(pruned).model))
 
 
+@pytest.mark.slow
 def test_tuning_keeps_the_widths(pruned, options):
     """One iteration: Ultralytics trains in a process of its own, through the `yolo` command."""
     model = YOLO(pruned)

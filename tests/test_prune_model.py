@@ -15,10 +15,12 @@ from task_data import make_task_data
 
 import prune_model
 from prune_model import PruneModel
-from relation_errors import CAUSES
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.slim.prediction import evaluate, predict
+from ultralytics.slim.prediction.relation_errors import CAUSES
+from ultralytics.slim.runs.run_settings import RunSettings
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(prune_model.__file__).parent
@@ -182,7 +184,7 @@ def test_no_relation_is_no_score(weights, relations, run_there):
     answers(model, [[0, 0, 128, 128], [10, 10, 50, 50]])
     assert "none is labelled, 4 found" in repr(model.evaluate(relations, save=False))
     (relations / "data.yaml").write_text(f"path: {relations}\ntrain: images/val\nval: images/val\nnames: [box]\n")
-    assert prune_model._relations({}, str(relations / "data.yaml"), {"original": weights}) == {}
+    assert evaluate.relations_of(str(relations / "data.yaml"), {"original": weights}, 64, "cpu") == {}
 
 
 def test_evaluate_saves_nothing_unless_asked(weights, relations, run_there):
@@ -259,6 +261,7 @@ def whole(weights, tiny_data, tmp_path_factory, few_rounds) -> tuple[Path, list]
     return project / "run", table
 
 
+@pytest.mark.slow
 def test_pipeline_finishes_after_an_interruption(whole):
     folder, table = whole
     record = json.loads((folder / "run.json").read_text())
@@ -297,6 +300,7 @@ def test_a_resumed_run_replaces_its_picture(weights, tiny_data, tmp_path):
     assert saved == set(tmp_path.glob("*.jpg")) and len(saved) == 1
 
 
+@pytest.mark.slow
 def test_pipeline_without_sparse_training_and_retraining(weights, tiny_data, tmp_path):
     """What is left out is no stage, no teacher, no row and no gap in the report."""
     left_out = {"sparse.epochs": 0, "retrain.epochs": 0, "format": "torchscript", "prune.repair": "fold"}
@@ -317,9 +321,10 @@ def test_a_run_may_be_called_by_a_number(tmp_path):
 
 
 def test_the_demo_stands_on_what_ships():
-    settings = prune_model.plan.complete({}, prune_model.DEMO, prune_model.TRAINING)
-    assert (ROOT / settings["weights"]).is_file() and (ROOT / settings["data"]).is_file()
-    assert settings["imgsz"] == 320 and settings["amp"] is False and settings["plots"] is False
+    settings = RunSettings.read({})
+    assert (ROOT / settings.weights).is_file() and (ROOT / settings.data).is_file()
+    shared = settings.retrain.arguments
+    assert settings.imgsz == 320 and shared["amp"] is False and shared["plots"] is False
 
 
 @pytest.mark.parametrize(
@@ -360,12 +365,14 @@ def test_help_fits_a_screen(capsys):
     assert all(f"  {stage} " in "\n".join(lines) for stage in prune_model.METHODS)
 
 
+@pytest.mark.slow
 def test_a_stage_runs_from_the_command_line(weights, tmp_path):
     done = command("prune", f"weights={weights}", "factor=0.4", "save_dir=small.pt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert params(tmp_path / "small.pt") < params(weights)
 
 
+@pytest.mark.slow
 def test_bad_input_from_the_command_line(tmp_path):
     done = command("prune", "weights=nope.pt", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
@@ -441,8 +448,9 @@ def test_bad_words_are_one_message(weights, tiny_data, run_there, capsys, words,
 )
 @pytest.mark.parametrize("words", ["predict source={0}/images/val", "evaluate data_path={0}"])
 def test_bad_detections_do_not_begin(weights, relations, run_there, capsys, monkeypatch, words, wrong, message):
-    monkeypatch.setattr(PruneModel, "_detect", lambda *_: pytest.fail("has begun"))
-    monkeypatch.setattr(prune_model, "TQDM", lambda *_, **__: pytest.fail("a bar"))
+    monkeypatch.setattr(YOLO, "predict", lambda *_, **__: pytest.fail("has begun"))
+    for module in (predict, evaluate):
+        monkeypatch.setattr(module, "TQDM", lambda *_, **__: pytest.fail("a bar"))
     assert prune_model.main([*words.format(relations).split(), f"weights={weights}", wrong]) == 1
     assert message in capsys.readouterr().err and not (run_there / "runs").exists()
 
@@ -466,13 +474,14 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
     [("stock", "stock release 8.4"), ("empty", "not made yet"), ("patched", "is the release 8.4.2, patched")],
 )
 def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, kind, message):
     """The stock package installed over the fork, a checkout whose ultralytics/ is not made yet, or someone's own one."""
-    for name in ("prune_model.py", "relation.py", "relation_errors.py"):
+    for name in ("prune_model.py", "relation.py"):
         shutil.copy(ROOT / name, tmp_path)
     for other in ("empty", "patched"):
         (tmp_path / other / "ultralytics/slim").mkdir(parents=True)
@@ -488,14 +497,14 @@ def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tm
 
 def test_relations_of_a_run_are_judged_at_its_image_size(weights, relations, run_there, monkeypatch):
     """Left to itself each checkpoint would be run at the size that it was trained at, and two sizes be compared."""
-    sizes, detect = [], PruneModel._detect
+    sizes, plain = [], YOLO.predict
 
-    def noted(model, source, keys):
+    def noted(model, source, **keys):
         sizes.append(keys["imgsz"])
-        return detect(model, source, keys)
+        return plain(model, source, **keys)
 
-    monkeypatch.setattr(PruneModel, "_detect", noted)
+    monkeypatch.setattr(YOLO, "predict", noted)
     data = relations / "data.yaml"
     data.write_text(f"path: {relations.as_posix()}\ntrain: images/val\nval: images/val\nnames: {{0: box, 1: disc}}\n")
-    found = prune_model._relations({"imgsz": 96, "device": "cpu"}, str(data), {"original": weights, "distilled": weights})
+    found = evaluate.relations_of(str(data), {"original": weights, "distilled": weights}, 96, "cpu")
     assert list(found) == ["original", "distilled"] and sizes == [96, 96]

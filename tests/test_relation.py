@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from relation import (
     Plabels,
@@ -20,7 +21,6 @@ from relation import (
     visualize_nodes,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
 
 # ------------------------------------------------------------------------------------------------------- containment

@@ -19,6 +19,7 @@ def losses_of(tiny_data, tmp_path, **options):
     return train(tiny_data, tmp_path, on_train_batch_end=keep, **options)[1], losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss_type, kind",
     [("cwd+sparse", "bfloat16"), ("mgd", "bfloat16"), ("pkd+mimic+logit", "bfloat16"), ("cwd+mgd+logit", "float16")],
@@ -36,6 +37,7 @@ def test_half_precision_agrees_with_float32(tiny_data, tmp_path, teacher_path, l
     assert all(torch.isfinite(p).all() for p in trainer.slim.distiller.losses.parameters())
 
 
+@pytest.mark.slow
 def test_scaled_gradients_are_unscaled_before_the_adapters_step(tiny_data, tmp_path, teacher_path, monkeypatch):
     """A gradient scaler on the CPU: the run ends where the one without a scaler does."""
     ends = []
@@ -61,6 +63,7 @@ def test_a_step_that_the_scaler_leaves_out_moves_no_gamma(tiny_data, tmp_path, m
     assert all(torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_gradients_of_the_adapters_are_carried_into_the_next_epoch(tiny_data, tmp_path, teacher_path):
     """Three batches an epoch and a step every two: the third waits for its step, as the student's gradients do."""
     held = []
@@ -74,6 +77,7 @@ def test_gradients_of_the_adapters_are_carried_into_the_next_epoch(tiny_data, tm
     assert held == [[False, False], [True, True], [False, False]] + [[True, True], [False, False], [True, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["student", "teacher"])
 def test_nothing_of_a_batch_that_ran_out_of_memory_is_kept(tiny_data, tmp_path, teacher_path, where, monkeypatch):
     """Neither its features, which hold its graph, nor the adapters' gradients of the batch before it."""
@@ -103,6 +107,7 @@ def test_nothing_of_a_batch_that_ran_out_of_memory_is_kept(tiny_data, tmp_path, 
     assert seen[1][1] > 0 and seen[2] == (0, 0)
 
 
+@pytest.mark.slow
 def test_adapters_and_penalty_step_with_the_optimizer_when_gradients_accumulate(tiny_data, tmp_path, teacher_path):
     steps = {"trainer": 0, "adapters": 0, "penalty": 0}
 
@@ -127,6 +132,7 @@ def test_adapters_and_penalty_step_with_the_optimizer_when_gradients_accumulate(
     assert steps["trainer"] == steps["adapters"] == steps["penalty"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [dict(batch=1, nbs=1, epochs=1), dict(batch=5, epochs=1), dict(imgsz=128, multi_scale=0.5, epochs=2)],
@@ -156,6 +162,7 @@ def test_early_stopping_leaves_a_finished_run(tiny_data, tmp_path, teacher_path)
     assert not (trainer.wdir / "slim.pt").exists() and trainer.last.exists()
 
 
+@pytest.mark.slow
 def test_recovers_from_nan(tiny_data, tmp_path, teacher_path, log):
     """A student that has gone to NaN comes back from last.pt; the adapters are not carried along."""
 
@@ -172,6 +179,7 @@ def test_recovers_from_nan(tiny_data, tmp_path, teacher_path, log):
         assert all(torch.isfinite(p).all() for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_nan_in_the_first_judged_epoch_of_a_sparse_run_brings_no_dense_best_back(tiny_data, tmp_path):
     """What last.pt holds then is the best of the dense epochs before."""
 
@@ -217,6 +225,7 @@ def test_custom_trainers_and_callbacks_go_on_working(tiny_data, tmp_path, teache
     assert "stand still" not in log.text
 
 
+@pytest.mark.slow
 def test_nothing_piles_up_from_step_to_step(tiny_data, tmp_path, teacher_path):
     alive = []
 

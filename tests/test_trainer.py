@@ -1,5 +1,4 @@
 """The patched trainer on a tiny set: what distillation and sparsity change, and what they must leave alone."""
-
 import copy
 import os
 import shutil
@@ -25,11 +24,12 @@ from short_runs import (
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim import trainer as slim_trainer
-from ultralytics.slim.distiller import ADAPTER_LR, LOSS_ITEMS
+from ultralytics.slim.distillation.distiller import ADAPTER_LR, LOSS_ITEMS
+from ultralytics.slim.training_run import TrainingRun
 from ultralytics.utils import YAML
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_type", ["cwd", "mgd", "pkd+mimic+logit"])
 def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_data, tmp_path, teacher_path, loss_type):
     seen = {}
@@ -74,6 +74,7 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
     assert YAML.load(trainer.save_dir / "args.yaml")["loss_type"] == loss_type
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_run_shows_the_distillation_loss_and_its_share(tiny_data, tmp_path, teacher_path, monkeypatch):
     titles, set_title = [], Axes.set_title
     monkeypatch.setattr(Axes, "set_title", lambda axes, text, **kw: titles.append(text) or set_title(axes, text, **kw))
@@ -82,6 +83,7 @@ def test_the_picture_of_a_run_shows_the_distillation_loss_and_its_share(tiny_dat
     assert (trainer.save_dir / "results.png").is_file() and {"train/distill_loss", "train/loss_ratio"} <= set(titles)
 
 
+@pytest.mark.slow
 def test_distillation_changes_what_is_learnt_and_no_loss_changes_nothing(tiny_data, tmp_path, teacher_path):
     """Against the plain run of the same seed; `loss_type='None'` is the plain run to the last bit."""
     end = {}
@@ -99,6 +101,7 @@ def test_distillation_changes_what_is_learnt_and_no_loss_changes_nothing(tiny_da
     assert distance["off"] < 1e-2 < distance["cwd"]
 
 
+@pytest.mark.slow
 def test_checkpoints_are_stock(tiny_data, tmp_path, teacher_path, stock_ultralytics):
     """best.pt and the unstripped last.pt of a run load, predict and export in stock Ultralytics, without us."""
     saved = tmp_path / "unstripped.pt"
@@ -136,6 +139,7 @@ def test_logit_alone_needs_no_adapters(tiny_data, tmp_path, teacher_path):
     assert trainer.slim.distiller.optimizer is None and float(trainer.tloss["distill_loss"]) > 0
 
 
+@pytest.mark.slow
 def test_distillation_may_end_with_mosaic(tiny_data, tmp_path, teacher_path):
     losses = {}
     train(
@@ -151,6 +155,7 @@ def test_distillation_may_end_with_mosaic(tiny_data, tmp_path, teacher_path):
     assert losses[0] > 0 and losses[1] > 0 and losses[2] == 0
 
 
+@pytest.mark.slow
 def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_path, teacher_path, log):
     train(
         tiny_data, tmp_path, weights=teacher_path, Distillation=str(teacher_path), loss_type="cwd", epochs=1,
@@ -160,6 +165,7 @@ def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_pa
     assert "no better than the student" in log.text and "times that without distillation" in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["YOLO", "module"])
 def test_a_module_teacher_is_a_file_in_the_arguments(tiny_data, tmp_path, teacher_path, kind):
     teacher = YOLO(str(teacher_path))
@@ -171,10 +177,11 @@ def test_a_module_teacher_is_a_file_in_the_arguments(tiny_data, tmp_path, teache
     assert all(torch.equal(v, teacher.model.state_dict()[k]) for k, v in before.items())  # the caller's is untouched
 
 
+@pytest.mark.slow
 def test_huge_sparsity_brings_every_gamma_to_zero(tiny_data, tmp_path):
     _, trainer = train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e4, plots=True)
     assert (trainer.save_dir / "gamma.png").stat().st_size > 1000
-    from ultralytics.slim.sparsity import gammas
+    from ultralytics.slim.sparsity.gammas import gammas
 
     assert sum(torch.count_nonzero(g).item() for g in gammas(trainer.model)) == 0
     header, *rows = (trainer.save_dir / "results.csv").read_text().splitlines()
@@ -182,11 +189,13 @@ def test_huge_sparsity_brings_every_gamma_to_zero(tiny_data, tmp_path):
     assert last["gamma/near_zero"] == 1.0 and last["gamma/median"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_penalty_that_moves_nothing_is_a_warning(tiny_data, tmp_path, log):
     train(tiny_data, tmp_path, loss_type="sparse", sparsity=1e-6, epochs=3, lr0=1e-6)
     assert log.text.count("hardly move") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])
 def test_sparsity_moves_gamma_alike_under_every_optimizer(tiny_data, tmp_path, optimizer):
     """The planned sum of the penalty's steps is one median γ (1 in a fresh model), warm-up and accumulation included."""
@@ -206,6 +215,7 @@ def test_sparsity_moves_gamma_alike_under_every_optimizer(tiny_data, tmp_path, o
     assert sum(moved) == pytest.approx(1.0, rel=0.15)
 
 
+@pytest.mark.slow
 def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
     """The penalty costs accuracy, so the best epoch of the whole run would be an early, dense one."""
     best = {}
@@ -224,6 +234,7 @@ def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
     assert best == {0: None, 1: 0.9, 2: 0.9, 3: 0.9, 4: None, 5: 0.9}
 
 
+@pytest.mark.slow
 def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
     """With time= Ultralytics counts the epochs anew after each: here six become three after the second."""
     rates, best = {}, {}
@@ -263,12 +274,14 @@ def test_a_plan_made_in_the_warm_up_counts_the_steps_after_it(tiny_data, tmp_pat
     assert found["rate"] == pytest.approx(prepared(tiny_data, tmp_path, epochs=3, **options).slim.penalty.rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fitness", [(0.5, 0.1), (0.5, 0.4, 0.45, 0.1)], ids=["two epochs", "in the last"])
 def test_a_collapse_is_said_whenever_it_comes(tiny_data, tmp_path, fitness, log):
     train(tiny_data, tmp_path, loss_type="sparse", epochs=len(fitness), val=True, trainer=pretending(*fitness))
     assert log.text.count("the fitness fell to 0.1000 from 0.5000") == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_path):
     """Resumed within the last third, the best so far is one of its epochs and counts on."""
     with pytest.raises(Interrupt):
@@ -281,6 +294,7 @@ def test_a_resumed_sparse_run_keeps_the_best_of_its_last_third(tiny_data, tmp_pa
     assert best["saved"] is not None and best[5] == best["saved"]
 
 
+@pytest.mark.slow
 def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_path):
     options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=4)
     with pytest.raises(Interrupt):
@@ -303,6 +317,7 @@ def test_resume_finds_teacher_adapters_and_penalty(tiny_data, tmp_path, teacher_
     assert all(torch.equal(v, at_start["adapters"][k]) for k, v in state["distiller"]["losses"].items())
 
 
+@pytest.mark.slow
 def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teacher_path, log):
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), Distillation=str(teacher_path), loss_type="cwd")
@@ -314,6 +329,7 @@ def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teache
     assert "another teacher" in log.text and "Resume ignores" not in log.text
 
 
+@pytest.mark.slow
 def test_resume_knows_the_teacher_by_its_file_and_plans_for_its_batches(tiny_data, tmp_path, log):
     """A module's file has the same name in every run; a file may be moved; an earlier version wrote the path alone."""
     first, second = (DetectionModel("yolov8n.yaml", nc=2, verbose=False) for _ in range(2))
@@ -358,6 +374,7 @@ def test_an_interrupted_run_leaves_no_hook(tiny_data, tmp_path, teacher_path, ev
     copy.deepcopy(kept["model"])
 
 
+@pytest.mark.slow
 def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
     """After an out-of-memory retry an epoch starts again without having ended; hooks must not pile up.
 
@@ -368,7 +385,7 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
     def fail_once(trainer):
         hooks.append(hooks_in(trainer.model))
 
-    original = slim_trainer.Slim.distillation_loss
+    original = TrainingRun.distillation_loss
 
     def run_out_of_memory(self, batch, progress):
         loss = original(self, batch, progress)
@@ -377,18 +394,19 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
             raise RuntimeError("out of memory (made up)")
         return loss
 
-    slim_trainer.Slim.distillation_loss = run_out_of_memory
+    TrainingRun.distillation_loss = run_out_of_memory
     try:
         _, trainer = train(
             tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd+sparse", sparsity=0.5, nbs=2,
             on_train_batch_end=fail_once, on_train_epoch_end=lambda t: moved.append(t.slim.moved),
         )  # fmt: skip
     finally:
-        slim_trainer.Slim.distillation_loss = original
+        TrainingRun.distillation_loss = original
     assert trainer.batch_size == 2 and set(hooks) == {6} and hooks_in(trainer.model) == 0
     assert sum(moved) == pytest.approx(0.5, rel=0.15)
 
 
+@pytest.mark.slow
 def test_other_class_count_family_and_scale(tiny_data, tmp_path):
     for name, config, nc in (("scale", "yolov8s.yaml", 2), ("family", "yolo26n.yaml", 2), ("classes", "yolo11n.yaml", 80)):
         teacher = DetectionModel(config, nc=nc, verbose=False)
@@ -416,6 +434,7 @@ def test_bad_input_stops_before_anything_is_written(tiny_data, tmp_path, kwargs,
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     """The overrides work in Ultralytics' own command line, and stand in args.yaml."""
     options = {k: v for k, v in SHORT.items() if k != "verbose"} | {"epochs": 1}
@@ -428,6 +447,7 @@ def test_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     assert "train/distill_loss" in (tmp_path / "cli/results.csv").read_text()
 
 
+@pytest.mark.slow
 def test_resume_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse")
     with pytest.raises(Interrupt):

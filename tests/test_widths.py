@@ -118,6 +118,7 @@ def test_pruned_and_fused_is_refused(pruned: torch.nn.Module) -> None:
         keep_widths(fresh(nc=3), fused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

@@ -12,13 +12,14 @@ import torch
 from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.slim import exports, logs
+from ultralytics.slim import logs
 from ultralytics.slim.compat import load_checkpoint
+from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.files import disk_size
-from ultralytics.slim.report import validate
-from ultralytics.slim.run_report.measure import describe
-from ultralytics.slim.runtimes import has_onnx_runtime, onnx_run, torch_run
-from ultralytics.slim.timing import REST, take_turns
+from ultralytics.slim.measuring.accuracy import validate
+from ultralytics.slim.measuring.runtimes import has_onnx_runtime, onnx_run, torch_run
+from ultralytics.slim.measuring.timing import REST, take_turns
+from ultralytics.slim.report.measures import describe
 
 CPU = torch.device("cpu")
 
@@ -64,7 +65,7 @@ def latencies(original: tuple[Path, int], other: tuple[Path, int]) -> dict[str, 
 def file_latencies(original: Path, exported: Path, runtime: str, imgsz: int) -> dict[str, float]:
     """Return what `latencies` does for a file exported to 'onnx' or 'openvino', beside the original in that runtime."""
     with tempfile.TemporaryDirectory() as folder:
-        whole = exports.export(shutil.copy(original, folder), runtime, imgsz=imgsz, device="cpu")
+        whole = export_model(shutil.copy(original, folder), runtime, imgsz=imgsz, device="cpu")
         image = torch.rand(1, 3, imgsz, imgsz)
         runs = {name: partial(_loaded(path), image) for name, path in (("original", whole), ("other", exported))}
         with torch.inference_mode():

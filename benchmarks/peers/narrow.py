@@ -12,7 +12,7 @@ from ultralytics import YOLO
 from ultralytics.nn.modules import SPPF, C2f, Concat, Conv, Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
-from ultralytics.slim.pruning.refit import inputs_of
+from ultralytics.slim.pruning.repair.refit import inputs_of
 from ultralytics.utils.torch_utils import get_flops
 
 from .bisect import nearest

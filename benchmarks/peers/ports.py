@@ -13,11 +13,11 @@ import numpy as np
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning.channels import trace_channels
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
-from ultralytics.slim.pruning.ranking import rank
-from ultralytics.slim.pruning.rewrite import sliced
-from ultralytics.slim.pruning.selection import FLOOR, Pool
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.rewrite import sliced
+from ultralytics.slim.pruning.score.ranking import rank
+from ultralytics.slim.pruning.select.pools import FLOOR, Pool
 from ultralytics.utils.torch_utils import get_flops
 
 from .bisect import nearest

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import TRAINING, peak_mb
+from common import TRAINING, freeze_adapters, peak_mb
 
 from ultralytics import YOLO
-from ultralytics.slim import cli, distiller, exports
+from ultralytics.slim.command.running import use_cores
+from ultralytics.slim.exporting.export import export_model
+from ultralytics.slim.exporting.formats import INT8
 
 from . import measure
 from .methods import METHODS, TEACHER, Method, Stage, Task
@@ -33,17 +35,17 @@ class Made:
 def make(method: Method, task: Task, folder: Path) -> Made:
     """Let a method make its model, with all its trainings."""
     started, model = time.perf_counter(), task.original
-    if not method.trains_adapters:
-        distiller.ADAPTER_LR = 0.0
     stages = method.epochs(task.epochs)
     for number, (stage, epochs) in enumerate(stages):
         if number == len(method.before):
             model = cut = method.cut(model, folder / "cut.pt", task) if method.cut else model
-        model = train(model, stage, epochs, method.image_size(task), task, folder / f"training{number}")
+        model = train(model, stage, epochs, method.image_size(task), task, folder / f"training{number}", method.trains_adapters)
     return Made(cut, model, time.perf_counter() - started, peak_mb())
 
 
-def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder: Path) -> Path:
+def train(
+    start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder: Path, trains_adapters: bool = True
+) -> Path:
     """Train a checkpoint; return the averaged weights of the last epoch.
 
     Raises:
@@ -53,6 +55,8 @@ def train(start: Path, stage: Stage, epochs: int, imgsz: int, task: Task, folder
     options |= {key: str(task.original) if value == TEACHER else value for key, value in stage.options.items()}
     yolo = YOLO(start)
     given = sum(p.numel() for p in yolo.model.parameters())
+    if not trains_adapters:
+        yolo.add_callback("on_train_start", freeze_adapters)
     place = {"data": task.data, "project": str(folder.parent), "name": folder.name}
     yolo.train(**{**TRAINING, **place, "epochs": epochs, "imgsz": imgsz, **options})
     last = yolo.trainer.last
@@ -92,15 +96,15 @@ def _own(method: Method, made: Made, task: Task, root: Path, size: int) -> dict[
     """Return latencies; for a method that ends in an export also that file's figures instead of the checkpoint's."""
     if not method.export:
         return measure.latencies((task.original, task.imgsz), (made.final, size)) if task.is_timed else {}
-    exported = exports.export(made.final, method.export, task.data, imgsz=size, device="cpu")
+    exported = export_model(made.final, method.export, task.data, imgsz=size, device="cpu")
     found = measure.of_file(exported, task.data, root, size)
     if task.is_timed:
-        found |= measure.file_latencies(task.original, exported, method.export.removesuffix(exports.INT8), size)
+        found |= measure.file_latencies(task.original, exported, method.export.removesuffix(INT8), size)
     return found
 
 
 def main(request: str, answer: str) -> None:
-    cli.use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    use_cores(int(os.environ["OMP_NUM_THREADS"]))
     asked = json.loads(Path(request).read_text(encoding="utf-8"))
     task = Task(**{**asked["task"], "original": Path(asked["task"]["original"])})
     found = {}

@@ -15,7 +15,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.checkpoint import save_checkpoint
-from ultralytics.slim.pruning.refit import inputs_of
+from ultralytics.slim.pruning.repair.refit import inputs_of
 from ultralytics.utils.torch_utils import get_flops
 
 from .bisect import nearest

@@ -1,9 +1,10 @@
 """Reading `STAGE key=value ...`."""
-
 import pytest
 
-from ultralytics.slim import cli
-from ultralytics.slim.cli import UsageError, parse
+from ultralytics.slim.command.parsing import parse, require
+from ultralytics.slim.command.running import run_command
+from ultralytics.slim.errors import FailedError, InputError, MissingFileError, UsageError
+from ultralytics.slim.hints import split_list
 
 # `prune` is also a key of the first stage, as `compare` is of `run`: the word alone is the stage
 STAGES = {"run": {"data", "epochs", "resume", "dry_run", "plots", "name", "prune"}, "prune": {"factor", "weights"}}
@@ -57,15 +58,15 @@ def test_mistakes_are_named_with_a_hint(line, message):
 
 @pytest.mark.parametrize("value", ["a.pt,b.pt", "[a.pt,b.pt]", "['a.pt', 'b.pt']", ["a.pt", "b.pt"]])
 def test_lists_of_paths(value):
-    assert cli.paths(value) == ["a.pt", "b.pt"]
+    assert split_list(value) == ["a.pt", "b.pt"]
 
 
 def test_missing_keys_are_named():
     def predict(self, source, mode="containment", **kwargs): ...
 
-    cli.require("predict", {"source": 1}, predict)
+    require("predict", {"source": 1}, predict)
     with pytest.raises(UsageError, match="predict needs source="):
-        cli.require("predict", {}, predict)
+        require("predict", {}, predict)
 
 
 def raising(error):
@@ -78,25 +79,27 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        (ValueError("bad\n value"), 1, "me: bad value\n"),
-        (FileNotFoundError("no file"), 1, "me: no file\n"),
+        (InputError("bad\n value"), 1, "me: bad value\n"),
+        (MissingFileError("no file"), 1, "me: no file\n"),
         (UsageError("what?"), 2, "me: what?\n"),
         (KeyboardInterrupt(), 130, "me: stopped\n"),
-        (RuntimeError(), 1, "me: RuntimeError\n"),
+        (FailedError(), 1, "me: FailedError\n"),
     ],
 )
 def test_errors_are_one_line_and_a_status(error, status, says, capsys):
-    assert cli.run("me", raising(error)) == status
+    assert run_command("me", raising(error)) == status
     assert capsys.readouterr().err == f"\n{says}"
 
 
 def test_success_is_status_0(capsys):
-    assert cli.run("me", lambda: None) == 0 and capsys.readouterr().err == ""
+    assert run_command("me", lambda: None) == 0 and capsys.readouterr().err == ""
 
 
-def test_faults_of_the_program_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError):
-        cli.run("me", lambda: 1 / 0)
+@pytest.mark.parametrize("fault", [ZeroDivisionError, TypeError, ValueError, RuntimeError, AssertionError, OSError])
+def test_faults_of_the_program_keep_their_traceback(fault):
+    """Also of kinds that users' errors have: a bug is not to look like the user's."""
+    with pytest.raises(fault):
+        run_command("me", raising(fault("a bug")))
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys):
@@ -107,12 +110,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys
 
     with (tmp_path / "pipe").open("w") as pipe:
         monkeypatch.setattr("sys.stdout", pipe)
-        assert cli.run("p", work) == 1
+        assert run_command("p", work) == 1
         pipe.write("more")
     assert (tmp_path / "pipe").read_text() == "" and capsys.readouterr().err == ""
 
 
 def test_traceback_on_request(monkeypatch, capsys):
     monkeypatch.setenv("TRACEBACK", "1")
-    cli.run("me", raising(ValueError("bad")))
+    run_command("me", raising(InputError("bad")))
     assert "Traceback" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import pytest
 import prune_model
 from ultralytics import YOLO
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.slim.terminal import PlainStream, plain_where_piped
+from ultralytics.slim.command.terminal import PlainStream, plain_where_piped
 from ultralytics.utils import LOGGER, TQDM, colorstr
 
 PROGRAM = Path(prune_model.__file__)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from places import ROOT
 
 from relation import find_parent_nodes, metric, read_plabels_dir
 from ultralytics.data.utils import check_det_dataset
@@ -21,7 +22,7 @@ from ultralytics.slim.diagrams.scene import CLASSES, Scene
 from ultralytics.slim.diagrams.shapes import SHAPES, outline
 from ultralytics.slim.diagrams.style import Style
 
-YAML_FILE = Path(__file__).resolve().parent.parent / "diagram.yaml"
+YAML_FILE = ROOT / "diagram.yaml"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

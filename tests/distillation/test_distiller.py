@@ -9,7 +9,7 @@ from torch import nn
 
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.distiller import LOSS_ITEMS, batch_factor
+from ultralytics.slim.distillation.distiller import LOSS_ITEMS, batch_factor
 
 
 def first_batch(trainer):
@@ -47,6 +47,7 @@ def trainer(tiny_data, teacher_path, tmp_path_factory):
     return prepared(tiny_data, tmp_path_factory.mktemp("distiller"), **options)
 
 
+@pytest.mark.slow
 def test_settings_reach_layers_and_losses(tiny_data, tmp_path, teacher_path, trainer):
     d = trainer.slim.distiller
     assert [(s.index, t.index) for s, t in d.pairs] == [(15, 15), (18, 18)] and d.student_taps.layers == (15, 18)

@@ -7,7 +7,7 @@ from short_runs import train
 from task_data import make_task_data
 
 from ultralytics import YOLO
-from ultralytics.slim.distill import match_layers
+from ultralytics.slim.distillation.matching import match_layers
 from ultralytics.utils import YAML
 
 PAIRS = {  # student, teacher, task, loss
@@ -31,6 +31,7 @@ def checkpoint(config, path, **yaml):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_every_task_distils(tmp_path, name):
     student, teacher, task, loss_type = PAIRS[name]
@@ -44,6 +45,7 @@ def test_every_task_distils(tmp_path, name):
     assert float(trainer.tloss["distill_loss"]) > 0 and float(trainer.tloss["loss_ratio"]) > 0
 
 
+@pytest.mark.slow
 def test_grayscale(tiny_data, tmp_path):
     data = tmp_path / "gray.yaml"
     YAML.save(data, {**YAML.load(tiny_data), "channels": 1})
@@ -60,6 +62,7 @@ def test_a_p2_teacher_is_compared_where_the_strides_agree(tmp_path):
     assert {s.stride for s, _ in pairs} == {4, 8, 16, 32} and all(s.stride == t.stride for s, t in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"multi_scale": 0.5, "imgsz": 128}], ids=["one size", "multi-scale"])
 def test_a_teacher_at_a_higher_resolution(tiny_data, tmp_path, options):
     """The teacher sees the loader's large images, the student the same ones scaled down; maps meet on the student's grid."""

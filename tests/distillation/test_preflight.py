@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel
-from ultralytics.slim import preflight
+from ultralytics.slim.distillation import preflight
 
 
 @pytest.fixture
@@ -98,6 +98,7 @@ def test_a_rank_without_validation_data_does_not_validate():
     preflight._compare_accuracy(SimpleNamespace(teacher=teacher, trainer=SimpleNamespace(data={"nc": 2})))
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_early_leaves_no_temporary_teacher(tmp_path):
     """The trainer fails in its constructor, once the teacher is saved and before there is a folder to move it to."""
     code = "from ultralytics import YOLO; m = YOLO('yolov8n.yaml'); "

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from ultralytics import YOLO
-from ultralytics.slim.distill import FeatureLoss, FeatureTaps, choose_layers, match_layers, probe, schedule_weight
+from ultralytics.slim.distillation.matching import choose_layers, match_layers
+from ultralytics.slim.distillation.schedule import schedule_weight
+from ultralytics.slim.distillation.taps import FeatureTaps, probe
+from ultralytics.slim.losses.feature_loss import FeatureLoss
 
 
 @pytest.fixture(scope="module")

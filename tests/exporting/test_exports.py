@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 import prune_model
 from prune_model import PruneModel
 from ultralytics import YOLO
-from ultralytics.slim import exports, timing
-from ultralytics.slim.detections import Found
 from ultralytics.slim.diagrams.dataset import draw_dataset
+from ultralytics.slim.exporting import formats
+from ultralytics.slim.exporting.check import ExportTable, agreement, compare_exports
+from ultralytics.slim.exporting.export import export_model, hushed
+from ultralytics.slim.exporting.formats import packages_of, read_formats
+from ultralytics.slim.measuring.detections import Found
 from ultralytics.slim.pruning.prune import prune_model as prune
 
-ROOT = Path(__file__).resolve().parent.parent
-FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, exports._needs(name)))]
+FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, packages_of(name)))]
 IMGSZ = 160
 FACTOR = 0.05  # more would need retraining to find anything
 
@@ -47,9 +50,7 @@ def weights(pruned, tmp_path) -> Path:
     return Path(shutil.copy(pruned, tmp_path / "small.pt"))
 
 
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch):
-    monkeypatch.setattr(timing, "ROUNDS", 3)
+pytestmark = pytest.mark.usefixtures("few_rounds")
 
 
 def found(*rows) -> Found:
@@ -71,15 +72,15 @@ def test_agreement_by_hand():
         found((0, 0, 10, 9.5, 0, 0.8), (20, 0, 30, 10, 1, 0.79)),
         found((0, 0, 10, 10, 0, 0.5), (50, 50, 60, 58, 0, 0.4), (80, 80, 90, 90, 0, 0.3)),
     ]
-    agreed = exports.agreement(reference, other)
+    agreed = agreement(reference, other)
     assert agreed["of_torch"] == 3 / 4 and agreed["of_own"] == 3 / 5
     assert agreed["score_median"] == pytest.approx(0.01) and agreed["score_max"] == pytest.approx(0.1)
 
 
 def test_agreement_without_detections():
-    nothing = exports.agreement([found()], [found()])
+    nothing = agreement([found()], [found()])
     assert set(nothing.values()) == {None}
-    one_sided = exports.agreement([found()], [found((0, 0, 1, 1, 0, 0.5))])
+    one_sided = agreement([found()], [found((0, 0, 1, 1, 0, 0.5))])
     assert (one_sided["of_torch"], one_sided["of_own"], one_sided["score_max"]) == (None, 0, None)
 
 
@@ -87,19 +88,18 @@ def test_agreement_without_detections():
 
 
 @pytest.fixture(scope="module")
-def table(pruned, drawn, tmp_path_factory) -> exports.Table:
+def table(pruned, drawn, tmp_path_factory, few_rounds) -> ExportTable:
     """The comparison in all formats whose packages are installed."""
     weights = shutil.copy(pruned, tmp_path_factory.mktemp("all") / "small.pt")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "ROUNDS", 3)
-        return PruneModel(weights).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)
+    return PruneModel(weights).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torchscript", "onnx", "openvino", "ncnn"])
 def test_every_format_says_what_pytorch_says(table, name):
     """In float32 nothing is lost but rounding; OpenVINO computes in bfloat16 where the processor has it."""
     if name not in FORMATS:
-        pytest.skip(f"needs {' and '.join(exports._needs(name))}: pip install -e '.[export-all]'")
+        pytest.skip(f"needs {' and '.join(packages_of(name))}: pip install -e '.[export-all]'")
     assert table[0].format == "PyTorch" and table[0].found > 15, "there is something to compare"
     row = next(row for row in table if row.format == name)
     assert min(row.of_torch, row.of_own) >= (0.9 if name == "openvino" else 1)
@@ -121,19 +121,21 @@ def test_an_exported_model_finds_parents(table, drawn):
     assert [scores.f1 for scores in others] == pytest.approx([of_torch.f1] * len(others), abs=0.03)
 
 
+@pytest.mark.slow
 def test_another_model_in_the_file_is_seen(weights, drawn):
     """What `check` reports is about the file on disk: put a model with other class scores there, and it shows."""
-    path = exports.export(weights, "torchscript", imgsz=IMGSZ)
+    path = export_model(weights, "torchscript", imgsz=IMGSZ)
     other = YOLO(weights)
     for head in other.model.model[-1].cv3:
         head[-1].bias.data -= 1
     other.save(weights.with_name("other.pt"))
-    shutil.move(exports.export(weights.with_name("other.pt"), "torchscript", imgsz=IMGSZ), path)
+    shutil.move(export_model(weights.with_name("other.pt"), "torchscript", imgsz=IMGSZ), path)
     images = sorted((Path(drawn).parent / "images/val").iterdir())
-    row = exports.measure(weights, {"torchscript": path}, images, imgsz=IMGSZ)[1]
+    row = compare_exports(weights, {"torchscript": path}, images, imgsz=IMGSZ)[1]
     assert row.of_torch < 1 and row.score_max > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("onnx" not in FORMATS, reason="needs onnx and onnxruntime: pip install -e '.[export]'")
 def test_int8_is_smaller_and_keeps_the_float_export(weights, drawn):
     """Ultralytics' own int8 export deletes a float32 file of the same checkpoint."""
@@ -144,11 +146,12 @@ def test_int8_is_smaller_and_keeps_the_float_export(weights, drawn):
     assert int8.of_torch is not None and floats.score_max < int8.score_max
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_run_here_leaves_the_others(weights, drawn, tmp_path):
-    path = exports.export(weights, "torchscript", imgsz=IMGSZ)
+    path = export_model(weights, "torchscript", imgsz=IMGSZ)
     (tmp_path / "bad.torchscript").write_text("not a model")
     images = sorted((Path(drawn).parent / "images/val").iterdir())[:2]
-    table = exports.measure(weights, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
+    table = compare_exports(weights, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
     assert table[1].latency is None and table[1].of_torch is None and table[2].of_torch == 1
     assert str(table).splitlines()[3].split()[2:] == ["–"] * 6
 
@@ -171,7 +174,7 @@ def test_bad_formats_are_named(weights, name, message, capsys):
 
 
 def test_missing_packages_are_named_before_anything_is_exported(weights, monkeypatch, capsys, drawn):
-    monkeypatch.setattr(exports, "find_spec", lambda name: None if name in ("ncnn", "pnnx", "nncf") else name)
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name in ("ncnn", "pnnx", "nncf") else name)
     words = ["export", f"weights={weights}", "format=torchscript,ncnn,openvino-int8", f"data={drawn}"]
     assert prune_model.main(words) == 1
     assert "needs ncnn and pnnx and nncf: pip install ncnn pnnx nncf" in capsys.readouterr().err
@@ -190,19 +193,19 @@ def test_a_failed_export_leaves_the_earlier_one(weights, monkeypatch):
 
     monkeypatch.setattr(YOLO, "export", fail)
     with pytest.raises(RuntimeError, match=r"small.pt could not be exported to torchscript: disk full"):
-        exports.export(weights, "torchscript", imgsz=IMGSZ)
+        export_model(weights, "torchscript", imgsz=IMGSZ)
     assert earlier.read_text() == "whole" and len(list(weights.parent.iterdir())) == 2
 
 
 def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, caplog):
-    with exports._hushed(True):
+    with hushed(True):
         os.write(1, b"noise")
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(ValueError), exports._hushed(True):
+    with pytest.raises(ValueError), hushed(True):
         os.write(2, b"the reason")
         raise ValueError
     assert "the reason" in caplog.text
 
 
 def test_parse_takes_lists_and_commas():
-    assert exports.parse("onnx, openvino-int8") == exports.parse(["onnx", "openvino-int8"]) == ["onnx", "openvino-int8"]
+    assert read_formats("onnx, openvino-int8") == read_formats(["onnx", "openvino-int8"]) == ["onnx", "openvino-int8"]

@@ -1,5 +1,4 @@
 """Bad input is named before anything is trained or written."""
-
 import shutil
 from pathlib import Path
 
@@ -8,7 +7,12 @@ from PIL import Image
 
 from prune_model import PruneModel
 from ultralytics.data.base import BaseDataset
-from ultralytics.slim import inputs
+from ultralytics.slim.files import write_whole
+from ultralytics.slim.inputs import images
+from ultralytics.slim.inputs.data import check_data, find_data, prepare_data, relations_folder
+from ultralytics.slim.inputs.images import label_files, list_images, typical_images
+from ultralytics.slim.inputs.sources import check_source
+from ultralytics.slim.inputs.weights import find_weights
 
 
 @pytest.fixture
@@ -22,19 +26,19 @@ def data(tiny_data, tmp_path) -> Path:
 
 
 def test_good_data_is_read(data):
-    assert inputs.check_data(str(data))["names"] == {0: "box", 1: "disc"}
+    assert check_data(str(data))["names"] == {0: "box", 1: "disc"}
 
 
 def test_missing_weights_say_where_they_were_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"weights=nope.pt: no such file in .* or {tmp_path}; give the path"):
-        inputs.find_weights("nope.pt", tmp_path)
+        find_weights("nope.pt", tmp_path)
     with pytest.raises(FileNotFoundError, match="is a folder"):
-        inputs.find_weights(tmp_path, tmp_path)
+        find_weights(tmp_path, tmp_path)
 
 
 def test_an_exported_model_may_be_a_folder(tmp_path):
     (folder := tmp_path / "best_openvino_model").mkdir()
-    assert inputs.find_weights(folder, tmp_path) == str(folder)
+    assert find_weights(folder, tmp_path) == str(folder)
 
 
 @pytest.mark.parametrize(
@@ -54,60 +58,60 @@ def test_an_exported_model_has_no_layers_to_work_on(data, tmp_path, use):
 
 def test_a_data_yaml_is_no_model(data, tmp_path):
     with pytest.raises(ValueError, match="describes no model"):
-        inputs.find_weights(data, tmp_path)
+        find_weights(data, tmp_path)
 
 
 def test_files_are_found_beside_the_wrapper(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir(), (tmp_path / "home").mkdir()
     (tmp_path / "home/a.yaml").touch(), (tmp_path / "home/b.yaml").touch(), (tmp_path / "here/b.yaml").touch()
     monkeypatch.chdir(tmp_path / "here")
-    assert inputs.find_data("a.yaml", tmp_path / "home") == str(tmp_path / "home/a.yaml")
-    assert inputs.find_data("b.yaml", tmp_path / "home") == "b.yaml", "the working directory comes first"
+    assert find_data("a.yaml", tmp_path / "home") == str(tmp_path / "home/a.yaml")
+    assert find_data("b.yaml", tmp_path / "home") == "b.yaml", "the working directory comes first"
 
 
 def test_published_names_are_left_to_ultralytics(tmp_path):
-    assert inputs.find_weights("yolov8n.pt", tmp_path) == "yolov8n.pt"
+    assert find_weights("yolov8n.pt", tmp_path) == "yolov8n.pt"
 
 
 def test_yaml_without_val(data):
     data.write_text(data.read_text().replace("val:", "vall:"))
     with pytest.raises(SyntaxError, match="'val:' key missing"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_missing_yaml(tmp_path):
     with pytest.raises(FileNotFoundError, match="data=nope.yaml: no such file"):
-        inputs.find_data("nope.yaml", tmp_path)
+        find_data("nope.yaml", tmp_path)
 
 
 def test_images_without_labels(data):
     shutil.rmtree(data.parent / "labels/train")
     with pytest.raises(FileNotFoundError, match=r"train: none of the 8 images has a label file; expected for .*train0.png"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_folder_without_images(data):
     shutil.rmtree(data.parent / "images/train")
     (data.parent / "images/train").mkdir()
     with pytest.raises(FileNotFoundError, match="'train:' holds no images"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_some_images_without_labels_are_named(data, log):
     (data.parent / "labels/train/train3.txt").unlink()
-    inputs.check_data(str(data))
+    check_data(str(data))
     assert "train: no label file" in log.text and "train3.png" in log.text and "train2.png" not in log.text
 
 
 def test_an_empty_label_file_is_legal(data, log):
     (data.parent / "labels/train/train3.txt").write_text("")
-    inputs.check_data(str(data))
+    check_data(str(data))
     assert not log.text
 
 
 def test_images_that_share_a_label_are_named(data, log):
     shutil.copy(data.parent / "images/train/train0.png", data.parent / "images/train/train0.webp")
-    inputs.check_data(str(data))
+    check_data(str(data))
     assert "share 1 label file" in log.text and "train0.txt" in log.text
 
 
@@ -115,21 +119,21 @@ def test_images_that_share_a_label_are_named(data, log):
 def test_unreadable_images_are_named(data, name):
     (data.parent / "images/train" / name).write_bytes(b"not an image")
     with pytest.raises(ValueError, match=rf"cannot read 1 image: .*{name} \(cannot identify image file"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_a_truncated_image_is_named(data):
     path = data.parent / "images/val/val1.png"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="val1.png"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_many_bad_images_are_counted(data):
     for image in (data.parent / "images/train").iterdir():
         image.write_bytes(b"")
     with pytest.raises(ValueError, match="cannot read 8 images: .* and 3 more"):
-        inputs.check_data(str(data))
+        check_data(str(data))
 
 
 def test_images_are_found_in_depth_and_in_lists(data):
@@ -138,17 +142,17 @@ def test_images_are_found_in_depth_and_in_lists(data):
     (train / "train0.png").rename(train / "deep/train0.png")
     lines = f"./images/train/train1.png\n\n{train / 'train2.png'}\nnotes.md\n"
     (data.parent / "list.txt").write_text(lines, encoding="utf-8-sig")  # as a Windows editor saves it
-    assert len(inputs.list_images(str(train))) == 8
-    assert len(inputs.list_images([str(train), str(data.parent / "list.txt")])) == 10
+    assert len(list_images(str(train))) == 8
+    assert len(list_images([str(train), str(data.parent / "list.txt")])) == 10
     (train / "._train0.png").write_bytes(b"what a Mac leaves in an archive")
-    inputs.check_source(train)
+    check_source(train)
     (data.parent / "links").mkdir()
     (data.parent / "links/there").symlink_to(train, target_is_directory=True)
     for source in ([str(train), str(data.parent / "list.txt")], str(data.parent / "links")):
-        ours = [str(image) for image in inputs.list_images(source)]
+        ours = [str(image) for image in list_images(source)]
         assert ours == LoadedImages.get_img_files(LoadedImages, source), "what Ultralytics trains on"
     with pytest.raises(FileNotFoundError, match="nope"):
-        inputs.list_images(str(train / "nope"))
+        list_images(str(train / "nope"))
 
 
 class LoadedImages(BaseDataset):
@@ -160,11 +164,11 @@ class LoadedImages(BaseDataset):
 def test_source_is_checked(data, tmp_path):
     image = data.parent / "images/val/val0.png"
     for good in (image, image.parent, str(image.parent / "*.png"), 0, "0", "https://x.org/a.png"):
-        inputs.check_source(good)
+        check_source(good)
     image.write_bytes(b"")
     for bad in (image, image.parent, tmp_path / "nope.png"):
         with pytest.raises((ValueError, FileNotFoundError), match=r"val0.png|nope.png"):
-            inputs.check_source(bad)
+            check_source(bad)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -175,26 +179,26 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError):
-        inputs.write_whole(path, breaks)
+        write_whole(path, breaks)
     assert list(path.parent.iterdir()) == []
-    inputs.write_whole(path, lambda partial: partial.write_text("whole"))
+    write_whole(path, lambda partial: partial.write_text("whole"))
     with pytest.raises(OSError):
-        inputs.write_whole(path, breaks)
+        write_whole(path, breaks)
     assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
 
 
 def test_relations_are_found_beside_the_images(data):
-    found = inputs.check_data(str(data))
-    assert inputs.relations_folder(found) is None
+    found = check_data(str(data))
+    assert relations_folder(found) is None
     (data.parent / "plabels/val").mkdir(parents=True)
-    assert inputs.relations_folder(found) == data.parent
+    assert relations_folder(found) == data.parent
 
 
 def test_typical_images_have_a_middling_number_of_labels(data):
     labels = sorted((data.parent / "labels/val").iterdir())
     for count, label in enumerate(labels):
         label.write_text("0 0.5 0.5 0.1 0.1\n" * count)
-    found = inputs.typical_images(str(data.parent / "images/val"), 3)
+    found = typical_images(str(data.parent / "images/val"), 3)
     assert [f.stem for f in found] == [labels[i].stem for i in (2, 1, 3)]
 
 
@@ -205,31 +209,31 @@ def test_a_path_relative_to_the_yaml(data, tmp_path, monkeypatch, root, val):
     data.write_text(f"path: {root}\ntrain: images/train\nval: {val}\nnames: [box, disc]\n")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    path = inputs.prepare_data(data, tmp_path)
-    assert inputs.list_images(inputs.check_data(path)["val"])[-1] == data.parent / "images/val/val3.png"
+    path = prepare_data(data, tmp_path)
+    assert list_images(check_data(path)["val"])[-1] == data.parent / "images/val/val3.png"
 
 
 def test_a_yaml_that_changed_is_read_anew(data):
     """In a notebook, where a process lives for days."""
-    inputs.check_data(data)
+    check_data(data)
     data.write_text(data.read_text().replace("images/val", "images/train"))
-    assert inputs.check_data(data)["val"].endswith("train")
+    assert check_data(data)["val"].endswith("train")
 
 
 def test_an_empty_split_is_named(data):
     data.write_text(data.read_text().replace("val: images/val", "val:"))
     with pytest.raises(ValueError, match="tiny.yaml: 'val:' is empty"):
-        inputs.check_data(data)
+        check_data(data)
 
 
 def test_labels_belong_to_images_given_as_paths_in_every_release(data, monkeypatch):
     """Up to 8.4.100 `img2label_paths` takes text alone."""
-    monkeypatch.setattr(inputs, "img2label_paths", lambda images: [path.replace("images", "labels") for path in images])
-    assert inputs.label_files([Path("images/a.png")]) == [Path("labels/a.png")]
+    monkeypatch.setattr(images, "img2label_paths", lambda images: [path.replace("images", "labels") for path in images])
+    assert label_files([Path("images/a.png")]) == [Path("labels/a.png")]
 
 
 def test_a_yaml_that_ultralytics_finds_is_handed_on_as_it_is(data, tmp_path):
-    assert inputs.prepare_data(data, tmp_path) == str(data)
+    assert prepare_data(data, tmp_path) == str(data)
 
 
 def test_spaces_and_other_alphabets(data):
@@ -238,4 +242,4 @@ def test_spaces_and_other_alphabets(data):
     yaml = folder / "tiny.yaml"
     yaml.write_text(data.read_text().replace(data.parent.as_posix(), folder.as_posix()), encoding="utf-8")
     Image.open(folder / "images/val/val0.png").save(folder / "images/val/val0 é.webp")
-    assert len(inputs.list_images(inputs.check_data(str(yaml))["val"])) == 5
+    assert len(list_images(check_data(str(yaml))["val"])) == 5

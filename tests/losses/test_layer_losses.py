@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.slim.losses import FEATURE_LOSSES, CWDLoss, LossOptions, MGDLoss, MimicLoss, PKDLoss, standardise
+from ultralytics.slim.losses.layer_losses import (
+    FEATURE_LOSSES,
+    CWDLoss,
+    LossOptions,
+    MGDLoss,
+    MimicLoss,
+    PKDLoss,
+    standardise,
+)
 
 
 def features(*shape, seed=0):

@@ -7,7 +7,7 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.response import LogitLoss, check_heads, raw_predictions
+from ultralytics.slim.losses.logit import LogitLoss, check_heads, raw_predictions
 
 
 def predictions(n=2, classes=3, anchors=8, bins=4, seed=0):

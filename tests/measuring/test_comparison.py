@@ -1,12 +1,14 @@
 """The comparison table: what it measures and how it reads."""
-
 import pytest
 import torch
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim import report, timing
-from ultralytics.slim.report import Row, Table
+from ultralytics.slim.measuring import accuracy, costs
+from ultralytics.slim.measuring.accuracy import measured_once, validate
+from ultralytics.slim.measuring.comparison import ComparisonTable, ModelRow, compare_models, name_paths
+from ultralytics.slim.measuring.costs import count_layers, latency_ms, size_mb
+from ultralytics.slim.measuring.timing import few_rounds
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +21,12 @@ def models(tmp_path_factory) -> dict[str, str]:
     return paths
 
 
-def table() -> Table:
+def table() -> ComparisonTable:
     rows = [
-        Row("large <1>", 72, 3_000_000, 8.1, 20.0, 6.2, 0.6461, "a.pt"),
-        Row("small", 72, 900_000, 2.25, 9.04, 1.9, 0.61, "b.pt"),
+        ModelRow("large <1>", 72, 3_000_000, 8.1, 20.0, 6.2, 0.6461, "a.pt"),
+        ModelRow("small", 72, 900_000, 2.25, 9.04, 1.9, 0.61, "b.pt"),
     ]
-    return Table(rows, imgsz=320, device="cpu")
+    return ComparisonTable(rows, imgsz=320, device="cpu")
 
 
 def test_table_reads_in_a_terminal():
@@ -63,13 +65,13 @@ def test_table_is_a_list_of_rows():
     ],
 )
 def test_checkpoints_are_named_by_what_tells_them_apart(paths, names):
-    assert list(report.name_paths(paths)) == names
+    assert list(name_paths(paths)) == names
 
 
 def test_names_are_not_those_of_others():
     others = {"pruned": "runs/a/weights/prune.pt", "sparse": "runs/a/weights/sparse.pt"}
     given = ["runs/b/weights/sparse.pt", "old/pruned.pt", "old/new.pt"]
-    assert report.name_paths(given, others) == dict(zip(["b/weights/sparse", "old/pruned", "new"], given))
+    assert name_paths(given, others) == dict(zip(["b/weights/sparse", "old/pruned", "new"], given))
 
 
 def test_size_does_not_depend_on_what_the_file_holds(models, tmp_path):
@@ -78,25 +80,25 @@ def test_size_does_not_depend_on_what_the_file_holds(models, tmp_path):
     fat = {**half, "model": half["model"].float(), "optimizer": {"state": torch.zeros(1_000_000)}}
     torch.save(fat, tmp_path / "fat.pt")
     assert (tmp_path / "fat.pt").stat().st_size > 1.5e7
-    assert report.size_mb(tmp_path / "fat.pt") == pytest.approx(report.size_mb(models["yolov8n"]), rel=0.01)
+    assert size_mb(tmp_path / "fat.pt") == pytest.approx(size_mb(models["yolov8n"]), rel=0.01)
 
 
 def test_layers_are_modules_without_children():
-    assert report.count_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)))) == 3
+    assert count_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)))) == 3
 
 
 def test_latency_is_the_median_of_each_model(monkeypatch):
     """Two of the five runs of the second model are slow; neither model pays for them."""
     ticks = iter([0, 0, 1, 1, 3, 3, 4, 4, 6, 6, 7, 7, 99, 99, 100, 100, 102, 102, 103, 103, 999])
-    monkeypatch.setattr(report, "time_sync", lambda device: next(ticks))
-    monkeypatch.setattr(timing, "ROUNDS", 5)
+    monkeypatch.setattr(costs, "time_sync", lambda device: next(ticks))
     models = [nn.Conv2d(3, 1, 1), nn.Conv2d(1, 1, 1)]
-    assert report.latency_ms(models, 8, torch.device("cpu")) == [1000, 2000]
+    with few_rounds(5):
+        assert latency_ms(models, 8, torch.device("cpu")) == [1000, 2000]
 
 
-def test_compare_measures_each_model_fused(models, tiny_data, monkeypatch):
-    monkeypatch.setattr(timing, "ROUNDS", 5)
-    found = report.compare(models, str(tiny_data), imgsz=64, device="cpu")
+@pytest.mark.usefixtures("few_rounds")
+def test_compare_measures_each_model_fused(models, tiny_data):
+    found = compare_models(models, str(tiny_data), imgsz=64, device="cpu")
     large, small = sorted(found, key=lambda row: -row.params)
     assert large.gflops > small.gflops > 0 and large.size_mb > small.size_mb
     assert all(row.latency_ms > 0 and 0 <= row.map50_95 <= 1 for row in found)
@@ -107,18 +109,18 @@ def test_compare_measures_each_model_fused(models, tiny_data, monkeypatch):
 
 def test_a_checkpoint_is_validated_once_within_a_run(monkeypatch, tmp_path):
     done = []
-    monkeypatch.setattr(report, "_validate", lambda weights, *args, **val: done.append((str(weights), val)) or len(done))
+    monkeypatch.setattr(accuracy, "_validate", lambda weights, *args, **val: done.append((str(weights), val)) or len(done))
     file, copy, other = (tmp_path / name for name in ("a.pt", "copy.pt", "b.pt"))
     for path, text in ((file, "a"), (copy, "a"), (other, "b")):
         path.write_text(text)
-    with report.measured_once():
-        first = report.validate(file, "data.yaml", 64)
-        assert report.validate(copy, "data.yaml", 64) == first  # the same weights under another name
-        assert first not in {report.validate(other, "data.yaml", 64), report.validate(file, "data.yaml", 128)}
-        report.validate(file, "data.yaml", 64, conf=0.5)
+    with measured_once():
+        first = validate(file, "data.yaml", 64)
+        assert validate(copy, "data.yaml", 64) == first  # the same weights under another name
+        assert first not in {validate(other, "data.yaml", 64), validate(file, "data.yaml", 128)}
+        validate(file, "data.yaml", 64, conf=0.5)
         assert len(done) == 4
         file.write_text("changed")
-        report.validate(file, "data.yaml", 64)
+        validate(file, "data.yaml", 64)
         assert len(done) == 5
-    report.validate(file, "data.yaml", 64)  # outside of it nothing is remembered: labels may have changed
+    validate(file, "data.yaml", 64)  # outside of it nothing is remembered: labels may have changed
     assert len(done) == 6

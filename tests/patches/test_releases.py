@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import SUPPORT
 from test_series import MIDDLE, SERIES
 
 from patches.apply import apply
@@ -41,7 +42,7 @@ def test_a_patched_release_trains_prunes_and_resumes(tmp_path: Path, tiny_data: 
     """cwd, mgd, sparse, prune, retrain at the pruned widths, resume: each for an epoch or two."""
     unpack(fetch_release(version), tmp_path)
     apply(tmp_path)
-    script = Path(__file__).with_name("release_smoke.py")
+    script = (SUPPORT / "release_smoke.py")
     done = subprocess.run(
         [sys.executable, script, tiny_data, tmp_path / "runs"],
         cwd=tmp_path,

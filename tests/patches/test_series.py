@@ -74,6 +74,7 @@ def test_every_call_into_slim_is_a_listed_seam(entry: Range):
 # That they fit -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize(
     ("entry", "version"),
@@ -134,6 +135,7 @@ def test_git_apply_makes_the_same_tree(tmp_path: Path, stock_ultralytics: Path):
 # Carrying a change over --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_carrying_changes_nothing_when_all_is_in_step(tmp_path: Path):
     for path in [*HERE.glob("*.patch"), HERE / "series.json"]:

@@ -18,10 +18,11 @@ from prune_model import PruneModel
 from relation import find_parent_nodes, read_plabels
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
-from ultralytics.slim import inputs
+from ultralytics.slim.inputs.sources import class_numbers, count_images
 from ultralytics.slim.plabels import plabels_text
-from ultralytics.slim.predictions import Saver, save_picture
-from ultralytics.slim.results import Prediction, Predictions, VideoPrediction
+from ultralytics.slim.prediction.nodes import detect_nodes
+from ultralytics.slim.prediction.results import Prediction, Predictions, VideoPrediction
+from ultralytics.slim.prediction.saver import Saver, save_picture
 
 SIZE = (96, 64)  # width, height
 TINY = {"imgsz": 32, "device": "cpu"}
@@ -187,8 +188,8 @@ def test_folders_patterns_lists_and_arrays(model, there):
     assert len(model.predict(["in/a.png", "in/b.webp"], **options)) == 2
     assert len(model.predict(np.zeros((64, 96, 3), np.uint8), **options)) == 1
     assert not (there / "runs").exists(), "nothing is drawn where it is not asked for"
-    assert inputs.count_images("in") == 4 and inputs.count_images("in/*.png") == 1
-    assert inputs.count_images(["in/a.png", "in/c.mp4"]) == 3 and inputs.count_images("http://x/a.png") is None
+    assert count_images("in") == 4 and count_images("in/*.png") == 1
+    assert count_images(["in/a.png", "in/c.mp4"]) == 3 and count_images("http://x/a.png") is None
 
 
 def test_an_address(model, there):
@@ -218,8 +219,8 @@ def test_classes_by_name_and_number(model, there):
     assert set(model.predict(path, classes="box", **options)[0].classes) == {"box"}
     assert set(model.predict(path, classes="disc", **options)[0].classes) == {"disc"}
     assert model.predict(path, classes=[1], **options)[0].classes == model.predict(path, classes="1", **options)[0].classes
-    assert inputs.class_numbers("box, 2", {0: "box", 2: "disc"}) == [0, 2]
-    assert inputs.class_numbers(1, {0: "1", 1: "2"}) == [1], "digits: a number is a class's own"
+    assert class_numbers("box, 2", {0: "box", 2: "disc"}) == [0, 2]
+    assert class_numbers(1, {0: "1", 1: "2"}) == [1], "digits: a number is a class's own"
     with pytest.raises(ValueError, match="classes=dics: no such class; this model has 0 box, 1 disc"):
         model.predict(path, classes="dics", **options)
 
@@ -265,7 +266,7 @@ def test_boxes_without_an_area_are_no_nodes(model, monkeypatch):
     boxes = torch.tensor([[9, 5, 4, 8, 0.9, 0], [1, 1, 6, 6, 0.8, 1], [3, 3, 3, 7, 0.7, 0], [20, 20, 30, 30, 0.6, 0]])
     found = Results(np.zeros((64, 96, 3), np.uint8), "a.png", model.model.names, boxes)
     monkeypatch.setattr(type(model.model), "predict", lambda *_, **__: [found])
-    (kept,) = model._detect([], {})
+    (kept,) = detect_nodes(model.model, [], {})
     assert kept.boxes.conf.tolist() == pytest.approx([0.8, 0.6])
 
 

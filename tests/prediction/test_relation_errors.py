@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from relation import find_parent_nodes, metric
-from relation_errors import CAUSES, MISSED, RIGHT, WRONG, LostEdge, compare_nodes, visualize_errors
+from ultralytics.slim.prediction.relation_errors import (
+    CAUSES,
+    MISSED,
+    RIGHT,
+    WRONG,
+    LostEdge,
+    compare_nodes,
+    visualize_errors,
+)
 
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
 TRUE = ([ROOM, DESK, LAMP], [-1, 0, 1])
@@ -80,7 +88,7 @@ def test_every_cause_has_a_case():
 
 
 def test_the_causes_are_documented():
-    text = (Path(__file__).resolve().parent.parent / "docs/relations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/relations.md").read_text(encoding="utf-8")
     for cause, meaning in CAUSES.items():
         assert re.search(rf"^\| {cause} \| {re.escape(meaning)}", text, re.M), cause
 

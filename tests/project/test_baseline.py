@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import zipfile
-from pathlib import Path
 
 import torch
 import yaml
+from places import ROOT
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights/diagram-yolov8n.pt"
 
 

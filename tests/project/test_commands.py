@@ -1,5 +1,4 @@
 """Every command and every Python example of the documentation runs, on a tiny data set, or is listed with the reason why not."""
-
 import inspect
 import json
 import re
@@ -8,16 +7,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import prune_model
 from patches.__main__ import main as patches
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.slim import cli
+from ultralytics.slim.command.parsing import ULTRALYTICS, parse
+from ultralytics.slim.pruning.prune import prune_model as prune
+from ultralytics.slim.runs import training
+from ultralytics.slim.runs.run_settings import RUN_KEYS
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
-ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
 DETAILS = ("distillation", "exports", "how-it-works", "relations", "stages", "troubleshooting", "your-data")
@@ -106,7 +108,7 @@ def workspace(tiny_data, tmp_path_factory) -> Path:
     (folder / "my.yaml").write_text("path: data\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
     YOLO("yolov8n.yaml").save(folder / "best.pt")
     YOLO(folder / "best.pt").save(folder / "teacher.pt")
-    prune_model.prune_model(YOLO(folder / "best.pt"), folder / "pruned.pt", 0.5, imgsz=64)
+    prune(YOLO(folder / "best.pt"), folder / "pruned.pt", 0.5, imgsz=64)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         _interrupted_training(patch)
@@ -159,9 +161,9 @@ def test_the_command_runs(command, workspace, stock_ultralytics, tmp_path, monke
 def test_what_is_not_run_names_what_exists(command):
     program, *words = shlex.split(command.partition(" > ")[0].partition(" <<")[0])
     if words[0] == "prune_model.py":
-        stages = {"run": cli.ULTRALYTICS | prune_model.plan.RUN_KEYS}
-        parts = {stage: cli.ULTRALYTICS | {"flops"} for stage in ("sparse", "prune", "retrain", "distill")}
-        assert cli.parse(words[1:], stages, parts)
+        stages = {"run": ULTRALYTICS | RUN_KEYS}
+        parts = {stage: ULTRALYTICS | {"flops"} for stage in ("sparse", "prune", "retrain", "distill")}
+        assert parse(words[1:], stages, parts)
     elif words[0].endswith(".py"):
         assert (ROOT / words[0]).is_file()
     elif program == "make":
@@ -187,7 +189,7 @@ def test_the_example_runs(text, workspace, monkeypatch):
     if any(text.startswith(start) for start in TESTED_ELSEWHERE):
         pytest.skip(f"tested in {next(where for start, where in TESTED_ELSEWHERE.items() if text.startswith(start))}")
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr(prune_model, "TRAINING", {**prune_model.TRAINING, "workers": 0})
+    monkeypatch.setattr(training, "TRAINING", {**training.TRAINING, "workers": 0})
     small = (
         "".join(f", {key}={value}" for key, value in TINY.items() if key != "device") + ', device="cpu", plots=False'
     )

@@ -3,19 +3,19 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from places import ROOT
 from torch import nn
 
-from ultralytics.slim import losses
-from ultralytics.slim.distill import FeatureLoss
-from ultralytics.slim.distiller import LOGIT_WEIGHT
+from ultralytics.slim.distillation.distiller import LOGIT_WEIGHT
+from ultralytics.slim.losses import layer_losses as losses
+from ultralytics.slim.losses.feature_loss import FeatureLoss
 from ultralytics.slim.settings import TRAIN_ARGS, SlimSettings, distill_losses
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = ROOT / "docs"
 
 
 def test_every_argument_and_loss_is_documented():
@@ -64,6 +64,5 @@ def test_docstrings_render_as_a_reference(tmp_path):
     page = (tmp_path / "prune_model.html").read_text(encoding="utf-8")
     assert 'id="PruneModel.distill"' in page and "<h6 id=" in page, "methods, and Args as a heading of its own"
     pages = {path.relative_to(tmp_path).with_suffix("").as_posix() for path in tmp_path.rglob("*.html")}
-    for folder in ("ultralytics/slim", "ultralytics/slim/pruning", "ultralytics/slim/run_report"):
-        modules = {f"{folder}/{module.stem}" for module in (root / folder).glob("[a-z]*.py")}
-        assert modules <= pages, f"no page for {modules - pages}"
+    modules = {path.relative_to(root).with_suffix("").as_posix() for path in (root / "ultralytics/slim").rglob("[a-z]*.py")}
+    assert modules <= pages, f"no page for {modules - pages}"

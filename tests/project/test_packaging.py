@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_patched_tree_and_ours(wheel: Path):
         edited = {file.path for file in read_patch(patch_for(load_pin().version))} | {"ultralytics/__init__.py"}
         assert {name for name in upstream if ours.read(name) != stock.read(name)} == edited
     slim = {name for name in tracked_files() if name.startswith("ultralytics/slim/")}
-    assert names == upstream | slim | {"prune_model.py", "relation.py", "relation_errors.py"}
+    assert names == upstream | slim | {"prune_model.py", "relation.py"}
 
 
 @pytest.mark.network
@@ -198,7 +198,8 @@ needs_make = pytest.mark.skipif(not shutil.which("make") or os.name == "nt", rea
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make in a folder that `fake_python` prepared."""
     command = ["make", *arguments, f"PYTHON={folder / 'fake'}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))} | {"ARGS": ""}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=plain)
 
 
 def fake_python(folder: Path, *, old: bool = False, venv: bool = True) -> None:
@@ -226,10 +227,24 @@ def test_make_sets_up_once(tmp_path: Path):
     log = (tmp_path / "log").read_text()
     assert log.count("-m venv") == 1
     assert log.count("install --disable-pip-version-check -e .[test]") == 1
-    assert log.count("-m pytest") == 2
+    assert log.count("-m pytest") == log.count("-m ruff check") == log.count("-m ruff format --check") == 2
     assert make(tmp_path, "demo").returncode == 0
     log = (tmp_path / "log").read_text()
-    assert log.count("install") == 1 and log.splitlines()[-1] == "prune_model.py"
+    assert log.count("install") == 2 and log.splitlines()[-1] == "prune_model.py"
+
+
+@needs_make
+def test_make_check_needs_no_more_than_ruff(tmp_path: Path):
+    fake_python(tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert make(tmp_path, "check").returncode == 0
+    log = (tmp_path / "log").read_text()
+    assert re.findall(r"pip install .* (\S+)$", log, re.M) == [f"ruff{pinned_ruff()}"] and "-m pytest" not in log
+
+
+def pinned_ruff() -> str:
+    """The version of ruff that pyproject.toml asks for, as ruff itself reads it."""
+    return re.search(r'^required-version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M).group(1)
 
 
 @needs_make

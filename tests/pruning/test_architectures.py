@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import SUPPORT
 from random_models import randomised
 from stock_loads import run
 from task_data import make_batch, make_task_data
@@ -24,13 +25,15 @@ from patches.pin import load_pin
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning.architectures import shipped, untrained
-from ultralytics.slim.pruning.channels import trace_channels
-from ultralytics.slim.pruning.prune import PruneResult, prune_model
-from ultralytics.slim.pruning.refusals import Refusal
-from ultralytics.slim.pruning.rewrite import slice_model
-from ultralytics.slim.pruning.scores import score_labels
-from ultralytics.slim.pruning.selection import make_pools, plan, removed, take_share
-from ultralytics.slim.pruning.verify import check_equal, masking
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.refusals import Refusal
+from ultralytics.slim.pruning.graph.rewrite import slice_model
+from ultralytics.slim.pruning.graph.verify import check_equal, masking
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.result import PruneResult
+from ultralytics.slim.pruning.score.magnitude import score_labels
+from ultralytics.slim.pruning.select.narrowing import plan, removed, take_share
+from ultralytics.slim.pruning.select.pools import make_pools
 
 REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
 NAMES = [name for name, refused in REFUSED.items() if not refused]
@@ -209,7 +212,7 @@ def test_stock_ultralytics_loads_and_runs_them(files: Path, tmp_path: Path, vers
     if not written:
         pytest.skip("runs on the files that the other tests of this module write")
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "ULTRALYTICS_SAFE_LOAD": "1"}
-    script, out = Path(__file__).with_name("stock_loads.py"), tmp_path / "out.pt"
+    script, out = (SUPPORT / "stock_loads.py"), tmp_path / "out.pt"
     command = [sys.executable, script, tmp_path, files, out, *sorted(written)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr[-3000:]

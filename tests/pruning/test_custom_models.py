@@ -11,8 +11,9 @@ from test_channels import Grouped, Ordinary, Strange
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning.prune import PruneResult, prune_model
-from ultralytics.slim.pruning.refusals import Refusal
+from ultralytics.slim.pruning.graph.refusals import Refusal
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.result import PruneResult
 
 AT = 4  # the layer that is replaced: 64 channels in and out, read by the next layer and by the neck
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from random_models import randomised
 
 from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
 from ultralytics.slim.pruning import prune as prune_module
-from ultralytics.slim.pruning import rewrite
+from ultralytics.slim.pruning.graph import rewrite
 from ultralytics.slim.pruning.prune import image_size, prune_model
 
 NAME = "yolov8n.yaml"
@@ -107,7 +108,7 @@ def test_another_process_gives_the_same_file(pruned, tmp_path: Path) -> None:
     torch.save(dated, tmp_path / "in.pt")
     for seed in "12":
         command = [sys.executable, "-c", code, str(tmp_path / "in.pt"), str(tmp_path / f"{seed}.pt")]
-        paths = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths})
     assert (tmp_path / "1.pt").read_bytes() == (tmp_path / "2.pt").read_bytes()
     assert torch.load(tmp_path / "1.pt", weights_only=False)["date"] == "2026-01-02"
@@ -316,7 +317,7 @@ def test_larger_scales(tmp_path: Path, scale: str) -> None:
 
 def test_peak_memory_is_at_most_three_times_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `benchmarks/prune_cost.py` measures it, in a process of its own."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import prune_cost
 
     cost = json.loads(prune_cost.child("s", prune_cost.environment("2")))

@@ -1,5 +1,4 @@
 """The report of a run: what it says, that nothing is missing from the page, and what it does with half a run."""
-
 import base64
 import io
 import json
@@ -19,15 +18,19 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim import timing
-from ultralytics.slim.detections import Found
-from ultralytics.slim.pipeline import Run
+from ultralytics.slim.charts import charts
+from ultralytics.slim.charts.placement import Box, Dot, place
+from ultralytics.slim.charts.svg import standalone, ticks
+from ultralytics.slim.measuring import timing
+from ultralytics.slim.measuring.detections import Found, match_detections
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.run_report import charts, measure, references, run_facts, side_by_side
-from ultralytics.slim.run_report.labels import Box, Dot, place
-from ultralytics.slim.run_report.svg import standalone, ticks
-from ultralytics.slim.run_report.verdict import Figures, judge, share_words, where_lost
-from ultralytics.slim.run_report.write import write_report
+from ultralytics.slim.report import measures, references, side_by_side
+from ultralytics.slim.report.measures import cost, latencies
+from ultralytics.slim.report.run_folder import gamma_histograms, read_columns
+from ultralytics.slim.report.verdict import Figures, judge, share_words, where_lost
+from ultralytics.slim.report.write import write_report
+from ultralytics.slim.runs.record import Run
+from ultralytics.slim.runs.run_settings import RunSettings
 
 LOSSES = "epoch,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
 CURVES = {
@@ -61,7 +64,7 @@ def finished(tmp_path_factory, tiny_data) -> Path:
         "factor": 0.5,
         "epochs": 2,
     }
-    run = Run.start(project, "small & <fast>", settings, original)
+    run = Run.start(project, "small & <fast>", RunSettings.of_record({**settings, "weights": str(original)}))
     sparse = run.stage("sparse", lambda out: shrink_gammas(original, out))
     pruned = run.stage("prune", lambda out: prune_model(YOLO(sparse), out, 0.5))
     for stage in ("retrain", "distill"):
@@ -85,9 +88,8 @@ def run_copy(finished, tmp_path, monkeypatch) -> Path:
 
 
 def hurry(patch) -> None:
-    """Time few runs, and no ONNX export: it takes seconds and has a test of its own."""
-    patch.setattr(timing, "ROUNDS", 5)
-    patch.setattr(measure, "has_onnx_runtime", lambda: False)
+    """Make no ONNX export: it takes seconds and has a test of its own."""
+    patch.setattr(measures, "has_onnx_runtime", lambda: False)
 
 
 def shrink_gammas(weights: Path, out: Path) -> None:
@@ -126,6 +128,7 @@ class Page(HTMLParser):
 # ----------------------------------------------------------------------------------------------------- the whole report
 
 
+@pytest.mark.slow
 def test_every_picture_is_in_the_page(finished):
     page = Page(finished / "report.html")
     assert len(page.images) == 2 * 4 and page.svgs == 7
@@ -180,8 +183,8 @@ def test_markdown_and_json_say_the_same(finished):
 def test_second_report_measures_nothing_and_is_the_same(run_copy, monkeypatch):
     before = {name: (run_copy / name).read_bytes() for name in ("report.html", "report.md", "report.json")}
     (run_copy / "report.html").unlink()
-    for name in ("accuracy", "describe", "latencies"):
-        monkeypatch.setattr(measure, name, lambda *_, name=name: pytest.fail(f"{name} is measured again"))
+    for name in ("accuracy_by_class", "describe", "latencies"):
+        monkeypatch.setattr(measures, name, lambda *_, name=name: pytest.fail(f"{name} is measured again"))
     monkeypatch.setattr(side_by_side, "make_samples", lambda *_: pytest.fail("detects again"))
     renamed = run_copy.rename(run_copy.with_name("small & <fast>"))
     assert write_report(renamed) == renamed / "report.html"
@@ -192,18 +195,18 @@ def test_changed_checkpoint_is_measured_again(run_copy, monkeypatch):
     shutil.copy(run_copy / "weights/sparse.pt", run_copy / "weights/distill.pt")
     measured = []
     monkeypatch.setattr(
-        measure, "accuracy", lambda path, *_: measured.append(path.name) or {"map50": 0.1, "map50_95": 0.1}
+        measures, "accuracy_by_class", lambda path, *_: measured.append(path.name) or {"map50": 0.1, "map50_95": 0.1}
     )
     write_report(run_copy)
     assert measured == ["distill.pt"]
     assert json.loads((run_copy / "report.json").read_text())["verdict"]["kind"] == "none"
 
 
-def test_onnx_runtime_is_timed_where_it_is_installed(finished, monkeypatch):
+@pytest.mark.slow
+def test_onnx_runtime_is_timed_where_it_is_installed(finished):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(timing, "ROUNDS", 5)
     weights = {name: finished / f"weights/{name}.pt" for name in ("sparse", "distill")}
-    found = measure.latencies(weights, 64, "cpu")
+    found = latencies(weights, 64, "cpu")
     assert list(found) == ["PyTorch", "ONNX Runtime"] and list(found["ONNX Runtime"]) == ["sparse", "distill"]
     assert all(row["low_ms"] <= row["median_ms"] <= row["high_ms"] for rows in found.values() for row in rows.values())
     assert not list((finished / "weights").glob("*.onnx")), "exports leave nothing behind"
@@ -244,7 +247,7 @@ def test_next_smaller_scale_is_what_its_yaml_builds_for_the_same_classes():
     small = DetectionModel("yolov8s.yaml", nc=8, verbose=False).eval().fuse(verbose=False)
     state = torch.get_rng_state()
     found = references.smaller_scale(original, 64)
-    assert found == {"name": "yolov8s", **measure.cost(small, 64)}
+    assert found == {"name": "yolov8s", **cost(small, 64)}
     assert torch.equal(state, torch.get_rng_state()) and original.yaml["scale"] == "m", "nothing else is touched"
 
 
@@ -289,7 +292,7 @@ def test_given_checkpoint_stands_beside_the_stages(run_copy, monkeypatch):
         pruned[k] for k in ("params", "gflops", "map50_95", "latency")
     ]
     assert "mine, given to compare with" in page.text and "distilled" in page.text
-    monkeypatch.setattr(measure, "accuracy", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(measures, "accuracy_by_class", lambda *_: pytest.fail("measured again"))
     write_report(run_copy, str(given))
 
 
@@ -314,7 +317,7 @@ def test_report_tells_whether_gamma_is_sparse_enough(finished):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data[: len(module.weight) // 2] = 0
     sparse.save(finished / "half.pt")
-    found = run_facts.gamma_histograms(finished / "weights/sparse.pt", finished / "half.pt", 0.4)["check"]
+    found = gamma_histograms(finished / "weights/sparse.pt", finished / "half.pt", 0.4)["check"]
     assert "remove 40% of the channels by gamma? yes" in found
 
 
@@ -407,7 +410,7 @@ def test_folder_that_is_no_run_is_an_error(tmp_path):
 
 def test_cut_off_row_of_a_results_file_is_left_out(tmp_path):
     (tmp_path / "results.csv").write_text("epoch,  train/box_loss\n1, 2.5\n2\n")
-    assert run_facts.read_columns(tmp_path / "results.csv") == {"epoch": [1], "train/box_loss": [2.5]}
+    assert read_columns(tmp_path / "results.csv") == {"epoch": [1], "train/box_loss": [2.5]}
 
 
 # -------------------------------------------------------------------------------------------------------------- verdict
@@ -498,27 +501,25 @@ def test_where_accuracy_was_lost(losses, where):
 # --------------------------------------------------------------------------------------------------------------- parts
 
 
-def test_models_take_turns(monkeypatch):
+def test_models_take_turns():
     """Each round is 1 s for a, 3 s for b; the last round is slow for both, which the median forgets."""
-    monkeypatch.setattr(timing, "ROUNDS", 5)
     now, order = [0.0], []
 
     def run(name: str, seconds: float):
         order.append(name)
         now[0] += seconds * (20 if len(order) > 14 else 1)
 
-    monkeypatch.setattr(timing, "SECONDS", 1e9)
-    found = timing.take_turns({"a": lambda: run("a", 1), "b": lambda: run("b", 3)}, lambda: now[0])
+    turns = {"a": lambda: run("a", 1), "b": lambda: run("b", 3)}
+    found = timing.take_turns(turns, lambda: now[0], rounds=5, seconds=1e9)
     assert order[-6:] == ["a", "b"] * 3
     assert found["a"] == timing.Latency(1000, 1000, 1000, 5) and found["b"].median_ms == 3000
 
 
 def test_a_rest_comes_before_each_turn_and_is_not_timed(monkeypatch):
     """Threads that still wait by spinning would take the cores from the model that is timed next."""
-    monkeypatch.setattr(timing, "ROUNDS", 3)
     now, events = [0.0], []
     monkeypatch.setattr(timing.time, "sleep", lambda s: (events.append("rest"), now.__setitem__(0, now[0] + s)))
-    found = timing.take_turns({"a": lambda: events.append("a"), "b": lambda: events.append("b")}, lambda: now[0], rest=5)
+    found = timing.take_turns({"a": lambda: events.append("a"), "b": lambda: events.append("b")}, lambda: now[0], 5, 3)
     assert events[-12:] == ["rest", "a", "rest", "b"] * 3
     assert found["a"].high_ms == found["b"].high_ms == 0
 
@@ -534,7 +535,7 @@ def test_differences_are_drawn_where_they_are():
         boxes((20, 40, 120, 140), (220, 40, 320, 140)),
         boxes((20, 40, 120, 140), (420, 40, 520, 140)),
     )
-    difference = side_by_side.compare(original, compressed, 0.5)
+    difference = match_detections(original, compressed, 0.5)
     left, right = (side_by_side.draw(white, original, compressed, difference, side) for side in (True, False))
     share = lambda picture, color: float((np.abs(picture[135:145, 180:340].astype(int) - color).sum(2) < 30).mean())
     assert share(left, side_by_side.LOST) > 1.5 * share(right, side_by_side.LOST) > 0, "dashed where it is missing"

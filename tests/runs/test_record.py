@@ -6,9 +6,11 @@ import logging
 import pytest
 import torch
 
-from ultralytics.slim import pipeline
 from ultralytics.slim.files import fingerprint
-from ultralytics.slim.pipeline import Run, quiet, training_state
+from ultralytics.slim.logs import quiet
+from ultralytics.slim.runs import record as pipeline
+from ultralytics.slim.runs.record import Run, training_state
+from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.utils import LOGGER
 
 
@@ -22,6 +24,18 @@ def write(text: str):
     return work
 
 
+def start(folder, given=None) -> Run:
+    """Start the next run of a folder, from a file that stands for a checkpoint unless `given` names another."""
+    weights = folder / "original.pt"
+    weights.write_bytes(b"weights")
+    return Run.start(folder, "run", RunSettings.of_record({"weights": str(weights), "data": "a.yaml", **(given or {})}))
+
+
+def own(run: Run) -> dict:
+    """Return what is recorded of a run's settings besides those that every one of them has."""
+    return {key: value for key, value in run.settings.recorded.items() if key not in ("weights", "data")}
+
+
 def fail(path):
     raise RuntimeError("out of luck")
 
@@ -31,18 +45,18 @@ def never(path):
 
 
 def test_runs_are_numbered(tmp_path):
-    assert [Run.start(tmp_path, "run", {}).folder.name for _ in range(3)] == ["run", "run-2", "run-3"]
+    assert [start(tmp_path).folder.name for _ in range(3)] == ["run", "run-2", "run-3"]
 
 
 def test_a_finished_stage_is_not_done_again(tmp_path):
-    path = Run.start(tmp_path, "run", {"epochs": 3}).stage("one", write("1"))
+    path = start(tmp_path, {"epochs": 3}).stage("one", write("1"))
     resumed = Run.resume(tmp_path, "run", {})
-    assert resumed.settings == {"epochs": 3}
+    assert own(resumed) == {"epochs": 3}
     assert resumed.stage("one", never) == path and path.read_text() == "1"
 
 
 def test_a_failing_stage_leaves_the_others_and_says_how_to_go_on(tmp_path, caplog):
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     LOGGER.addHandler(caplog.handler)
     with pytest.raises(RuntimeError), run:
         kept = run.stage("one", write("1"))
@@ -53,7 +67,7 @@ def test_a_failing_stage_leaves_the_others_and_says_how_to_go_on(tmp_path, caplo
 
 
 def test_stopped_after_the_last_stage_only_the_report_is_missing(tmp_path, caplog):
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     LOGGER.addHandler(caplog.handler)
     with pytest.raises(KeyboardInterrupt), run:
         run.stage("one", write("1"))
@@ -64,7 +78,7 @@ def test_stopped_after_the_last_stage_only_the_report_is_missing(tmp_path, caplo
 
 
 def test_a_changed_file_is_made_again_and_all_that_follows(tmp_path):
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     one, two = run.stage("one", write("1")), run.stage("two", write("2"))
     one.write_text("tampered")
     resumed = Run.resume(tmp_path, "run", {})
@@ -74,17 +88,17 @@ def test_a_changed_file_is_made_again_and_all_that_follows(tmp_path):
 
 
 def test_settings_are_not_mixed(tmp_path):
-    Run.start(tmp_path, "run", {"epochs": 3, "device": None})
+    start(tmp_path, {"epochs": 3, "device": None})
     with pytest.raises(ValueError, match=r"epochs=3 \(now 5\)"):
         Run.resume(tmp_path, "run", {"epochs": 5})
     with pytest.raises(ValueError, match="lr0"):
         Run.resume(tmp_path, "run", {"lr0": 0.1})
-    assert Run.resume(tmp_path, "run", {"device": 0, "epochs": 3}).settings == {"epochs": 3, "device": 0}
+    assert own(Run.resume(tmp_path, "run", {"device": 0, "epochs": 3})) == {"epochs": 3, "device": 0}
 
 
 def test_the_same_settings_in_other_words(tmp_path, monkeypatch):
     """JSON knows no tuples, and a run records whole paths."""
-    Run.start(tmp_path, "run", {"data": str(tmp_path / "my.yaml"), "distill_layers": (15, 18)})
+    start(tmp_path, {"data": str(tmp_path / "my.yaml"), "distill_layers": (15, 18)})
     monkeypatch.chdir(tmp_path)
     Run.resume(tmp_path, "run", {"data": "my.yaml", "distill_layers": (15, 18)})
     with pytest.raises(ValueError, match="data="):
@@ -94,7 +108,7 @@ def test_the_same_settings_in_other_words(tmp_path, monkeypatch):
 def test_the_original_weights_are_the_same_file(tmp_path):
     weights = tmp_path / "best.pt"
     weights.write_text("1")
-    Run.start(tmp_path, "run", {}, weights)
+    start(tmp_path, {"weights": str(weights)})
     Run.resume(tmp_path, "run", {})
     weights.write_text("2")
     with pytest.raises(ValueError, match="best.pt has changed"):
@@ -102,10 +116,10 @@ def test_the_original_weights_are_the_same_file(tmp_path):
 
 
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
-    Run.start(tmp_path, "run", {"n": 1})
-    Run.start(tmp_path, "run", {"n": 2})
-    Run.start(tmp_path, "run", {"n": 3}).finish({"table": []})
-    assert Run.resume(tmp_path, None, {}).settings == {"n": 2}
+    start(tmp_path, {"n": 1})
+    start(tmp_path, {"n": 2})
+    start(tmp_path, {"n": 3}).finish({"table": []})
+    assert own(Run.resume(tmp_path, None, {})) == {"n": 2}
 
 
 def test_nothing_to_resume(tmp_path):
@@ -116,7 +130,7 @@ def test_nothing_to_resume(tmp_path):
 
 
 def test_an_interrupted_training_goes_on(tmp_path):
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     last = run.folder / "train/weights/last.pt"
     last.parent.mkdir(parents=True)
     torch.save({"epoch": 4, "optimizer": {"state": {}}}, last)
@@ -127,7 +141,7 @@ def test_an_interrupted_training_goes_on(tmp_path):
 
 
 def test_a_training_that_finished_is_kept(tmp_path):
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     for name in ("last", "best"):
         (run.folder / "train/weights").mkdir(parents=True, exist_ok=True)
         torch.save({"epoch": -1, "optimizer": None, "name": name}, run.folder / f"train/weights/{name}.pt")
@@ -137,7 +151,7 @@ def test_a_training_that_finished_is_kept(tmp_path):
 
 def test_leftovers_of_other_settings_are_not_taken_up(tmp_path):
     """The stage before was made anew, so the half-trained checkpoint started from other weights."""
-    run = Run.start(tmp_path, "run", {})
+    run = start(tmp_path)
     last = run.folder / "train/weights/last.pt"
     last.parent.mkdir(parents=True)
     torch.save({"epoch": 4, "optimizer": {}}, last)
@@ -182,7 +196,7 @@ def test_quiet_keeps_warnings_and_results(caplog):
 
 
 def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
-    run = Run.start(tmp_path, "run", {"epochs": 1})
+    run = start(tmp_path, {"epochs": 1})
     before = run.record.read_text()
 
     def broken(path, text):
@@ -196,17 +210,17 @@ def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"name": "not ours"}', "\xff"])
 def test_a_record_that_is_none_is_passed_over_or_named(tmp_path, content):
-    Run.start(tmp_path, "run", {"n": 1})
+    start(tmp_path, {"n": 1})
     (tmp_path / "other").mkdir()
     (tmp_path / "other/run.json").write_bytes(content.encode("latin-1"))
-    assert Run.resume(tmp_path, None, {}).settings == {"n": 1}
+    assert own(Run.resume(tmp_path, None, {})) == {"n": 1}
     with pytest.raises(ValueError, match=r"other.run\.json: expected the record of a pipeline run"):
         Run.resume(tmp_path, "other", {})
 
 
 def test_what_is_given_on_resuming_is_compared_as_it_was_recorded(tmp_path):
-    Run.start(tmp_path, "run", {"imgsz": 64})
-    rounded = lambda settings: {**settings, "imgsz": -(-settings["imgsz"] // 32) * 32}  # noqa: E731
-    assert Run.resume(tmp_path, "run", {"imgsz": 50}, rounded).settings == {"imgsz": 64}
+    start(tmp_path, {"imgsz": 64})
+    rounded = lambda settings: settings.replaced(imgsz=-(-settings.imgsz // 32) * 32)
+    assert own(Run.resume(tmp_path, "run", {"imgsz": 50}, rounded)) == {"imgsz": 64}
     with pytest.raises(ValueError, match=r"imgsz=64 \(now 96\)"):
         Run.resume(tmp_path, "run", {"imgsz": 70}, rounded)

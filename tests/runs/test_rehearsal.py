@@ -1,5 +1,4 @@
 """The dry run: how a time is reckoned, that it comes near the truth, and that nothing is left of it."""
-
 import json
 import time
 from pathlib import Path
@@ -10,9 +9,11 @@ import pytest
 
 import prune_model
 from ultralytics import YOLO
-from ultralytics.slim import pace, plan, rehearsal
-from ultralytics.slim.pace import Clock, Enough, Pace
-from ultralytics.slim.rehearsal import Estimate, StageTime, in_words
+from ultralytics.slim.runs import pace
+from ultralytics.slim.runs.pace import Clock, Enough, Pace
+from ultralytics.slim.runs.rehearsal import Attempt, Estimate, StageTime, in_words, split_devices
+from ultralytics.slim.runs.run_settings import RunSettings
+from ultralytics.slim.runs.stages import RETRAIN, TRAININGS
 from ultralytics.utils import LOGGER
 
 
@@ -35,7 +36,7 @@ def test_times_in_words(seconds, words):
     [(None, [None]), ("cpu", ["cpu"]), (0, [0]), ("0,1", ["0", "1"]), ([0, 1], ["0", "1"]), ((2, 3), ["2", "3"])],
 )
 def test_several_devices_are_told_apart(device, devices):
-    assert rehearsal._devices(device) == devices
+    assert split_devices(device) == devices
 
 
 @pytest.fixture
@@ -110,10 +111,10 @@ def weights(tmp_path_factory) -> str:
 
 def test_an_export_that_cannot_work_fails_in_the_rehearsal(weights, tiny_data, tmp_path):
     given = {"weights": weights, "data": str(tiny_data), "imgsz": 64, "device": "cpu", "format": "engine"}
-    stages = rehearsal._Stages(plan.complete(given, {}, prune_model.TRAINING), str(tiny_data), {}, tmp_path)
-    stages.pruned = weights
+    attempt = Attempt(RunSettings.read(given), str(tiny_data), tmp_path)
+    attempt.pruned = weights
     with pytest.raises(Exception, match="(?i)tensorrt|gpu|cuda"):
-        stages.export()
+        attempt.export()
 
 
 def test_a_dry_run_of_a_resumed_run_is_refused(tmp_path):
@@ -126,9 +127,10 @@ def test_a_rehearsed_training_leaves_no_workers(weights, tiny_data, tmp_path, mo
     given["fraction"] = 2  # a number of images, for Ultralytics
     counted = []
     monkeypatch.setattr(Pace, "training", lambda pace, epochs, batches, validate: counted.append(batches) or 1.0)
-    stages = rehearsal._Stages(plan.complete(given, {}, prune_model.TRAINING), str(tiny_data), {}, tmp_path)
+    attempt = Attempt(RunSettings.read(given), str(tiny_data), tmp_path)
     before = set(psutil.Process().children(recursive=True))
-    assert stages.training("retrain", weights, {}) > 0 and counted == [1]
+    attempt.pruned = weights
+    assert attempt.stage(RETRAIN) > 0 and counted == [1]
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
@@ -146,7 +148,7 @@ def test_the_estimate_comes_near_the_truth(weights, tiny_data, tmp_path, monkeyp
         prune_model.compress("project", **settings)
         taken = time.perf_counter() - started
         stages = json.loads(Path("project/run/run.json").read_text())["stages"]
-        trainings = [(s.seconds, stages[s.stage]["seconds"]) for s in estimate if s.stage in plan.PACE]
+        trainings = [(s.seconds, stages[s.stage]["seconds"]) for s in estimate if s.stage in {t.name for t in TRAININGS}]
         pairs = [(estimate.seconds, taken), tuple(map(sum, zip(*trainings)))]
         if all(0.5 < guess / truth < 2 for guess, truth in pairs):
             return

@@ -1,77 +1,92 @@
 """Settings of a whole run are completed, checked early and divided among its stages."""
 
+import json
+
 import pytest
 
-from ultralytics.slim import plan
+from ultralytics.slim.errors import SlimError
+from ultralytics.slim.pruning.options import PruneOptions
+from ultralytics.slim.runs.run_settings import DEMO, RunSettings
+from ultralytics.slim.runs.stage_settings import PruningSettings
+from ultralytics.slim.runs.training import TRAINING, check_training
 
-DEMO = {"weights": "demo.pt", "data": "demo.yaml", "imgsz": 320, "epochs": 8}
-TRAINING = {"imgsz": 640, "amp": False}
 MINE = {"weights": "a.pt", "data": "a.yaml"}
 
 
+def read(**given) -> RunSettings:
+    return RunSettings.read({**MINE, **given})
+
+
 def test_the_demo_stands_in_where_nothing_is_given():
-    settings = plan.complete({"factor": 0.3}, DEMO, TRAINING)
-    assert settings["weights"] == "demo.pt" and settings["imgsz"] == 320 and settings["factor"] == 0.3
-    assert plan.complete(MINE, DEMO, TRAINING)["imgsz"] == 640
+    settings = RunSettings.read({"factor": 0.3})
+    assert settings.weights == DEMO["weights"] and settings.imgsz == DEMO["imgsz"] == 320 and settings.prune.factor == 0.3
+    assert read().imgsz == TRAINING["imgsz"] == 640
 
 
 @pytest.mark.parametrize("given", [{"weights": "a.pt"}, {"data": "a.yaml"}])
 def test_half_of_the_user_s_own_is_not_mixed_with_the_demo(given):
-    with pytest.raises(ValueError, match="both weights= "):
-        plan.complete(given, DEMO, TRAINING)
+    with pytest.raises(SlimError, match="both weights= "):
+        RunSettings.read(given)
 
 
-@pytest.mark.parametrize(("epochs", "shares"), [(100, (50, 50, 100)), (3, (2, 2, 3)), (1, (1, 1, 1))])
+@pytest.mark.parametrize(("epochs", "shares"), [(100, [50, 50, 100]), (3, [2, 2, 3]), (1, [1, 1, 1])])
 def test_epochs_are_divided(epochs, shares):
-    assert tuple(plan.epochs_of(epochs, stage) for stage in ("sparse", "retrain", "distill")) == shares
+    assert [training.epochs for training in read(epochs=epochs).trainings.values()] == shares
 
 
 def test_arguments_reach_their_stage_alone():
-    settings = plan.complete({**MINE, "lr0": 0.002, "sparse.lr0": 0.1, "sparse.epochs": 7}, DEMO, TRAINING)
-    sparse, distill = plan.training_of(settings, "sparse"), plan.training_of(settings, "distill")
+    settings = read(**{"lr0": 0.002, "sparse.lr0": 0.1, "sparse.epochs": 7})
+    sparse, distill = settings.sparse.arguments, settings.distill.arguments
     assert (sparse["lr0"], sparse["epochs"]) == (0.1, 7) and (distill["lr0"], distill["epochs"]) == (0.002, 100)
-    assert not sparse.keys() & {"weights", "factor", "format", "loss_type"} and sparse["data"] == "a.yaml"
+    assert not sparse.keys() & {"weights", "factor", "format", "compare"} and sparse["data"] == "a.yaml"
+    assert (sparse["loss_type"], distill["loss_type"]) == ("sparse", "mgd") and "loss_type" not in settings.retrain.arguments
+
+
+def test_distillation_is_gentle_unless_it_is_told_otherwise():
+    assert read().distill.arguments["optimizer"] == "AdamW" and "optimizer" not in read().retrain.arguments
+    own = read(optimizer="SGD").distill.arguments
+    assert own["optimizer"] == "SGD" and "warmup_bias_lr" not in own
 
 
 def test_the_plan_in_words():
-    settings = plan.complete({**MINE, "epochs": 4, "format": "onnx"}, DEMO, TRAINING)
-    assert "sparse training (2 epochs), pruning (factor=0.5)" in plan.describe(settings)
-    assert "pruning (flops=0.4)" in plan.describe({**settings, "prune.flops": 0.4})
-    assert "pruning (factor=0.2)" in plan.describe({**settings, "prune.factor": 0.2})
+    settings = {"epochs": 4, "format": "onnx"}
+    assert "sparse training (2 epochs), pruning (factor=0.5)" in read(**settings).plan
+    assert "pruning (flops=0.4)" in read(**settings, **{"prune.flops": 0.4}).plan
+    assert "pruning (factor=0.2)" in read(**settings, **{"prune.factor": 0.2}).plan
 
 
 def test_sparse_training_and_retraining_may_be_left_out():
-    settings = plan.complete({**MINE, "epochs": 4, "sparse.epochs": 0, "retrain.epochs": 0}, DEMO, TRAINING)
-    assert plan.trainings(settings) == ("distill",)
-    assert plan.describe(settings).startswith("plan: pruning (factor=0.5), distillation (mgd, 4 epochs), ")
+    settings = read(**{"epochs": 4, "sparse.epochs": 0, "retrain.epochs": 0})
+    assert [stage.name for stage in settings.stages] == ["prune", "distill"] and settings.sparse is settings.retrain is None
+    assert settings.plan.startswith("plan: pruning (factor=0.5), distillation (mgd, 4 epochs), ")
 
 
 @pytest.mark.parametrize(
     ("key", "epochs"), [("distill.epochs", 0), ("sparse.epochs", -1), ("retrain.epochs", 1.5), ("sparse.epochs", False)]
 )
 def test_other_numbers_of_epochs_are_refused(key, epochs):
-    with pytest.raises(ValueError, match=f"{key}=.* expected a whole number from 1, or 0 to leave"):
-        plan.complete({**MINE, key: epochs}, DEMO, TRAINING)
+    with pytest.raises(SlimError, match=f"{key}=.* expected a whole number from 1, or 0 to leave"):
+        read(**{key: epochs})
 
 
 @pytest.mark.parametrize("factor", [1, 1.0, -0.1, "half", None, True, float("nan")])
 def test_factor_is_a_share(factor):
-    with pytest.raises(ValueError, match="factor"):
-        plan.complete({**MINE, "factor": factor}, DEMO, TRAINING)
+    with pytest.raises(SlimError, match="factor"):
+        read(factor=factor)
 
 
 @pytest.mark.parametrize("key", ["distil.lr0", "distill.loss_type", "export.format", "prune.save_dir", "train.lr0"])
 def test_what_no_stage_would_take_is_refused_at_once(key):
     """From Python too: some would have gone unheeded, others have ended a run in its last stage."""
-    with pytest.raises(ValueError, match=f"{key}: expected STAGE.key"):
-        plan.complete({**MINE, key: 1}, DEMO, TRAINING)
+    with pytest.raises(SlimError, match=f"{key}: expected STAGE.key"):
+        read(**{key: 1})
 
 
 def test_training_arguments_are_checked():
-    plan.check_training({"epochs": 3, "loss_type": "sparse"})
+    check_training({"epochs": 3, "loss_type": "sparse"})
     for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
-        with pytest.raises((TypeError, ValueError, SyntaxError)):
-            plan.check_training(bad)
+        with pytest.raises(SlimError):
+            check_training(bad)
 
 
 @pytest.mark.parametrize(
@@ -87,30 +102,46 @@ def test_training_arguments_are_checked():
     ],
 )
 def test_pruning_arguments_are_checked_before_the_first_stage(given, fault):
-    with pytest.raises(ValueError, match=fault):
-        plan.complete({**MINE, **given}, DEMO, TRAINING)
+    with pytest.raises(SlimError, match=fault):
+        read(**given)
 
 
 def test_a_training_between_prunings_is_told_from_the_pruning():
     both = {"flops": 0.5, "steps": 3, "imgsz": 320, "data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4}
-    pruning, training = plan.split_pruning(both)
-    assert pruning == {"flops": 0.5, "steps": 3, "imgsz": 320}
-    assert training == {"data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4, "imgsz": 320}
-    assert plan.split_pruning({"factor": 0.5, "batch": 4}) == ({"factor": 0.5, "batch": 4}, {})
-    pruning, training = plan.split_pruning({**both, "flops": None, "latency_ms": 5})
-    assert pruning["batch"] == 4 and "batch" not in training
+    found = PruningSettings.read(both)
+    assert found.options == PruneOptions(flops=0.5, steps=3, imgsz=320) and found.factor is None
+    assert found.between == {"data": "a.yaml", "epochs": 2, "lr0": 0.01, "batch": 4, "imgsz": 320}
+    assert PruningSettings.read({"factor": 0.5, "batch": 4}) == PruningSettings(0.5, PruneOptions(batch=4), None)
+    timed = PruningSettings.read({**both, "flops": None, "latency_ms": 5})
+    assert timed.options.batch == 4 and "batch" not in timed.between
 
 
 @pytest.mark.parametrize("options", [{"lr0": 0.1}, {"epochs": 2}, {"data": "a.yaml"}, {"data": "a.yaml", "epochs": 2, "lr": 1}])
 def test_half_a_training_between_prunings_is_refused(options):
-    with pytest.raises((TypeError, SyntaxError), match="prune takes no|lr"):
-        plan.split_pruning({"factor": 0.5, "steps": 2, **options})
+    with pytest.raises(SlimError, match="prune takes no|lr"):
+        PruningSettings.read({"factor": 0.5, "steps": 2, **options}).check()
 
 
 def test_the_pruning_of_a_run():
-    settings = plan.complete({**MINE, "lr0": 0.002, "batch": 16, "prune.flops": 0.5, "prune.steps": 3}, DEMO, TRAINING)
-    assert plan.pruning_of(settings) == ({"imgsz": 640, "device": None, "flops": 0.5, "steps": 3}, {})
-    pruning, training = plan.pruning_of({**settings, "prune.epochs": 2, "prune.lr0": 0.1, "retrain.mosaic": 0.5})
-    assert pruning == {"imgsz": 640, "device": None, "flops": 0.5, "steps": 3}
-    assert training["data"] == "a.yaml" and training["batch"] == 16 and training["epochs"] == 2
-    assert training["lr0"] == 0.1 and training["mosaic"] == 0.5
+    given = {"lr0": 0.002, "batch": 16, "prune.flops": 0.5, "prune.steps": 3}
+    whole = PruneOptions(imgsz=640, flops=0.5, steps=3, images="a.yaml")
+    assert read(**given).prune == PruningSettings(None, whole, None)
+    pruning = read(**given, **{"prune.epochs": 2, "prune.lr0": 0.1, "retrain.mosaic": 0.5}).prune
+    assert pruning.options == whole
+    between = pruning.between
+    assert between["data"] == "a.yaml" and between["batch"] == 16 and between["epochs"] == 2
+    assert between["lr0"] == 0.1 and between["mosaic"] == 0.5
+
+
+def test_what_is_recorded_reads_back_as_the_same_settings():
+    """run.json holds the keywords, flat, as runs before RunSettings wrote them."""
+    settings = read(**{"sparse.epochs": 0, "prune.flops": 0.5, "export.half": True, "compare": "b.pt,c.pt", "lr0": 0.002})
+    recorded = json.loads(json.dumps(dict(settings.recorded)))
+    assert recorded["prune.flops"] == 0.5 and recorded["loss_type"] == "mgd" and recorded["epochs"] == 100
+    assert RunSettings.of_record(recorded) == settings and settings.compare == ("b.pt", "c.pt")
+    assert settings.export.options == {"half": True} and settings.sparse is None
+
+
+def test_what_an_older_record_lacks_has_its_default():
+    settings = RunSettings.of_record({"weights": "a.pt", "data": "a.yaml"})
+    assert (settings.imgsz, settings.epochs, settings.loss_type, settings.compare) == (640, 100, "mgd", ())

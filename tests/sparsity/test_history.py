@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.slim.gamma_history import GammaHistory
-from ultralytics.slim.sparsity import gamma_stats
+from ultralytics.slim.sparsity.gammas import gamma_stats
+from ultralytics.slim.sparsity.history import GammaHistory
 
 
 def model(*values):

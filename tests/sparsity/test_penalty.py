@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.slim.sparsity import SparsityPenalty, decay, gamma_stats, gammas, soft_threshold_
+from ultralytics.slim.sparsity.gammas import gamma_stats, gammas
+from ultralytics.slim.sparsity.penalty import SparsityPenalty, decay, soft_threshold_
 
 
 def model(values):

@@ -12,7 +12,7 @@ import torch
 from ddp_worker import GlooTrainer
 from torch import nn
 
-from ultralytics.slim.losses import FEATURE_LOSSES, LossSpec
+from ultralytics.slim.losses.layer_losses import FEATURE_LOSSES, LossSpec
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 

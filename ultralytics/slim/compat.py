@@ -7,6 +7,8 @@ otherwise there. On the release that this fork is pinned to, everything is upstr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +17,9 @@ from ultralytics import utils
 from ultralytics.nn import modules
 from ultralytics.nn.modules import block
 from ultralytics.utils import torch_utils
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
 
 
 class _Absent(nn.Module):
@@ -40,7 +45,9 @@ else:
         save = staticmethod(utils.yaml_save)
 
 
-def load_checkpoint(weight, device=None, inplace: bool = True, fuse: bool = False):
+def load_checkpoint(
+    weight: str | Path, device: Any = None, inplace: bool = True, fuse: bool = False
+) -> tuple[nn.Module, dict[str, Any]]:
     """Return (model, checkpoint) of one file."""
     from ultralytics.nn import tasks  # imports slim
 
@@ -48,14 +55,14 @@ def load_checkpoint(weight, device=None, inplace: bool = True, fuse: bool = Fals
     return load(weight, device, inplace, fuse)
 
 
-def warmup_iterations(trainer, batches: int) -> int:
+def warmup_iterations(trainer: BaseTrainer, batches: int) -> int:
     """Return how many iterations the learning rate rises for, 0 for none; `batches` are those of an epoch."""
     if hasattr(trainer, "_get_warmup_iterations"):
         return trainer._get_warmup_iterations(batches)
     return max(round(trainer.args.warmup_epochs * batches), 100) if trainer.args.warmup_epochs > 0 else 0
 
 
-def add_loss_items(trainer, items: dict[str, torch.Tensor]) -> None:
+def add_loss_items(trainer: BaseTrainer, items: dict[str, torch.Tensor]) -> None:
     """Put figures beside the parts of the loss that the progress bar and results.csv show."""
     if isinstance(trainer.loss_items, dict):
         trainer.loss_items = {**trainer.loss_items, **items}
@@ -64,7 +71,7 @@ def add_loss_items(trainer, items: dict[str, torch.Tensor]) -> None:
     trainer.loss_names = (*(name for name in trainer.loss_names if name not in items), *items)
 
 
-def hide_loss_items(trainer, names: Sequence[str]) -> None:
+def hide_loss_items(trainer: BaseTrainer, names: Sequence[str]) -> None:
     """Take the figures out again before validation, which adds the parts of its own loss to a tensor of that length."""
     items = getattr(trainer, "loss_items", None)  # set by the first batch
     ours = [name in names for name in trainer.loss_names]

@@ -8,18 +8,37 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+from .errors import translated
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written."""
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written.
+
+    Raises:
+        SlimError: The folder cannot be written, or the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with translated():
+        try:
+            write(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        SlimError: It cannot be made.
+    """
+    with translated():
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -33,7 +52,7 @@ def write_text(path: str | Path, text: str) -> Path:
     return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable]) -> Path:
+def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
     """Write a CSV file so that `path` is never half-written."""
 
     def write(partial: Path) -> None:

@@ -1,4 +1,4 @@
-"""How much of Ultralytics' log is let through."""
+"""How slim's lines in Ultralytics' log begin, and how much of the others is let through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, colorstr, remove_colorstr
+
+PREFIX = colorstr("slim: ")
 
 
 @contextmanager
@@ -18,3 +20,30 @@ def only(level: int = logging.WARNING) -> Iterator[None]:
         yield
     finally:
         LOGGER.setLevel(before)
+
+
+# Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
+NOISE = tuple(
+    "engine/trainer:|Ultralytics |Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
+    "train: Fast image|val: Fast image|train: New cache|val: New cache|Logging results|Closing dataloader|"
+    "Optimizer stripped|Validating |Speed: |Using 0 dataloader|Predict: |Validate: |Visualize: |Results saved|"
+    "slim: student layer".split("|")
+)
+
+
+@contextmanager
+def quiet(active: bool = True) -> Iterator[None]:
+    """Keep out of the log what Ultralytics repeats in every stage."""
+
+    def is_signal(record: logging.LogRecord) -> bool:
+        text = remove_colorstr(str(record.msg)).strip()
+        layer_row = "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]
+        summary = " summary" in text and " layers, " in text
+        return record.levelno >= logging.WARNING or not (layer_row or summary or text.startswith(NOISE))
+
+    if active:
+        LOGGER.addFilter(is_signal)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(is_signal)

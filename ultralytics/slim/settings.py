@@ -12,10 +12,11 @@ from typing import Any
 
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from .losses import FEATURE_LOSSES, LossOptions
+from .errors import InputError
+from .losses.layer_losses import FEATURE_LOSSES, LossOptions
 
 SCHEDULES = ("run", "epoch", "constant")
-SPARSE = "sparse"
+SPARSE_TRAINING = "sparse"
 LOGIT = "logit"  # the loss on raw predictions, see response.py
 
 # name -> default, as in cfg/default.yaml
@@ -71,16 +72,16 @@ class SlimSettings:
         """Read the settings from training arguments.
 
         Raises:
-            ValueError: On an unknown or contradictory value; the message lists what is possible.
+            InputError: On an unknown or contradictory value; the message lists what is possible.
         """
         values = {k: args.get(k, default) for k, default in TRAIN_ARGS.items()}
         names = _parse_loss_type(values["loss_type"])
-        losses = tuple(n for n in names if n != SPARSE)
+        losses = tuple(n for n in names if n != SPARSE_TRAINING)
         teacher = values["Distillation"]
         teacher = None if teacher in (None, "", "None") else str(teacher)
         _check_teacher(teacher, losses, args)
-        if (losses or SPARSE in names) and args.get("compile"):
-            raise ValueError(
+        if (losses or SPARSE_TRAINING in names) and args.get("compile"):
+            raise InputError(
                 "compile=True cannot be combined with Distillation or loss_type: the feature hooks and the γ penalty "
                 "need the eager model. Pass compile=False."
             )
@@ -90,7 +91,7 @@ class SlimSettings:
         return cls(
             teacher=teacher,
             losses=losses,
-            sparse=SPARSE in names,
+            sparse=SPARSE_TRAINING in names,
             distill_weight=_number("distill_weight", values["distill_weight"]),
             distill_schedule=_choice("distill_schedule", values["distill_schedule"], SCHEDULES),
             distill_layers=_layers(values["distill_layers"]),
@@ -109,7 +110,7 @@ def distill_losses() -> list[str]:
 
 def loss_choices() -> list[str]:
     """Return every name that `loss_type` takes; all but 'None' may also be joined with '+'."""
-    return ["None", SPARSE, *distill_losses()]
+    return ["None", SPARSE_TRAINING, *distill_losses()]
 
 
 def _parse_loss_type(value: Any) -> tuple[str, ...]:
@@ -120,36 +121,36 @@ def _parse_loss_type(value: Any) -> tuple[str, ...]:
         if name not in loss_choices()[1:]:
             close = get_close_matches(name, loss_choices(), n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise ValueError(
+            raise InputError(
                 f"loss_type={value!r}: '{name}' is not one of {', '.join(loss_choices())}, "
-                f"nor a sum of them such as 'cwd+{SPARSE}'.{hint}"
+                f"nor a sum of them such as 'cwd+{SPARSE_TRAINING}'.{hint}"
             )
     if len(set(names)) != len(names):
-        raise ValueError(f"loss_type={value!r} names a loss twice")
+        raise InputError(f"loss_type={value!r} names a loss twice")
     return names
 
 
 def _check_teacher(teacher: str | None, losses: tuple[str, ...], args: dict[str, Any]) -> None:
     choices = ", ".join(distill_losses())
     if teacher and not losses:
-        raise ValueError(
+        raise InputError(
             f"Distillation={teacher!r} needs a distillation loss, got loss_type={args.get('loss_type')!r}. "
             f"Pass loss_type= one of {choices}."
         )
     if losses and not teacher:
-        raise ValueError(
+        raise InputError(
             f"loss_type={args.get('loss_type')!r} distils, so it needs a teacher: pass Distillation= the path of a "
             "checkpoint, a YOLO object or a module."
         )
     if teacher and args.get("distill_model"):
-        raise ValueError(
+        raise InputError(
             "Distillation= (this fork) and distill_model= (Ultralytics' own distillation) are both set. Pass only one."
         )
 
 
 def _check_epochs_with_mosaic(args: dict[str, Any]) -> None:
     if not args.get("time") and args["epochs"] <= args["close_mosaic"]:
-        raise ValueError(
+        raise InputError(
             f"distill_close_mosaic=False leaves out the last close_mosaic={args['close_mosaic']} epochs, which is all "
             f"of epochs={args['epochs']}: nothing would be distilled. Pass distill_close_mosaic=True, a smaller "
             "close_mosaic=, or more epochs=."
@@ -159,27 +160,27 @@ def _check_epochs_with_mosaic(args: dict[str, Any]) -> None:
 def _options(values: dict[str, Any]) -> LossOptions:
     tau, mask = _number("distill_tau", values["distill_tau"]), _number("distill_mask", values["distill_mask"])
     if tau == 0:
-        raise ValueError("distill_tau must be a number > 0, got 0")
+        raise InputError("distill_tau must be a number > 0, got 0")
     if mask >= 1:
-        raise ValueError(f"distill_mask must be the share of locations that MGD drops, in [0, 1), got {mask}")
+        raise InputError(f"distill_mask must be the share of locations that MGD drops, in [0, 1), got {mask}")
     return LossOptions(tau, _number("distill_alpha", values["distill_alpha"]), mask)
 
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
+        raise InputError(f"{name} must be True or False, got {value!r}")
     return value
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be a number ≥ 0, got {value!r}")
+        raise InputError(f"{name} must be a number ≥ 0, got {value!r}")
     return float(value)
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     return value
 
 
@@ -187,9 +188,9 @@ def _imgsz(value: Any, losses: tuple[str, ...]) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 32:
-        raise ValueError(f"distill_imgsz must be the side in pixels of the teacher's images, from 32, got {value!r}")
+        raise InputError(f"distill_imgsz must be the side in pixels of the teacher's images, from 32, got {value!r}")
     if LOGIT in losses:
-        raise ValueError(
+        raise InputError(
             "distill_imgsz= cannot be combined with loss_type=logit: at another image size the teacher's predictions lie "
             "on another grid. Use feature losses, such as cwd."
         )
@@ -201,5 +202,5 @@ def _layers(value: Any) -> tuple[int, ...] | None:
         return None
     layers = [value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else None
     if not layers or any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in layers):
-        raise ValueError(f"distill_layers must be a list of layer indices such as [15, 18, 21], got {value!r}")
+        raise InputError(f"distill_layers must be a list of layer indices such as [15, 18, 21], got {value!r}")
     return tuple(layers)

@@ -18,22 +18,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import RANK
 
-from . import preflight, ranks
-from . import teacher as teachers
-from .compat import unwrap_model
-from .distiller import PREFIX, Distiller
-from .files import fingerprint, write_whole
-from .gamma_history import GammaHistory
+from . import ranks
+from .distillation import preflight
+from .distillation import teacher as teachers
+from .distillation.distiller import Distiller
+from .installation import warn_mixed
 from .settings import TRAIN_ARGS, SlimSettings
-from .sparsity import SparsityPenalty, gamma_stats
-from .steps import gamma_group, planned, stepped
+from .sparsity.penalty import SparsityPenalty
+from .training_run import TrainingRun, student_of
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+warn_mixed()  # here, where YOLO is imported: whoever only looks at slim is told nothing
 
 
 class ResumeOverrides(dict):
@@ -48,8 +51,8 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     A module in the arguments would enter every checkpoint and could not be handed to DDP workers.
 
     Raises:
-        ValueError: On an unknown or contradictory setting.
-        FileNotFoundError: If the teacher's file does not exist.
+        InputError: On an unknown or contradictory setting.
+        MissingFileError: If the teacher's file does not exist.
     """
     if not overrides or not any(k in overrides for k in TRAIN_ARGS):
         return overrides
@@ -73,24 +76,24 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     return resumed
 
 
-def resume_with(args, overrides: dict[str, Any] | None) -> None:
+def resume_with(args: Any, overrides: dict[str, Any] | None) -> None:
     """Put the new teacher of a resumed run, if there is one, in the place of the one in its checkpoint."""
     if getattr(overrides, "teacher", None):
         args.Distillation = overrides.teacher
 
 
-def prepare(trainer) -> Slim:
+def prepare(trainer: BaseTrainer) -> TrainingRun:
     """Return the object that the trainer calls during this run; it does nothing where nothing was asked for."""
     ranks.share_folder(trainer)
     teachers.keep_temporary(trainer)
     settings = SlimSettings.from_args(vars(trainer.args))
     distiller = Distiller(trainer, settings) if settings.losses else None
-    penalty = SparsityPenalty(_student(trainer), settings.sparsity) if settings.sparse else None
-    slim = Slim(trainer, distiller, penalty)
-    slim.restore()
+    penalty = SparsityPenalty(student_of(trainer), settings.sparsity) if settings.sparse else None
+    run = TrainingRun(trainer, distiller, penalty)
+    run.restore()
     if distiller:
         preflight.report(distiller)
-    return slim
+    return run
 
 
 def closing(train: Callable) -> Callable:
@@ -100,7 +103,7 @@ def closing(train: Callable) -> Callable:
     """
 
     @wraps(train)
-    def train_and_close(trainer, *args, **kwargs):
+    def train_and_close(trainer: BaseTrainer, *args, **kwargs):
         ranks.count_all(trainer)
         try:
             return train(trainer, *args, **kwargs)
@@ -110,180 +113,10 @@ def closing(train: Callable) -> Callable:
     return train_and_close
 
 
-def _close(trainer) -> None:
-    slim = getattr(trainer, "slim", None)
-    if slim is not None:
-        slim.end_batches()
+def _close(trainer: BaseTrainer) -> None:
+    run = getattr(trainer, "slim", None)
+    if run is not None:
+        run.end_batches()
     teacher = getattr(trainer.args, "Distillation", None)
     if teachers.is_temporary(teacher) and RANK == -1:
         Path(teacher).unlink(missing_ok=True)
-
-
-class Slim:
-    """The distillation and the sparsity of one training run, either of which may be absent."""
-
-    def __init__(self, trainer, distiller: Distiller | None, penalty: SparsityPenalty | None):
-        self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
-        self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
-        self.history = GammaHistory(_student(trainer)) if penalty else None
-        self._teacher = fingerprint(distiller.settings.teacher) if distiller else None
-        self._epoch = self._judged_from = None  # the epoch begun last; the one from which best.pt counts
-        self._batches = self._steps = 0  # of this run, to see whether the seams around the optimizer's step are called
-        self._strength, self._planned_for = penalty and penalty.strength, None
-        if penalty:
-            self._plan()
-            trainer.add_callback("on_fit_epoch_end", lambda _: self._warn_of_collapse())
-        if self.history and trainer.args.plots and RANK in {-1, 0}:
-            trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
-        if self.active:
-            trainer.add_callback("on_model_save", lambda _: self.save())
-            trainer.add_callback("on_train_end", lambda _: self._file.unlink(missing_ok=True))
-
-    @property
-    def active(self) -> bool:
-        return self.distiller is not None or self.penalty is not None
-
-    def _plan(self) -> None:
-        """Set the penalty's rate for the steps that are before the trainer, unless it is set for just these."""
-        trainer = self.trainer
-        plan = len(trainer.train_loader), trainer.epochs, trainer.batch_size
-        if plan == self._planned_for:
-            return
-        if not self._planned_for or self._planned_for[2] != trainer.batch_size:
-            self._accumulate = trainer.accumulate  # later on it may be one that the warm-up has lowered
-        self._planned_for = plan
-        self.penalty.strength = self._strength  # None: as far as the number of steps allows
-        self.penalty.plan(*planned(trainer, self.penalty, self._accumulate))
-
-    def start_epoch(self) -> None:
-        """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
-        again, self._epoch, self.moved = self._epoch == self.trainer.epoch, self.trainer.epoch, 0.0
-        if self.distiller:
-            self.distiller.start_epoch(again)
-        if self.penalty:
-            self._plan()  # after running out of memory the batches are halved, and with time= the epochs counted anew
-            self._judge_from_the_last_third()
-
-    def _judge_from_the_last_third(self) -> None:
-        """Start best.pt and early stopping afresh at the last third of a sparse run.
-
-        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one. Once is
-        enough, unless that epoch is redone after NaN: the trainer has then taken up the dense best from last.pt.
-        """
-        trainer = self.trainer
-        first = trainer.epochs * 2 // 3
-        if self._judged_from is None and trainer.epoch and trainer.start_epoch <= first <= trainer.epoch:
-            self._judged_from = trainer.epoch
-        if self._judged_from == trainer.epoch:
-            if trainer.best_fitness is not None:
-                self.history.best = float(trainer.best_fitness)
-            trainer.best_fitness = None
-            trainer.stopper.best_fitness, trainer.stopper.best_epoch = 0.0, trainer.epoch
-
-    def distillation_loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
-        """Return the weighted distillation loss of the batch just run, and add it to the trainer's loss items."""
-        self._batches += 1
-        return self.distiller.loss(batch, epoch_progress) if self.distiller else 0.0
-
-    def before_step(self) -> None:
-        """Step the adapters; the trainer's gradients are unscaled and clipped, its optimizer has not stepped."""
-        if self.distiller:
-            self.distiller.step_adapters()
-
-    def after_step(self) -> None:
-        """Apply the γ penalty of one optimizer step, unless a gradient scaler left that step out."""
-        self._steps += 1
-        if self.penalty:
-            lr = gamma_group(self.trainer, self.penalty)["lr"] * stepped(self.trainer)
-            self.moved += self.penalty.step(lr, _run_progress(self.trainer))
-
-    def end_batches(self) -> None:
-        """Remove the hooks; safe to call again."""
-        if self.distiller:
-            self.distiller.end_batches()
-
-    def end_epoch(self) -> None:
-        """Remove the hooks and add this epoch's figures to the row of results.csv."""
-        self.end_batches()
-        self._warn_of_missing_steps()
-        row = self.trainer.lr  # the trainer writes this dict beside losses and metrics
-        if self.penalty:
-            row.update(gamma_stats(_student(self.trainer)))
-            row["gamma/moved"] = self.moved = float(self.moved)
-            self.history.add(_student(self.trainer), self.trainer.epoch)
-            _log_sparsity(self.trainer, self.history, row)
-
-    def _warn_of_missing_steps(self) -> None:
-        """Say, once, that steps were due and none came by here: a custom trainer replaced `optimizer_step`."""
-        trains = self.penalty or (self.distiller and self.distiller.optimizer)
-        if not trains or self._steps or self._batches < self.trainer.accumulate:
-            return
-        self._steps = 1
-        LOGGER.warning(
-            f"{PREFIX}adapters and γ penalty stand still: optimizer_step() of {type(self.trainer).__name__} neither calls "
-            "super().optimizer_step() nor self.slim.before_step() and self.slim.after_step() around the optimizer's step"
-        )
-
-    def _warn_of_collapse(self) -> None:
-        """Say that the accuracy collapsed, once the epoch is validated."""
-        trainer = self.trainer
-        if RANK in {-1, 0} and (advice := self.history.collapse(trainer.fitness, trainer.best_fitness)):
-            LOGGER.warning(f"{PREFIX}{advice}")
-
-    @property
-    def _file(self) -> Path:
-        return self.trainer.wdir / "slim.pt"  # beside last.pt, which stays a stock checkpoint
-
-    def save(self) -> None:
-        """Write what a resumed run needs besides last.pt."""
-        state = {
-            "teacher": self.trainer.args.Distillation,
-            "teacher_sha256": self._teacher,
-            "distiller": self.distiller.state_dict() if self.distiller else None,
-            "gamma_rate": self.penalty.rate if self.penalty else None,
-            "gamma_median": self.penalty.median if self.penalty else None,
-            "gamma_history": self.history.state_dict() if self.history else None,
-        }
-        write_whole(self._file, lambda partial: torch.save(state, partial))
-
-    def restore(self) -> None:
-        """Take up the adapters and the γ penalty of an interrupted run, when this run resumes one."""
-        if not (self.active and self.trainer.resume):
-            return
-        if not self._file.exists():
-            LOGGER.warning(f"{PREFIX}{self._file} is missing, so adapters and γ penalty start afresh")
-            return
-        state = torch.load(self._file, map_location=self.trainer.device, weights_only=True)
-        if self.penalty and state.get("gamma_median") is not None:
-            self.penalty.median, self._planned_for = state["gamma_median"], None
-            self._plan()  # anew: the batch size may be another
-        elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
-            self.penalty.rate = state["gamma_rate"]
-        if self.history and state.get("gamma_history"):
-            self.history.load_state_dict(state["gamma_history"])
-        if self.distiller and state["distiller"] is not None:
-            before = state.get("teacher_sha256")  # an earlier version wrote the path alone
-            now = self._teacher if before else self.trainer.args.Distillation
-            if now != (before or state["teacher"]):
-                LOGGER.warning(f"{PREFIX}resuming with another teacher: {self.trainer.args.Distillation}")
-            self.distiller.load_state_dict(state["distiller"])
-
-
-def _student(trainer) -> nn.Module:
-    return unwrap_model(trainer.model)
-
-
-def _run_progress(trainer) -> float:
-    return trainer.epoch / max(trainer.epochs, 1)
-
-
-def _log_sparsity(trainer, history: GammaHistory, row: dict[str, float]) -> None:
-    if RANK not in {-1, 0}:
-        return
-    LOGGER.info(
-        f"{PREFIX}median γ {row['gamma/median']:.3f}, {row['gamma/near_zero']:.1%} of the γ under 0.01, "
-        f"penalty moved each by {row['gamma/moved']:.4f} in this epoch"
-    )
-    progress = (trainer.epoch + 1) / trainer.epochs
-    if advice := history.flat(progress, row):
-        LOGGER.warning(f"{PREFIX}{advice}")

@@ -8,6 +8,7 @@ hardly any do. `keep_widths` is called first thing by `BaseModel.load` and takes
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,8 +16,13 @@ from torch import nn
 from ultralytics.nn.modules import Classify, Detect
 from ultralytics.utils import LOGGER
 
+from .errors import InputError
 
-def keep_widths(model: nn.Module, weights) -> bool:
+if TYPE_CHECKING:
+    from ultralytics import YOLO
+
+
+def keep_widths(model: nn.Module, weights: Any) -> bool:
     """Take over the layers of pruned `weights` of the same architecture; return whether that was done.
 
     The class count and input channels of `model` are kept: only the last class layers and the first convolution are
@@ -27,13 +33,13 @@ def keep_widths(model: nn.Module, weights) -> bool:
         weights (nn.Module | dict): A model, or a checkpoint with 'ema' or 'model'.
 
     Raises:
-        ValueError: If `weights` are pruned and fused: without BatchNorms they cannot be trained on.
+        InputError: If `weights` are pruned and fused: without BatchNorms they cannot be trained on.
     """
     source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
     if not _is_pruned(model, source):
         return False
     if getattr(source, "is_fused", lambda: False)() and not model.is_fused():
-        raise ValueError(
+        raise InputError(
             "these weights are pruned and fused: their BatchNorms are gone and the YAML cannot rebuild their widths. "
             "Load the unfused checkpoint instead"
         )
@@ -46,7 +52,7 @@ def keep_widths(model: nn.Module, weights) -> bool:
     return True
 
 
-def checkpoint_of(yolo) -> dict | None:
+def checkpoint_of(yolo: YOLO) -> dict | None:
     """Return the checkpoint of a `YOLO` object, or a stand-in for one if a pruned module was assigned to it.
 
     Without a checkpoint Ultralytics builds the YAML's widths and does not look at the module's weights.
@@ -62,7 +68,7 @@ def is_narrower(model: nn.Module) -> bool:
     return _narrower(model, _shapes(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3))))
 
 
-def _is_pruned(model: nn.Module, source) -> bool:
+def _is_pruned(model: nn.Module, source: Any) -> bool:
     """Return whether `source` is narrower than what its YAML builds, and that YAML builds just what `model` is."""
     yamls = [getattr(m, "yaml", None) for m in (model, source)]
     if not all(isinstance(y, dict) for y in yamls) or not isinstance(source.model, nn.Sequential):
@@ -113,7 +119,7 @@ def _class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
     return found
 
 
-def _get(container: nn.Module, key) -> nn.Module:
+def _get(container: nn.Module, key: str) -> nn.Module:
     return getattr(container, str(key))
 
 

@@ -11,12 +11,11 @@ import torch
 from random_models import randomised
 from torch import nn
 
-from ultralytics.slim.pruning import analyse
-from ultralytics.slim.pruning.analyse import analyse_model
-from ultralytics.slim.pruning.analysis import Analysis, Factor, Group
+from ultralytics.slim.pruning.analysis.findings import Analysis, Factor, Group
+from ultralytics.slim.pruning.analysis.scan import analyse_model, search_factor
 from ultralytics.slim.pruning.gamma_check import GammaCheck, check_gammas
-from ultralytics.slim.pruning.labelled import LabelledImages, with_loss
 from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.score.labelled import LabelledImages, with_loss
 
 
 def norm(*gammas: float) -> nn.Module:
@@ -63,7 +62,7 @@ def test_safe_factor_is_the_largest_that_kept_its_promise() -> None:
 def test_a_model_that_finds_nothing_has_no_safe_factor() -> None:
     """Any share of an accuracy of 0 is kept by any factor."""
     out, model = found("loss", 1.0, {}), nn.Conv2d(3, 3, 1)
-    analyse.search_factor(out, model, lambda share: model, SimpleNamespace(accuracy=lambda net: 0.0), 64)
+    search_factor(out, model, lambda share: model, SimpleNamespace(accuracy=lambda net: 0.0), 64)
     assert out.safe_factor is None and "the whole model finds nothing right" in str(out)
 
 
@@ -116,4 +115,4 @@ def test_interrupted_it_keeps_what_is_measured(yolo, tiny_data: Path, tmp_path: 
 def test_wrong_arguments_are_named(yolo, tiny_data: Path, keys: dict) -> None:
     (name,) = keys
     with pytest.raises(ValueError, match=f"{name} should be"):
-        analyse.analyse_model(yolo, tiny_data, **keys)
+        analyse_model(yolo, tiny_data, **keys)

@@ -11,11 +11,12 @@ import torch
 from random_models import shake
 from torch import nn
 
-from ultralytics.slim.pruning.channels import trace_channels
-from ultralytics.slim.pruning.labels import LabelBook
-from ultralytics.slim.pruning.rewrite import slice_model
-from ultralytics.slim.pruning.selection import make_pools, plan, removed
-from ultralytics.slim.pruning.verify import check_equal, in_float64, masking
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.label_book import LabelBook
+from ultralytics.slim.pruning.graph.rewrite import slice_model
+from ultralytics.slim.pruning.graph.verify import check_equal, in_float64, masking
+from ultralytics.slim.pruning.select.narrowing import plan, removed
+from ultralytics.slim.pruning.select.pools import make_pools
 
 
 class Net(nn.Module):

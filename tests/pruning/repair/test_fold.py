@@ -10,12 +10,12 @@ import torch
 from random_models import randomised, shake
 from torch import nn
 
-from ultralytics.slim.pruning.channels import ChannelGraph, trace_channels
-from ultralytics.slim.pruning.fold import fold_constants
+from ultralytics.slim.pruning.graph.channels import ChannelGraph, trace_channels
+from ultralytics.slim.pruning.graph.rewrite import slice_model
+from ultralytics.slim.pruning.graph.verify import flatten
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.rewrite import slice_model
-from ultralytics.slim.pruning.selection import make_pools
-from ultralytics.slim.pruning.verify import flatten
+from ultralytics.slim.pruning.repair.fold import fold_constants
+from ultralytics.slim.pruning.select.pools import make_pools
 
 
 def layer(a: int, b: int, k: int = 3, **keys) -> nn.Sequential:

@@ -12,10 +12,10 @@ from random_models import randomised
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning.images import load_images
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.refit import patches, solve
-from ultralytics.slim.pruning.sensitivity import judged, pick_positions, sensitivities
+from ultralytics.slim.pruning.repair.refit import patches, solve
+from ultralytics.slim.pruning.score.images import load_images
+from ultralytics.slim.pruning.score.sensitivity import judged, pick_positions, sensitivities
 
 
 def test_patches_are_what_a_convolution_reads() -> None:

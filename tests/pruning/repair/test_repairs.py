@@ -9,9 +9,9 @@ import torch
 from random_models import randomised
 from torch import nn
 
-from ultralytics.slim.pruning.batchnorm import estimate_statistics
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.repair import read_repairs
+from ultralytics.slim.pruning.repair.batchnorm import estimate_statistics
+from ultralytics.slim.pruning.repair.repairs import read_repairs
 
 
 @pytest.mark.parametrize(

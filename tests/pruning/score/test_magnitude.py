@@ -8,10 +8,11 @@ import torch
 from test_channels import Halves, Net
 from torch import nn
 
-from ultralytics.slim.pruning.channels import trace_channels
-from ultralytics.slim.pruning.scores import SCORES, pick_score, score_labels, tell_flat_gammas
-from ultralytics.slim.pruning.selection import Pool, make_pools, plan, removed, take_share
-from ultralytics.slim.pruning.surgeon import Covariance, Part, Reader
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.score.magnitude import SCORES, pick_score, score_labels, tell_flat_gammas
+from ultralytics.slim.pruning.score.surgeon import Covariance, Part, Reader
+from ultralytics.slim.pruning.select.narrowing import plan, removed, take_share
+from ultralytics.slim.pruning.select.pools import Pool, make_pools
 
 
 class Two(nn.Module):

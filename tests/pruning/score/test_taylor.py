@@ -11,13 +11,13 @@ import torch
 from random_models import randomised, shake
 from torch import nn
 
-from ultralytics.slim.pruning.channels import trace_channels
-from ultralytics.slim.pruning.labelled import LabelledImages, with_loss
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.verify import masking
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.ranking import rank
-from ultralytics.slim.pruning.selection import make_pools
-from ultralytics.slim.pruning.taylor import gate_gradients, label_scores, taylor_scores
-from ultralytics.slim.pruning.verify import masking
+from ultralytics.slim.pruning.score.labelled import LabelledImages, with_loss
+from ultralytics.slim.pruning.score.ranking import rank
+from ultralytics.slim.pruning.score.taylor import gate_gradients, label_scores, taylor_scores
+from ultralytics.slim.pruning.select.pools import make_pools
 
 
 class Body(nn.Module):

@@ -13,16 +13,18 @@ import torch
 from random_models import randomised
 
 from ultralytics import YOLO
-from ultralytics.slim.pruning import latency
-from ultralytics.slim.pruning.channels import trace_channels
-from ultralytics.slim.pruning.iterate import factor_due
-from ultralytics.slim.pruning.latency import Reading, Stopwatch
+from ultralytics.slim.measuring.runtimes import onnx_run
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.rewrite import slice_model
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.rewrite import slice_model
-from ultralytics.slim.pruning.scores import score_labels
-from ultralytics.slim.pruning.selection import make_pools, plan, removed
-from ultralytics.slim.pruning.targets import Target, read_goal, take_target
-from ultralytics.slim.runtimes import onnx_run
+from ultralytics.slim.pruning.rounds import factor_due
+from ultralytics.slim.pruning.score.magnitude import score_labels
+from ultralytics.slim.pruning.select import stopwatch as latency
+from ultralytics.slim.pruning.select.goals import read_goal
+from ultralytics.slim.pruning.select.narrowing import plan, removed
+from ultralytics.slim.pruning.select.pools import make_pools
+from ultralytics.slim.pruning.select.stopwatch import Reading, Stopwatch
+from ultralytics.slim.pruning.select.targets import Target, take_target
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, noise: float = 0.02):
         self.now, self.random, self.noise, self.runs = 0.0, np.random.default_rng(0), noise, count(1)
         monkeypatch.setattr(latency, "time_sync", lambda device: self.now)
-        monkeypatch.setattr("ultralytics.slim.pruning.latency.torch_run", self.runner)
+        monkeypatch.setattr("ultralytics.slim.pruning.select.stopwatch.torch_run", self.runner)
 
     @staticmethod
     def milliseconds(model: torch.nn.Module) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from .labels import BOLD, LETTER, Box, Dot, place
+from .placement import BOLD, LETTER, Box, Dot, place
 from .svg import LEFT, RIGHT, SERIES, WIDTH, Axes, bar, dot, legend, line, number, path, svg, text, ticks
 
 STAGE_COLORS = ("c", "b", "d", "e")  # of the trainings, in order

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
-import traceback
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 
 from ultralytics.cfg import DEFAULT_CFG_DICT, merge_equals_args, parse_key_value_pair
-from ultralytics.utils import torch_utils
 
-# Wrong input; anything else is a fault of the program and keeps its traceback.
-USER_ERRORS = (OSError, ValueError, TypeError, SyntaxError, RuntimeError, AssertionError, ImportError)
+from ..errors import UsageError
+from ..hints import hint
+
 ULTRALYTICS = frozenset(DEFAULT_CFG_DICT) - {"model", "mode", "task", "cfg"}  # keys of any stage
-INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight", "ratio": "factor"}
-
-
-class UsageError(ValueError):
-    """The command line cannot be understood."""
 
 
 def parse(
@@ -65,12 +56,6 @@ def require(stage: str, keys: dict, method: Callable) -> None:
         raise UsageError(f"{stage} needs {' and '.join(f'{name}=...' for name in missing)}")
 
 
-def paths(value: object) -> list[str]:
-    """Return the paths of `weights=a.pt,b.pt` or `weights=[a.pt,b.pt]`."""
-    items = value if isinstance(value, (list, tuple)) else str(value).strip("[]()").split(",")
-    return [str(item).strip(" '\"") for item in items]
-
-
 def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
     if "=" in word:
         try:
@@ -82,38 +67,3 @@ def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
     if word in known:
         raise UsageError(f"'{word}' lacks a value; write {word}=VALUE")
     raise UsageError(f"'{word}' is not key=value{hint(word, known)}")
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean ...?)" with the known words that are nearest to one; "" where none is near."""
-    close = [INSTEAD[word]] if word in INSTEAD else get_close_matches(word, list(known), n=2)
-    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
-
-
-def use_cores(count: int) -> None:
-    """Compute on this many cores: on a CPU Ultralytics leaves one idle, which is half of a machine with two."""
-    torch_utils.NUM_THREADS = count
-
-
-def run(program: str, work: Callable[[], object]) -> int:
-    """Do the work of a command and return its exit status: 0, 1 failed, 2 misused, 130 stopped by Ctrl-C."""
-    try:
-        work()
-    except KeyboardInterrupt:
-        print(f"\n{program}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
-        return 1
-    except USER_ERRORS as error:
-        if os.environ.get("TRACEBACK"):
-            traceback.print_exc()
-        print(f"\n{program}: {message(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
-
-
-def message(error: BaseException) -> str:
-    """Return what an error says on one line, or its kind where it says nothing."""
-    words = " ".join(str(error).split())
-    return words.removeprefix("ERROR ❌️ ") or type(error).__name__

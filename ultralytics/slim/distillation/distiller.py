@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
 
-from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils import LOGGER, RANK
 
+from ..compat import add_loss_items, hide_loss_items, unwrap_model
+from ..logs import PREFIX
+from ..losses.feature_loss import FeatureLoss
+from ..losses.layer_losses import FEATURE_LOSSES
+from ..losses.logit import LogitLoss, check_heads, raw_predictions
+from ..settings import LOGIT, SlimSettings
 from . import resolution
 from . import teacher as teachers
-from .compat import add_loss_items, hide_loss_items, unwrap_model
-from .distill import FeatureLoss, FeatureTaps, Tap, match_layers, schedule_weight
-from .losses import FEATURE_LOSSES
-from .response import LogitLoss, check_heads, raw_predictions
-from .settings import LOGIT, SlimSettings
+from .matching import match_layers
+from .schedule import schedule_weight
+from .taps import FeatureTaps, Tap
 
-PREFIX = colorstr("slim: ")
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
 ADAPTER_LR = 1e-3
 LOSS_ITEMS = ("distill_loss", "loss_ratio")  # in the progress bar, results.csv and results.png, which draws "loss"
 LOGIT_WEIGHT = 1.0
@@ -30,10 +36,13 @@ class Distiller:
     The teacher is frozen, in evaluation mode, fused, on the trainer's device, and outside optimizer, EMA, DDP and
     checkpoints. The adapters have an optimizer of their own: a parameter group added to the trainer's would break its
     scheduler.
+
+    Attributes:
+        adapter_lr: The adapters' learning rate at the start of the run; 0 leaves them as they were drawn.
     """
 
-    def __init__(self, trainer, settings: SlimSettings):
-        self.trainer, self.settings = trainer, settings
+    def __init__(self, trainer: BaseTrainer, settings: SlimSettings, adapter_lr: float = ADAPTER_LR):
+        self.trainer, self.settings, self.adapter_lr = trainer, settings, adapter_lr
         student = unwrap_model(trainer.model)
         teacher = teachers.load(settings.teacher, student)
         self.features = [n for n in settings.losses if n in FEATURE_LOSSES]
@@ -48,7 +57,7 @@ class Distiller:
         if RANK != -1:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
-        self.optimizer = torch.optim.AdamW(parameters, lr=ADAPTER_LR, weight_decay=0.0) if parameters else None
+        self.optimizer = torch.optim.AdamW(parameters, lr=adapter_lr, weight_decay=0.0) if parameters else None
 
     def _layers(self, model: nn.Module, taps: list[Tap]) -> list[int]:
         return [t.index for t in taps] + [len(model.model) - 1] * self.logit
@@ -115,7 +124,7 @@ class Distiller:
         trainer.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.losses.parameters(), max_norm=10.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = ADAPTER_LR * trainer.lf(trainer.epoch)
+            group["lr"] = self.adapter_lr * trainer.lf(trainer.epoch)
         if norm.isfinite():  # else the trainer recovers its model from last.pt, and the adapters stay as they were
             trainer.scaler.step(self.optimizer)
         self.optimizer.zero_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from math import nan
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -11,8 +12,12 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.callbacks import get_default_callbacks
 from ultralytics.utils.torch_utils import get_flops
 
-from .compat import unwrap_model
-from .distiller import PREFIX, Distiller
+from ..compat import unwrap_model
+from ..logs import PREFIX
+from .distiller import Distiller
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
 
 
 def report(distiller: Distiller) -> None:
@@ -78,7 +83,7 @@ def _compare_accuracy(distiller: Distiller) -> None:
         LOGGER.warning(f"{PREFIX}the teacher is no better than the student: it may hold the student back")
 
 
-def _fitness(trainer, model: nn.Module) -> float:
+def _fitness(trainer: BaseTrainer, model: nn.Module) -> float:
     """Return the fitness of a copy of the model (validating fuses it), mAP50-95 for a detector; NaN on ranks above 0.
 
     Each rank sees its share of the images, and rank 0 gathers what they found.

@@ -6,7 +6,7 @@ Source of the idea: Qi et al., Multi-Scale Aligned Distillation for Low-Resoluti
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,26 @@ from torch import distributed as dist
 
 from ultralytics.utils import LOCAL_RANK
 
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
 TEACHER_IMAGES = "img_teacher"  # key of the batch that holds what the teacher sees
 
 
-def load_at(trainer, imgsz: int) -> None:
+def load_at(trainer: BaseTrainer, imgsz: int) -> None:
     """Make the trainer load its training images at `imgsz`, and hand the student smaller copies of them.
 
     After this a preprocessed batch has `img` (N, C, H, W) for the student, as before, and `img_teacher` beside it. Boxes
     are relative to the image, so they hold for both; validation is left alone.
 
     Raises:
-        ValueError: If `imgsz` is smaller than the student's, or no multiple of the largest stride.
+        InputError: If `imgsz` is smaller than the student's, or no multiple of the largest stride.
     """
     size, stride = trainer.args.imgsz, max(int(trainer.stride), 32)
     if imgsz < size or imgsz % stride:
-        raise ValueError(
+        raise InputError(
             f"distill_imgsz must be at least the student's imgsz={size} and a multiple of the stride {stride}, got {imgsz}"
         )
     _build_large(trainer, imgsz)
@@ -38,11 +43,11 @@ def load_at(trainer, imgsz: int) -> None:
     trainer.train_loader = trainer.get_dataloader(path, batch_size=trainer.batch_size // ranks, rank=LOCAL_RANK, mode="train")
 
 
-def _build_large(trainer, imgsz: int) -> None:
+def _build_large(trainer: BaseTrainer, imgsz: int) -> None:
     """Wrap `build_dataset`, which the trainer also calls when it halves the batch after running out of memory."""
     build, size = trainer.build_dataset, trainer.args.imgsz
 
-    def build_dataset(img_path, mode="train", *args, **kwargs):
+    def build_dataset(img_path: str, mode: str="train", *args, **kwargs):
         trainer.args.imgsz = imgsz if mode == "train" else size
         try:
             return build(img_path, mode, *args, **kwargs)
@@ -52,7 +57,7 @@ def _build_large(trainer, imgsz: int) -> None:
     trainer.build_dataset = build_dataset
 
 
-def _preprocess_both(trainer, stride: int) -> None:
+def _preprocess_both(trainer: BaseTrainer, stride: int) -> None:
     """Wrap `preprocess_batch`: the large images are kept for the teacher, the student's are scaled down."""
     preprocess = trainer.preprocess_batch
 

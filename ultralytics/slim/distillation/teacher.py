@@ -6,6 +6,7 @@ import atexit
 import tempfile
 from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed as dist
@@ -13,10 +14,14 @@ from torch import nn
 
 from ultralytics.utils import RANK
 
-from .compat import YAML, load_checkpoint, unwrap_model
-from .files import copy_whole
+from ..compat import YAML, load_checkpoint, unwrap_model
+from ..errors import InputError, MissingFileError
+from ..files import copy_whole
 
-PREFIX = "slim-teacher-"  # temporary files of teachers that were passed as a module
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+TEMPORARY = "slim-teacher-"  # temporary files of teachers that were passed as a module
 
 
 def save_temporary(module: nn.Module) -> str:
@@ -24,7 +29,7 @@ def save_temporary(module: nn.Module) -> str:
 
     It goes with this process at the latest: a trainer that fails before it trains has nowhere to remove it.
     """
-    with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".pt", delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".pt", delete=False) as file:
         atexit.register(Path(file.name).unlink, missing_ok=True)
         torch.save({"model": deepcopy(unwrap_model(module)).cpu(), "train_args": {}}, file)
     return file.name
@@ -32,19 +37,19 @@ def save_temporary(module: nn.Module) -> str:
 
 def is_temporary(path: str | None) -> bool:
     """Return whether the path was made by `save_temporary`."""
-    return bool(path) and Path(path).name.startswith(PREFIX)
+    return bool(path) and Path(path).name.startswith(TEMPORARY)
 
 
 def require_file(path: str) -> None:
-    """Raise FileNotFoundError unless the teacher's checkpoint exists."""
+    """Raise MissingFileError unless the teacher's checkpoint exists."""
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"teacher '{path}' does not exist. Distillation= takes the path of a checkpoint (.pt), a YOLO object or a "
             "module."
         )
 
 
-def keep_temporary(trainer) -> None:
+def keep_temporary(trainer: BaseTrainer) -> None:
     """Move a temporary teacher into the run's folder, where a resumed run finds it, and say so in args.yaml.
 
     The ranks of Ultralytics' own launcher were given one file; those of a script of the user's made one each.
@@ -67,14 +72,14 @@ def load(path: str, student: nn.Module) -> nn.Module:
     """Return the teacher in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If teacher and student read images of different numbers of channels.
+        MissingFileError: If the file is missing.
+        InputError: If teacher and student read images of different numbers of channels.
     """
     require_file(path)
     teacher, _ = load_checkpoint(path)
     channels = [getattr(m, "yaml", {}).get("channels", 3) for m in (student, teacher)]  # a module may have no yaml
     if channels[0] != channels[1]:
-        raise ValueError(f"the student takes images of {channels[0]} channels, the teacher '{path}' of {channels[1]}")
+        raise InputError(f"the student takes images of {channels[0]} channels, the teacher '{path}' of {channels[1]}")
     return teacher
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..errors import InputError
+
 
 def _check_shapes(student: torch.Tensor, teacher: torch.Tensor) -> None:
     if student.shape != teacher.shape:
@@ -34,7 +36,7 @@ class CWDLoss(nn.Module):
     def __init__(self, tau: float = 1.0):
         super().__init__()
         if tau <= 0:
-            raise ValueError(f"tau must be positive, got {tau}")
+            raise InputError(f"tau must be positive, got {tau}")
         self.tau = tau
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -69,9 +71,9 @@ class MGDLoss(nn.Module):
     ):
         super().__init__()
         if alpha < 0:
-            raise ValueError(f"alpha must not be negative, got {alpha}")
+            raise InputError(f"alpha must not be negative, got {alpha}")
         if not 0 <= mask_ratio < 1:
-            raise ValueError(f"mask_ratio must be in [0, 1), got {mask_ratio}")
+            raise InputError(f"mask_ratio must be in [0, 1), got {mask_ratio}")
         self.alpha, self.mask_ratio = alpha, mask_ratio
         self.generator = nn.Sequential(
             nn.Conv2d(student_channels, teacher_channels, 3, padding=1),

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..errors import InputError
+
 
 class LogitLoss(nn.Module):
     """Class scores and box distributions of the teacher as soft targets, at every anchor point.
@@ -29,7 +31,7 @@ class LogitLoss(nn.Module):
     def __init__(self, tau: float = 1.0, bins: int = 16):
         super().__init__()
         if tau <= 0:
-            raise ValueError(f"tau must be positive, got {tau}")
+            raise InputError(f"tau must be positive, got {tau}")
         self.tau, self.bins = tau, bins
 
     def forward(self, student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -65,7 +67,7 @@ def raw_predictions(output: Any) -> dict[str, torch.Tensor]:
     raw = output[-1] if isinstance(output, tuple) else output
     raw = raw.get("one2many", raw) if isinstance(raw, dict) else raw
     if not (isinstance(raw, dict) and {"boxes", "scores"} <= raw.keys()):
-        raise ValueError(
+        raise InputError(
             "loss_type 'logit' needs a head that predicts boxes and class scores (Detect and those built on it)"
         )
     return raw
@@ -75,20 +77,20 @@ def check_heads(student: nn.Module, teacher: nn.Module) -> int:
     """Return the number of distance bins that both heads share, 1 where classes alone can be compared.
 
     Raises:
-        ValueError: If the heads cannot be compared; the message says what differs.
+        InputError: If the heads cannot be compared; the message says what differs.
     """
     heads = student.model[-1], teacher.model[-1]
     counts = [getattr(h, "nc", None) for h in heads]
     if None in counts or not all(hasattr(h, "reg_max") for h in heads):
         names = " and ".join(type(h).__name__ for h in heads)
-        raise ValueError(f"loss_type 'logit' needs detection heads, got {names}. Use a feature loss such as cwd.")
+        raise InputError(f"loss_type 'logit' needs detection heads, got {names}. Use a feature loss such as cwd.")
     if counts[0] != counts[1]:
-        raise ValueError(
+        raise InputError(
             f"loss_type 'logit' needs equal classes, the student has {counts[0]} and the teacher {counts[1]}. "
             "Use a feature loss such as cwd."
         )
     strides = [h.stride.tolist() for h in heads]
     if strides[0] != strides[1]:
-        raise ValueError(f"loss_type 'logit' needs equal strides, got {strides[0]} and {strides[1]}")
+        raise InputError(f"loss_type 'logit' needs equal strides, got {strides[0]} and {strides[1]}")
     bins = {int(h.reg_max) for h in heads}
     return bins.pop() if len(bins) == 1 else 1

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
-
-from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device, time_sync
+from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
 
-from .compat import load_checkpoint
-from .files import fingerprint
-from .runtimes import torch_run
+from ..compat import load_checkpoint
+from .accuracy import accuracy
+from .costs import count_layers, device_name, latency_ms, size_mb
 from .tables import TextTable
-from .timing import take_turns
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """One model of a comparison; `size_mb` is that of a stripped half-precision checkpoint, whatever the file holds."""
 
     name: str
@@ -41,10 +32,10 @@ class Row:
     path: str
 
 
-class Table(TextTable):
-    """Rows of a comparison: a list of `Row` that reads as a table in a terminal, a notebook and Markdown."""
+class ComparisonTable(TextTable):
+    """Rows of a comparison: a list of `ModelRow` that reads as a table in a terminal, a notebook and Markdown."""
 
-    def __init__(self, rows: Iterable[Row], imgsz: int, device: str, metric: str = "mAP50-95"):
+    def __init__(self, rows: Iterable[ModelRow], imgsz: int, device: str, metric: str = "mAP50-95"):
         super().__init__(rows)
         self.imgsz, self.device, self.metric = imgsz, device, metric
 
@@ -78,7 +69,7 @@ class Table(TextTable):
         )
 
 
-def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=None, **val) -> Table:
+def compare_models(weights: dict[str, str | Path], data: str, imgsz: int = 640, device: Any=None, **val) -> ComparisonTable:
     """Measure each named checkpoint on the same data and device.
 
     Args:
@@ -98,20 +89,12 @@ def compare(weights: dict[str, str | Path], data: str, imgsz: int = 640, device=
     imgsz = check_imgsz(imgsz, stride, max_dim=1)  # as validation does
     latencies = latency_ms(list(models.values()), imgsz, device)
     rows = [
-        Row(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,
+        ModelRow(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,
             size_mb(weights[name]), accuracies[name], str(weights[name]))
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
     task = getattr(next(iter(models.values())), "task", "detect")
-    return Table(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
-
-
-def device_name(device: torch.device) -> str:
-    """Return what a latency was measured on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{threads} CPU thread{'s' * (threads > 1)}" if device.type == "cpu" else device.type
+    return ComparisonTable(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
 
 
 def name_paths(
@@ -137,63 +120,3 @@ def _shortest(path: str, tails: dict[str, tuple[str, ...]], taken: Container[str
         if name not in taken and all(other[-depth:] != own[-depth:] for other in others):
             return name
     return path
-
-
-def accuracy(weights: str | Path, data: str, imgsz: int = 640, device=None, **val) -> float:
-    """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
-    yolo, metrics = validate(weights, data, imgsz, device, **val)
-    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
-
-
-@contextmanager
-def measured_once() -> Iterator[None]:
-    """Validate the same checkpoint on the same data only once within this context, whatever asks for it."""
-    _remembered.set({})
-    try:
-        yield
-    finally:
-        _remembered.set(None)
-
-
-_remembered: ContextVar[dict | None] = ContextVar("validations", default=None)
-
-
-def validate(weights: str | Path, data: str, imgsz: int, device=None, **val) -> tuple[YOLO, object]:
-    """Return the model of a checkpoint and its Ultralytics metrics on the data's `val` split; leaves no files."""
-    known = _remembered.get()
-    if known is None:
-        return _validate(weights, data, imgsz, device, **val)
-    key = fingerprint(weights), str(data), imgsz, str(device), repr(val)
-    if key not in known:
-        known[key] = _validate(weights, data, imgsz, device, **val)
-    return known[key]
-
-
-def _validate(weights: str | Path, data: str, imgsz: int, device, **val) -> tuple[YOLO, object]:
-    yolo = YOLO(str(weights))
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"plots": False, "verbose": False, "workers": 0, **val}
-        return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
-
-
-def count_layers(model: nn.Module) -> int:
-    """Return the number of modules that hold no others, as Ultralytics counts layers."""
-    return sum(1 for module in model.modules() if not module._modules)
-
-
-def size_mb(weights: str | Path) -> float:
-    """Return the size of the checkpoint with its weights in half precision and nothing else in the file, in MB."""
-    model, _ = load_checkpoint(weights)
-    buffer = io.BytesIO()
-    torch.save({"model": model.half()}, buffer)
-    return buffer.tell() / 1e6
-
-
-@torch.inference_mode()
-def latency_ms(models: list[nn.Module], imgsz: int, device: torch.device) -> list[float]:
-    """Return the median time of one image for each model.
-
-    The models take turns, so that a slow moment of the machine meets all of them alike.
-    """
-    runs = {i: torch_run(model, imgsz, device) for i, model in enumerate(models)}
-    return [latency.median_ms for latency in take_turns(runs, partial(time_sync, device)).values()]

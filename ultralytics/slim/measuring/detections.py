@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,11 @@ import torch
 from ultralytics import YOLO
 from ultralytics.utils.metrics import box_iou
 
-from .inputs import label_files, list_images
+from ..errors import InputError
+from ..inputs.images import label_files, list_images
+
+if TYPE_CHECKING:
+    from ultralytics.engine.results import OBB, Boxes, Results
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,11 @@ def choose_images(source: str | list[str], count: int) -> list[Path]:
     return [images[i] for i in np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))] if images else []
 
 
-def boxes_of(result):
+def boxes_of(result: Results) -> Boxes | OBB:
     """Return the boxes of an Ultralytics result, upright or rotated."""
     boxes = result.obb if result.boxes is None else result.boxes
     if boxes is None:
-        raise ValueError("this model finds no boxes; give weights of a detector")
+        raise InputError("this model finds no boxes; give weights of a detector")
     return boxes
 
 
@@ -68,7 +73,7 @@ def detect(model: YOLO | str | Path, images: list[Path], **settings) -> list[Fou
     return found
 
 
-def compare(original: Found, other: Found, same_iou: float) -> Difference:
+def match_detections(original: Found, other: Found, same_iou: float) -> Difference:
     """Match detections of the same class one to one, largest overlap first, at IoU >= `same_iou`."""
     boxes = (torch.from_numpy(side.boxes_xyxy.astype(float)) for side in (original, other))
     overlap = box_iou(*boxes, eps=0).nan_to_num().numpy()  # 0 where neither has an area

@@ -14,7 +14,7 @@ from torch import nn
 
 from ultralytics import YOLO
 
-from . import logs
+from .. import logs
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime"}  # key -> name
 QUIET_WAITING = ("session.intra_op.allow_spinning", "0")

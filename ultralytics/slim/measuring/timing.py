@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from ultralytics.utils import TQDM
 
 WARM_UP, ROUNDS, SECONDS = 3, 40, 4.0  # a model runs ROUNDS times, fewer where that takes longer than SECONDS
+_rounds: ContextVar[int] = ContextVar("rounds", default=ROUNDS)
 REST = 0.1  # seconds after which the threads of a runtime no longer wait by spinning (ONNX Runtime: more than 0.03)
 
 
@@ -24,8 +27,22 @@ class Latency:
     runs: int
 
 
+@contextmanager
+def few_rounds(count: int) -> Iterator[None]:
+    """Within this context time so many rounds where none are asked for: quick, and as much less exact."""
+    token = _rounds.set(count)
+    try:
+        yield
+    finally:
+        _rounds.reset(token)
+
+
 def take_turns(
-    runs: dict[Hashable, Callable[[], object]], clock: Callable[[], float] = time.perf_counter, rest: float = 0.0
+    runs: dict[Hashable, Callable[[], object]],
+    clock: Callable[[], float] = time.perf_counter,
+    rest: float = 0.0,
+    rounds: int | None = None,
+    seconds: float = SECONDS,
 ) -> dict[Hashable, Latency]:
     """Call each function in turn, round after round; return its latency.
 
@@ -33,12 +50,15 @@ def take_turns(
         runs: Name -> function that infers one image.
         clock: Seconds; for a GPU one that waits for it.
         rest: Seconds of rest before each call; `REST` where threads of one function may take the cores from the next.
+        rounds: Most rounds; `ROUNDS` if not given.
+        seconds: After so many for each function it ends, but not before five rounds.
     """
+    rounds = _rounds.get() if rounds is None else rounds
     warm_up(runs)
     times: dict[Hashable, list[float]] = {name: [] for name in runs}
-    stop = clock() + SECONDS * len(runs)
-    with TQDM(total=ROUNDS, desc=f"timing, {len(runs)} in turns") as bar:
-        for done in range(ROUNDS):
+    stop = clock() + seconds * len(runs)
+    with TQDM(total=rounds, desc=f"timing, {len(runs)} in turns") as bar:
+        for done in range(rounds):
             if done >= 5 and clock() >= stop:
                 bar.total = done  # so that the bar ends as a finished one
                 break

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .files import write_csv, write_text
+from ..files import write_csv, write_text
 
 MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,10 +13,14 @@ import numpy as np
 from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils.files import increment_path
 
-from .detections import boxes_of
-from .files import write_whole
-from .plabels import plabels_text
+from ..errors import FailedError, WriteError
+from ..files import write_whole
+from ..measuring.detections import boxes_of
+from ..plabels import plabels_text
 from .results import Prediction
+
+if TYPE_CHECKING:
+    from ultralytics.engine.results import Results
 
 STREAM_FPS = 30.0  # of a source that does not tell its own
 
@@ -40,10 +45,10 @@ class Saver:
     def __enter__(self) -> Saver:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._finish(keep=kind is None or issubclass(kind, (KeyboardInterrupt, GeneratorExit)))
 
-    def keep(self, result, parents: list[int], is_stream: bool, draw: Callable[[list[str]], np.ndarray]) -> Prediction:
+    def keep(self, result: Results, parents: list[int], is_stream: bool, draw: Callable[[list[str]], np.ndarray]) -> Prediction:
         """Save one Ultralytics result and return it as a prediction.
 
         Args:
@@ -108,7 +113,7 @@ class Video:
             fps, code = frames_per_second(self.source) / self.vid_stride, cv2.VideoWriter_fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._partial), code, fps, picture.shape[1::-1])
             if not self._writer.isOpened():
-                raise RuntimeError(f"{self.saved}: this OpenCV cannot write MP4 videos; give save=False")
+                raise FailedError(f"{self.saved}: this OpenCV cannot write MP4 videos; give save=False")
         self._writer.write(picture)
         return self.saved
 
@@ -125,13 +130,13 @@ def save_picture(picture: np.ndarray, path: Path) -> Path:
     """Write a BGR picture whole.
 
     Raises:
-        OSError: The folder cannot be written, or the picture is too large for its format.
+        SlimError: The folder cannot be written, or the picture is too large for its format.
     """
 
     def write(partial: Path) -> None:
         if not cv2.imwrite(str(partial), picture):
             high, wide = picture.shape[:2]
-            raise OSError(f"{path}: this picture of {wide}x{high} pixels could not be written there")
+            raise WriteError(f"{path}: this picture of {wide}x{high} pixels could not be written there")
 
     return write_whole(path, write)
 

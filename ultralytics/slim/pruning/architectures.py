@@ -20,8 +20,9 @@ from ultralytics.engine.model import Model
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 
-from .prune import PruneResult, prune_model
-from .refusals import Refusal
+from .graph.refusals import Refusal
+from .prune import prune_model
+from .result import PruneResult
 
 MODELS = Path(ultralytics.__file__).parent / "cfg" / "models"
 SCALED = re.compile(r"^(yolov5|yolov6|yolov8|yolo11|yolo12|yolo26|yoloe-v8|yoloe-11|yoloe-26)(?=[-.])")

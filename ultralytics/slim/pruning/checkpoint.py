@@ -14,7 +14,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
 
 from ..compat import load_checkpoint
 from ..files import write_whole
-from .verify import check_equal
+from .graph.verify import check_equal
 
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from ..sparsity import NEAR_ZERO
-from .scores import all_gammas, tell_flat_gammas
+from ..sparsity.gammas import NEAR_ZERO
+from .score.magnitude import all_gammas, tell_flat_gammas
 
 ENOUGH = 0.01  # of the total |γ|: what may go with the channels for a model to be called sparse enough
 

@@ -12,21 +12,23 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
-from ..inputs import torch_model
-from .channels import ChannelGraph, trace_channels
+from ..inputs.weights import torch_model
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
-from .images import fit_in_memory, load_images
-from .iterate import check_steps, factor_due, retrained
-from .labelled import LabelledImages
-from .latency import check_runtime
-from .ranking import TAYLOR, choose, rank
-from .repair import read_repairs, repair_model
+from .graph.channels import ChannelGraph, trace_channels
+from .graph.rewrite import sliced
+from .graph.verify import check_equal, masking
+from .repair.repairs import read_repairs, repair_model
 from .result import PruneResult, gather, join
-from .rewrite import sliced
-from .selection import kept, remember_whole, take_share
-from .targets import Target, check_floor, make_target, read_floor, read_goal, take_target
-from .verify import check_equal, masking
+from .rounds import check_steps, factor_due, retrained
+from .score.images import fit_in_memory, load_images
+from .score.labelled import LabelledImages
+from .score.ranking import TAYLOR, choose, rank
+from .select.goals import check_floor, read_goal
+from .select.narrowing import kept, take_share
+from .select.pools import remember_whole
+from .select.stopwatch import check_runtime
+from .select.targets import Target, make_target, read_floor, take_target
 
 LABELLED = 64  # most labelled images for the Taylor score
 

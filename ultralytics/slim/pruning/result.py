@@ -12,11 +12,11 @@ from torch import nn
 from ultralytics import __version__
 from ultralytics.utils.torch_utils import get_flops
 
-from ..runtimes import RUNTIMES
-from .channels import ChannelGraph
+from ..measuring.runtimes import RUNTIMES
 from .checkpoint import RECORD
-from .selection import Pool
-from .trace import OUTPUT
+from .graph.channels import ChannelGraph
+from .graph.trace import OUTPUT
+from .select.pools import Pool
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Pair:
         return [(self.left, "original"), (self.right, "compressed")]
 
 
+Block: TypeAlias = Words | Key | Grid | Chart | Pair
+
+
 @dataclass(frozen=True)
 class Card:
     """One figure: name, new value and its unit, old value, and the change in words."""
@@ -71,8 +75,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
+    """A part of the report under a title of its own."""
+
     title: str
-    blocks: Sequence[Words | Key | Grid | Chart | Pair]
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)

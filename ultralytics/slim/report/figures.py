@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from .blocks import Card
 from .verdict import Figures, is_apart, judge, signed
 
@@ -37,7 +40,7 @@ def verdict_of(facts: dict) -> dict:
     return {"kind": found.kind, "headline": found.headline, "details": found.details}
 
 
-def _runtimes(models) -> list[str]:
+def _runtimes(models: Sequence[dict[str, Any]]) -> list[str]:
     return [r for r in models[0]["latency"] if all(r in m["latency"] for m in models)]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from .blocks import Card, Chart, Document, Grid, Key, Pair, Words
-from .svg import FONTS, STYLE
+from ..charts.svg import FONTS, STYLE
+from .blocks import Block, Card, Chart, Document, Grid, Key, Pair, Words
 
 KIND_COLORS = {"good": "b", "fair": "c", "bad": "d", "none": "d", "unknown": "a"}
 PAGE = """\
@@ -119,7 +119,7 @@ def _blocks(blocks: Sequence) -> str:
     return "".join(parts + ["</div>"] * bool(frame))
 
 
-def _html(block) -> str:
+def _html(block: Block) -> str:
     if isinstance(block, Words):
         return f'<p class="block">{escape(block.text)}</p>'
     if isinstance(block, Key):

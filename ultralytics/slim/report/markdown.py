@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .blocks import Chart, Document, Grid, Key, Pair, Words
+from .blocks import Block, Chart, Document, Grid, Key, Pair, Words
 
 
 def to_markdown(document: Document, pictures: str) -> str:
@@ -18,7 +18,7 @@ def to_markdown(document: Document, pictures: str) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _markdown(block, pictures: str) -> str:
+def _markdown(block: Block, pictures: str) -> str:
     if isinstance(block, Words):
         return block.text
     if isinstance(block, Key):

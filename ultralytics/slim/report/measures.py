@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,12 +16,13 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
 from ..compat import load_checkpoint
-from ..report import size_mb, validate
-from ..runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
-from ..timing import take_turns
+from ..measuring.accuracy import validate
+from ..measuring.costs import size_mb
+from ..measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
+from ..measuring.timing import take_turns
 
 
-def accuracy(weights: Path, data: str, imgsz: int, device) -> dict:
+def accuracy_by_class(weights: Path, data: str, imgsz: int, device: Any) -> dict:
     """Return mAP50, mAP50-95 and the latter by class on the `val` split.
 
     Returns:
@@ -61,7 +63,7 @@ def cost(model: torch.nn.Module, imgsz: int) -> dict:
     return {"params": int(get_num_params(model)), "gflops": float(get_flops(model, imgsz))}
 
 
-def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[str, dict]]:
+def latencies(weights: dict[str, Path], imgsz: int, device: Any) -> dict[str, dict[str, dict]]:
     """Return `{runtime: {name: latency}}` of one image, the models taking turns; ONNX Runtime where it is installed."""
     chosen = select_device(device, verbose=False)
     LOGGER.info(f"report: timing {' and '.join(weights)} in turns")
@@ -77,7 +79,7 @@ def latencies(weights: dict[str, Path], imgsz: int, device) -> dict[str, dict[st
     return {runtime: {name: asdict(latency) for name, latency in rows.items()} for runtime, rows in found.items()}
 
 
-def machine(device) -> str:
+def machine(device: Any) -> str:
     """Return what the latency was measured on, in words."""
     chosen = select_device(device, verbose=False)
     if chosen.type == "cuda":

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..compat import load_checkpoint
 from ..files import fingerprint
-from . import measure
+from . import measures
 
 
 def smaller_scale(original: nn.Module, imgsz: int) -> dict:
@@ -34,7 +35,7 @@ def smaller_scale(original: nn.Module, imgsz: int) -> dict:
         model = _build(original, {**spec, "scale": scale})
     except Exception as error:  # of a class or a YAML of the user's own: any kind
         return {"fault": f"Scale {scale} of {family} could not be built to compare with: {error}."}
-    return {"name": _renamed(family, own, scale), **measure.cost(model.eval().fuse(verbose=False), imgsz)}
+    return {"name": _renamed(family, own, scale), **measures.cost(model.eval().fuse(verbose=False), imgsz)}
 
 
 def _build(like: nn.Module, spec: dict) -> nn.Module:
@@ -50,43 +51,17 @@ def _renamed(family: str, own: str, scale: str) -> str:
     return name if count else f"{family}, scale {scale}"
 
 
-def check_references(paths: list[str], original: str | Path | None) -> None:
-    """Raise unless each checkpoint can be measured beside the original, where that is there: same task, same classes.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Another task, or other classes.
-    """
-    for path in paths:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"compare={path}: no such file; give a checkpoint trained on the same data")
-    model = load_checkpoint(str(original))[0] if original else None
-    for path in paths if original else ():
-        other = load_checkpoint(path)[0]
-        for what, ours, theirs in (
-            ("task", model.task, other.task),
-            ("classes", list(model.names.values()), list(other.names.values())),
-        ):
-            if ours != theirs:
-                raise ValueError(
-                    f"compare={path}: its {what} {_short(theirs)} should be those of {original}, {_short(ours)}; give a "
-                    "checkpoint trained on the same data"
-                )
-
-
-def _short(value: object) -> str:
-    return f"{', '.join(value[:3])}, ... ({len(value)})" if isinstance(value, list) and len(value) > 3 else str(value)
-
-
-def measured(paths: list[str], data: str | None, imgsz: int, device, known: list[dict]) -> list[dict]:
+def measured_beside(
+    paths: Sequence[str], data: str | None, imgsz: int, device: Any, known: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Return name, cost and accuracy of each checkpoint; what `known` holds of the same file is not measured again."""
     found = []
     for path in paths:
         sha256 = fingerprint(path)
         row = next((dict(row) for row in known if row["path"] == path and row["sha256"] == sha256), {})
         if not row:
-            row = {"name": Path(path).stem, "path": path, "sha256": sha256, **measure.describe(Path(path), imgsz)}
+            row = {"name": Path(path).stem, "path": path, "sha256": sha256, **measures.describe(Path(path), imgsz)}
         if data and row.get("map50_95") is None:
-            row |= measure.accuracy(Path(path), data, imgsz, device)
+            row |= measures.accuracy_by_class(Path(path), data, imgsz, device)
         found.append({"latency": {}, "map50": None, "map50_95": None, **row})
     return found

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..compat import YAML, load_checkpoint
+from ..errors import MissingFileError
 from ..files import fingerprint
-from ..pipeline import read_record
-from ..plan import is_left_out
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
-from ..sparsity import NEAR_ZERO, absolute_gammas
+from ..runs.record import read_record
+from ..runs.run_settings import RunSettings
+from ..runs.stages import DISTILL, ORIGINAL, SPARSE, TRAININGS
+from ..sparsity.gammas import NEAR_ZERO, absolute_gammas
 
-STAGES = {"sparse": "sparse", "prune": "pruned", "retrain": "retrained", "distill": "distilled"}  # stage -> its model
-TRAININGS = ("sparse", "retrain", "distill")
-ORIGINAL = "original"
 SHOWN = (
     "epochs", "imgsz", "batch", "fraction", "optimizer", "lr0", "lrf", "weight_decay", "close_mosaic", "seed",
     "loss_type", "Distillation", "distill_weight", "distill_schedule", "sparsity",
@@ -32,6 +32,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         record: The content of run.json.
+        settings: Those of the run.
         missing: Sentences that name what should be here and is not; reading adds to them.
     """
 
@@ -39,13 +40,10 @@ class RunFolder:
         self.path = Path(path).resolve()
         file = self.path / "run.json"
         if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; give the folder of a pipeline run, such as runs/slim/run")
+            raise MissingFileError(f"{file} is missing; give the folder of a pipeline run, such as runs/slim/run")
         self.record = read_record(file)
+        self.settings = RunSettings.of_record(self.record["settings"])
         self.missing: list[str] = []
-
-    @property
-    def settings(self) -> dict:
-        return self.record["settings"]
 
     def weights(self) -> dict[str, Path]:
         """Return the checkpoint of the original and of each finished stage, as far as they are still there."""
@@ -57,22 +55,20 @@ class RunFolder:
                 self._miss(f"the original weights: {source} has changed since the run was started")
             else:
                 found[ORIGINAL] = Path(source)
-        for stage, model in STAGES.items():
-            if is_left_out(self.settings, stage):
-                continue
-            file = self.path / self.record["stages"].get(stage, {}).get("file", f"weights/{stage}.pt")
-            if stage not in self.record["stages"]:
-                self._miss(f"stage {stage}: not finished")
+        for stage in self.settings.stages:
+            file = self.path / self.record["stages"].get(stage.name, {}).get("file", f"weights/{stage.name}.pt")
+            if stage.name not in self.record["stages"]:
+                self._miss(f"stage {stage.name}: not finished")
             elif not file.is_file():
-                self._miss(f"stage {stage}: its checkpoint {file}")
+                self._miss(f"stage {stage.name}: its checkpoint {file}")
             else:
-                found[model] = file
+                found[stage.makes] = file
         return found
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Return the columns of each training's results.csv."""
         found = {}
-        for stage in TRAININGS:
+        for stage in (training.name for training in TRAININGS):
             file = self.path / stage / "results.csv"
             if file.is_file() and (columns := read_columns(file)):
                 found[stage] = columns
@@ -80,14 +76,14 @@ class RunFolder:
                 self._miss(f"the curves of stage {stage}: {file}")
         return found
 
-    def stage_settings(self, stage: str) -> dict:
+    def stage_settings(self, stage: str) -> dict[str, Any]:
         """Return the settings that shape a training, from its args.yaml."""
         file = self.path / stage / "args.yaml"
         args = YAML.load(file) if file.is_file() else {}
         used = {key: args[key] for key in SHOWN if args.get(key) is not None}
-        if stage != "distill":
+        if stage != DISTILL.name:
             used = {key: value for key, value in used.items() if "istill" not in key}
-        return used if stage == "sparse" else {key: value for key, value in used.items() if key != "sparsity"}
+        return used if stage == SPARSE.name else {key: value for key, value in used.items() if key != "sparsity"}
 
     def _miss(self, what: str) -> None:
         if what not in self.missing:
@@ -114,13 +110,13 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def prune_record(weights: Path) -> dict:
+def prune_record(weights: Path) -> dict[str, Any]:
     """Return the record that pruning left in a checkpoint; {} where there is none."""
     record = torch.load(weights, map_location="cpu", weights_only=False).get(RECORD)
     return record if isinstance(record, dict) else {}
 
 
-def gamma_histograms(before: Path, after: Path, factor: float) -> dict:
+def gamma_histograms(before: Path, after: Path, factor: float) -> dict[str, Any]:
     """Return histograms of the BatchNorm scales |γ| of two checkpoints over the same bins.
 
     Returns:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from . import charts, side_by_side
+from ..charts import charts
+from . import side_by_side
 from .blocks import Chart, Document, Grid, Key, Pair, Section, Words
 from .figures import NONE, cards_of, ends, figures_of, points
 from .verdict import KINDS, Verdict, percent, signed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ..detections import Difference, Found, choose_images, compare, detect
 from ..files import write_whole
+from ..measuring.detections import Difference, Found, choose_images, detect, match_detections
 
 LOOKED_AT = 24  # images, evenly spaced over the split, among which the shown ones are chosen
 SHOWN = 4
@@ -29,11 +30,11 @@ def pick(differences: list[Difference]) -> list[int]:
     return [order[i] for i in np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))] if order else []
 
 
-def make_samples(original: Path, compressed: Path, source, imgsz: int, device, folder: Path) -> list[dict]:
+def make_samples(original: Path, compressed: Path, source: Any, imgsz: int, device: Any, folder: Path) -> list[dict]:
     """Draw sample images with both models' detections into `folder`; return their captions and file names."""
     images = choose_images(source, LOOKED_AT)
     pairs = list(zip(*(detect(w, images, imgsz=imgsz, device=device) for w in (original, compressed))))
-    differences = [compare(*pair, SAME_IOU) for pair in pairs]
+    differences = [match_detections(*pair, SAME_IOU) for pair in pairs]
     samples = []
     for rank, index in enumerate(pick(differences), 1):
         image, difference = cv2.imread(str(images[index])), differences[index]

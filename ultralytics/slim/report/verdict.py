@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
+from ..runs.stages import FINAL, ORIGINAL
+
 FRACTIONS = {
     Fraction(1, 10): "a tenth of", Fraction(1, 8): "an eighth of", Fraction(1, 6): "a sixth of",
     Fraction(1, 5): "a fifth of", Fraction(1, 4): "a quarter of", Fraction(1, 3): "a third of",
@@ -18,7 +20,7 @@ KEPT, USABLE = 0.98, 0.90  # shares of the original accuracy
 SAME_SPEED = 1.05  # below this a model counts as equally fast
 SAME_POINTS = 0.1  # differences of mAP below this many points count as none
 FEW_IMAGES = 50
-WHOLE = ("original", "distilled")  # the two ends of a whole run
+WHOLE = (ORIGINAL, FINAL)  # the two ends of a whole run
 KINDS = {
     "good": "Good", "fair": "A trade", "bad": "Not good enough", "none": "Nothing gained", "unknown": "Not measured"
 }  # fmt: skip

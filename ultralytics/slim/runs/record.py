@@ -3,90 +3,97 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ultralytics.utils import LOGGER, colorstr, remove_colorstr
+from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.files import increment_path
 
-from .files import copy_whole, fingerprint, write_text
-
-FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
-# Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
-NOISE = tuple(
-    "engine/trainer:|Ultralytics |Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
-    "train: Fast image|val: Fast image|train: New cache|val: New cache|Logging results|Closing dataloader|"
-    "Optimizer stripped|Validating |Speed: |Using 0 dataloader|Predict: |Validate: |Visualize: |Results saved|"
-    "slim: student layer".split("|")
-)
+from ..errors import InputError, MissingFileError
+from ..files import copy_whole, fingerprint, make_folder, write_text
+from .run_settings import RunSettings
 
 
 class Run:
     """Stages that finish one by one, each leaving a file; `run.json` says which, from what settings, in how long.
 
     Attributes:
-        folder: where everything of this run lies; the stages' files are in `folder/weights`.
-        settings: what the run was started with; stays the same when it is gone on with.
+        folder: Where everything of this run lies; the stages' files are in `folder/weights`.
+        settings: What the run was started with; stays the same when it is gone on with.
+        stages: What run.json says of each stage that is finished: its file, SHA-256 and seconds.
+        origin: SHA-256 of the file that the run starts from, by path.
     """
 
-    def __init__(self, folder: Path, settings: dict, stages: dict | None = None, origin: dict | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        settings: RunSettings,
+        stages: dict[str, dict[str, Any]] | None = None,
+        origin: dict[str, str] | None = None,
+    ):
         self.folder, self.settings, self.stages, self.origin = Path(folder), settings, stages or {}, origin or {}
         self._reusing = True  # until a stage has to run: what follows it must run too
         self._continued = ""  # the stage that an earlier attempt may have left half-way
         self._finished = False
 
     @classmethod
-    def start(cls, project: str | Path, name: str, settings: dict, weights: str | Path | None = None) -> Run:
-        """Make the next numbered folder, as Ultralytics does; `weights` is the file that the first stage starts from."""
+    def start(cls, project: str | Path, name: str, settings: RunSettings) -> Run:
+        """Make the next numbered folder, as Ultralytics does."""
         folder = increment_path(Path(project) / name)
         if hint := cls._unfinished(folder.parent, settings):
             LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: resume=True name={hint.name}")
-        folder.mkdir(parents=True)
-        run = cls(folder.resolve(), settings, origin={str(weights): fingerprint(weights)} if weights else {})
+        make_folder(folder)
+        run = cls(folder.resolve(), settings, origin={settings.weights: fingerprint(settings.weights)})
         run.save()
         return run
 
     @classmethod
-    def resume(cls, project: str | Path, name: str | None, given: dict, settle: Callable[[dict], dict] = dict) -> Run:
+    def resume(
+        cls,
+        project: str | Path,
+        name: str | None,
+        given: Mapping[str, Any],
+        settle: Callable[[RunSettings], RunSettings] = lambda settings: settings,
+    ) -> Run:
         """Open an earlier run, the newest unfinished one where no name is given.
 
         Args:
+            project, name: The run's folder is `project/name`.
+            given: Settings, of which those that change no result replace the recorded ones.
             settle: Turns settings into what is recorded of them, before those given are compared with those recorded.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: run.json is not the record of a run; or a given setting or the original weights differ from those recorded: results would be mixed.
+            MissingFileError: There is none.
+            InputError: run.json is not the record of a run; or a given setting or the original weights differ from those
+                recorded: results would be mixed.
         """
         folder = Path(project) / name if name else cls._unfinished(Path(project))
         if folder is None or not (folder / "run.json").is_file():
             where = folder or Path(project)
-            raise FileNotFoundError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
+            raise MissingFileError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
         record = read_record(folder / "run.json")
-        settings, given = record["settings"], json.loads(json.dumps(given, default=str))  # tuples are lists there
-        settled = settle({**settings, **given})
-        given = {key: settled[key] for key in given}
-        differing = sorted(k for k, v in given.items() if not _is_same(settings.get(k), v) and k not in FREE_ON_RESUME)
+        given = json.loads(json.dumps(dict(given), default=str))  # tuples are lists there
+        settings, differing = RunSettings.of_record(record["settings"]).resumed(given, settle)
         if differing:
-            listed = ", ".join(f"{k}={settings.get(k)} (now {given[k]})" for k in differing)
-            raise ValueError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
+            listed = ", ".join(differing)
+            raise InputError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
         if changed := [file for file, sha256 in record["origin"].items() if fingerprint(file) != sha256]:
-            raise ValueError(f"{changed[0]} has changed since {folder} was started; leave out resume for a new run")
-        kept = {k: v for k, v in given.items() if k in FREE_ON_RESUME}
-        return cls(folder.resolve(), {**settings, **kept}, record["stages"], record["origin"])
+            raise InputError(f"{changed[0]} has changed since {folder} was started; leave out resume for a new run")
+        return cls(folder.resolve(), settings, record["stages"], record["origin"])
 
     @staticmethod
-    def _unfinished(project: Path, settings: dict | None = None) -> Path | None:
+    def _unfinished(project: Path, settings: RunSettings | None = None) -> Path | None:
         """Return the newest run folder that is not finished, with these settings if given."""
         for file in sorted(project.glob("*/run.json"), key=lambda f: f.stat().st_mtime, reverse=True):
             with suppress(ValueError):  # not a run's
                 record = read_record(file)
-                if not record.get("finished") and settings in (None, record["settings"]):
+                if not record.get("finished") and (settings is None or settings.recorded == record["settings"]):
                     return file.parent
         return None
 
@@ -97,7 +104,7 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is not None and self._finished:
             LOGGER.info(f"\nall stages are finished and measured; for the report: report folder={self.folder}")
         elif kind is not None:
@@ -155,30 +162,30 @@ class Run:
         self._finished = True
 
     def save(self, finished: bool = False, results: dict | None = None) -> None:
-        record = {"settings": self.settings, "origin": self.origin, "stages": self.stages, "finished": finished}
+        record = {
+            "settings": dict(self.settings.recorded),
+            "origin": self.origin,
+            "stages": self.stages,
+            "finished": finished,
+        }
         record["results"] = results or {}
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
 
 
-def read_record(file: Path) -> dict:
+def read_record(file: Path) -> dict[str, Any]:
     """Return the content of a run.json.
 
     Raises:
-        ValueError: It is not the record of a run.
+        InputError: It is not the record of a run.
     """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not even text
-        raise ValueError(f"{file}: expected the record of a pipeline run, but it is damaged: {error}") from error
+        raise InputError(f"{file}: expected the record of a pipeline run, but it is damaged: {error}") from error
     absent = [key for key in ("settings", "stages", "origin") if not isinstance(record, dict) or key not in record]
     if absent:
-        raise ValueError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
+        raise InputError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
     return record
-
-
-def _is_same(recorded: object, given: object) -> bool:
-    """Return whether a setting is the recorded one; a path may be given from the working directory."""
-    return recorded == given or (isinstance(given, str) and recorded == str(Path(given).expanduser().resolve()))
 
 
 def training_state(last: Path) -> str:
@@ -189,21 +196,3 @@ def training_state(last: Path) -> str:
         return "missing"
     interrupted = checkpoint.get("epoch", -1) >= 0 and checkpoint.get("optimizer") is not None
     return "interrupted" if interrupted else "finished"
-
-
-@contextmanager
-def quiet(active: bool = True):
-    """Keep out of the log what Ultralytics repeats in every stage."""
-
-    def is_signal(record: logging.LogRecord) -> bool:
-        text = remove_colorstr(str(record.msg)).strip()
-        layer_row = "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]
-        summary = " summary" in text and " layers, " in text
-        return record.levelno >= logging.WARNING or not (layer_row or summary or text.startswith(NOISE))
-
-    if active:
-        LOGGER.addFilter(is_signal)
-    try:
-        yield
-    finally:
-        LOGGER.removeFilter(is_signal)

@@ -9,18 +9,27 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ultralytics import YOLO
 from ultralytics.utils import TQDM
 
-from . import exports, inputs, logs, plan, timing
+from .. import logs
+from ..errors import translated
+from ..exporting.check import check_exports
+from ..inputs.data import check_data, prepare_data
+from ..inputs.images import list_images
+from ..inputs.weights import open_model
+from ..measuring import timing
+from ..measuring.runtimes import has_onnx_runtime, onnx_run
+from ..measuring.tables import TextTable
+from ..pruning.prune import prune_model
 from .pace import Clock, Pace
-from .pruning.prune import prune_model
-from .runtimes import has_onnx_runtime, onnx_run
-from .tables import TextTable
+from .run_settings import RunSettings
+from .stages import DISTILL, EXPORT, PRUNE, STAGES, Stage
 
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
 
@@ -57,80 +66,73 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def rehearse(settings: dict, data: str) -> Estimate:
+def rehearse(settings: RunSettings) -> Estimate:
     """Try every stage of a run for a moment; return what the whole would take.
 
     With several devices the first one alone is timed, on its share of the batch.
-
-    Args:
-        settings: the settings of the run, completed.
-        data: the data YAML, checked.
     """
-    found = inputs.check_data(data)
-    images = {split: inputs.list_images(found[split]) for split in ("train", "val")}
+    data = prepare_data(settings.data)
     hushed = logs.only(logging.ERROR)  # the bar stands in the place of what Ultralytics logs meanwhile
     with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed:
-        stages = _Stages(settings, data, images, Path(folder))
-        works = {
-            "sparse": lambda: stages.training("sparse", stages.original, {"loss_type": "sparse"}),
-            "prune": stages.pruning,
-            "retrain": lambda: stages.training("retrain", stages.pruned, {}),
-            "distill": stages.distillation,
-            "export": stages.export,
-            "measuring": stages.measuring,
-        }
-        works = {stage: work for stage, work in works.items() if not plan.is_left_out(settings, stage)}
+        attempt = Attempt(settings, data, Path(folder))
+        works = {stage.name: partial(attempt.stage, stage) for stage in settings.stages}
+        works |= {EXPORT.name: attempt.export, "measuring": attempt.measuring}
         with TQDM(works.items(), total=len(works), desc="rehearsal") as bar:
             seconds = {}
-            for stage, work in bar:
-                bar.set_description(f"rehearsal: {stage}")
-                seconds[stage] = work()
-    epochs = {stage: plan.training_of(settings, stage)["epochs"] for stage in plan.trainings(settings)}
-    return Estimate(StageTime(stage, epochs.get(stage), needed) for stage, needed in seconds.items())
+            for name, work in bar:
+                bar.set_description(f"rehearsal: {name}")
+                seconds[name] = work()
+    epochs = {stage.name: training.epochs for stage, training in settings.trainings.items()}
+    return Estimate(StageTime(name, epochs.get(name), needed) for name, needed in seconds.items())
 
 
-class _Stages:
+class Attempt:
     """The stages of a run, each tried for a moment; every method returns the seconds that the whole of it would take."""
 
-    def __init__(self, settings: dict, data: str, images: dict[str, list[Path]], folder: Path):
-        self.settings, self.data, self.images, self.folder = settings, data, images, folder
-        self.original, self.pruned = settings["weights"], str(folder / "pruned.pt")
+    def __init__(self, settings: RunSettings, data: str, folder: Path):
+        self.settings, self.data, self.folder = settings, data, folder
+        found = check_data(data)
+        self.images = {split: list_images(found[split]) for split in ("train", "val")}
+        self.original, self.pruned = settings.weights, str(folder / "pruned.pt")
 
-    def training(self, stage: str, weights: str, own: dict) -> float:
-        return self._trained({**own, **plan.training_of(self.settings, stage)}, stage, weights)
+    def stage(self, stage: Stage) -> float:
+        """Try a stage that leaves a checkpoint."""
+        if stage is PRUNE:
+            return self.pruning()
+        arguments = self.settings.trainings[stage].arguments
+        weights = self.original if STAGES.index(stage) < STAGES.index(PRUNE) else self.pruned
+        if stage is not DISTILL:
+            return self._trained(arguments, stage.name, weights)
+        teachers = 1 + (self.settings.sparse is not None)  # each is validated before, to choose the better one
+        before = teachers * self._validation(self.original).whole
+        return before + self._trained({**arguments, "Distillation": self.original}, stage.name, weights)
 
-    def _trained(self, given: dict, stage: str, weights: str) -> float:
-        devices = _devices(given.get("device"))
-        place = {"project": str(self.folder), "name": stage, "exist_ok": True, "device": devices[0]}
+    def _trained(self, arguments: Mapping[str, Any], name: str, weights: str) -> float:
+        devices = split_devices(arguments.get("device"))
+        place = {"project": str(self.folder), "name": name, "exist_ok": True, "device": devices[0]}
         if len(devices) > 1:
-            place["batch"] = max(1, given["batch"] // len(devices))
-        yolo = YOLO(weights)
-        pace = Clock().time(yolo, lambda: yolo.train(**{**given, **place}))
+            place["batch"] = max(1, arguments["batch"] // len(devices))
+        yolo = open_model(weights)
+        with translated():
+            pace = Clock().time(yolo, lambda: yolo.train(**{**arguments, **place}))
         batches = math.ceil(len(yolo.trainer.train_loader) / len(devices))
-        return pace.training(given["epochs"], batches, given.get("val", True))
+        return pace.training(arguments["epochs"], batches, arguments.get("val", True))
 
     def pruning(self) -> float:
         """Prune on a few images: the time grows about as their number does. Trainings between steps come on top."""
-        images = self.images["train"]
+        images, pruning = self.images["train"], self.settings.prune
         few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
-        own, training = plan.pruning_of(self.settings)
-        options = {"images": few, "steps": 1, **own}
-        factor = options.pop("factor", self.settings["factor"])
-        factor = None if plan.TARGETS & options.keys() else factor
-        seconds = _seconds(lambda: prune_model(YOLO(self.original), self.pruned, factor, **options))
-        seconds *= min(MOST_IMAGES, len(images)) / len(few) if options["images"] is few else 1
-        between = self._trained(training, "prune", self.pruned) if training else 0
-        return seconds + (options["steps"] - 1) * between
-
-    def distillation(self) -> float:
-        """The training, and before it the validation of the one or two models that could be the teacher."""
-        own = {"Distillation": self.original, "loss_type": self.settings["loss_type"], "distill_check": False}
-        before = self._validation(self.original)
-        return (1 if plan.is_left_out(self.settings, "sparse") else 2) * before.whole + self.training("distill", self.pruned, own)
+        is_default = pruning.options.images is self.settings.data
+        options = replace(pruning.options, images=few) if is_default else pruning.options
+        seconds = _seconds(lambda: prune_model(open_model(self.original), self.pruned, pruning.factor, options))
+        seconds *= min(MOST_IMAGES, len(images)) / len(few) if is_default else 1
+        between = self._trained(pruning.between, PRUNE.name, self.pruned) if pruning.between else 0
+        return seconds + (pruning.options.steps - 1) * between
 
     def export(self) -> float:
-        options = {"imgsz": self.settings["imgsz"], **plan.only(self.settings, "export")}
-        return _seconds(lambda: exports.check(self.pruned, self.settings["format"], self.data, **options))
+        settings = self.settings
+        options = {"imgsz": settings.imgsz, **settings.export.options}
+        return _seconds(lambda: check_exports(self.pruned, settings.export.format, self.data, **options))
 
     def measuring(self) -> float:
         """What follows the stages: the relations of two models, the comparison of all, and the report on them.
@@ -138,10 +140,10 @@ class _Stages:
         The large models were validated before the distillation, and no model is twice. The report exports about
         three models to time them in ONNX Runtime.
         """
-        imgsz, runtime = self.settings["imgsz"], has_onnx_runtime()
+        imgsz, runtime = self.settings.imgsz, has_onnx_runtime()
         export = _seconds(lambda: onnx_run(self.pruned, imgsz, self.folder)) if runtime else 0
         large, small = self._validation(self.original), self._validation(self.pruned)
-        compared = 2 if plan.is_left_out(self.settings, "retrain") else 3
+        compared = 2 + (self.settings.retrain is not None)
         validations = compared * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
@@ -149,16 +151,17 @@ class _Stages:
         return validations + latencies + 3 * export
 
     def _validation(self, weights: str) -> Pace:
-        yolo, clock = YOLO(weights), Clock()
+        yolo, clock = open_model(weights), Clock()
         options = {"plots": False, "verbose": False, "workers": 0, "save_dir": str(self.folder / "val")}
-        place = {"data": self.data, "imgsz": self.settings["imgsz"], "device": self.settings["device"]}
+        place = {"data": self.data, "imgsz": self.settings.imgsz, "device": self.settings.device}
         started = time.perf_counter()
-        pace = clock.time(yolo, lambda: yolo.val(**place, **options))
+        with translated():
+            pace = clock.time(yolo, lambda: yolo.val(**place, **options))
         pace.setup = time.perf_counter() - started - sum(clock.val_batches)
         return pace
 
 
-def _devices(device: object) -> list[object]:
+def split_devices(device: object) -> list[object]:
     """Return the devices of an argument such as "0,1" or [0, 1]; a single one as it is given."""
     several = str(device).strip("[]() ").replace(" ", "").split(",")
     return several if len(several) > 1 else [device]

@@ -1,150 +1,227 @@
-"""The settings of a whole run: checked before its first stage, and divided among its stages."""
+"""The settings of a run: read and checked once, where they are given, and saved in `run.json`.
+
+Users give flat keywords, some of them for one stage alone as `STAGE.key`; run.json holds the same. `RunSettings.read`
+is the door: behind it every stage has a small value of its own, and nobody looks at such a key again.
+"""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from ultralytics.cfg import get_cfg
+from ..errors import InputError
+from ..exporting.formats import check_packages, read_formats
+from ..hints import split_list
+from ..measuring.runtimes import has_onnx_runtime
+from ..pruning.select.goals import RUN_FACTOR, check_factor
+from .stage_settings import ExportSettings, PruningSettings, TrainingSettings
+from .stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, STAGES, TRAININGS, Stage
+from .training import FINE_TUNING, TRAINING, check_training
 
-from . import exports
-from .pruning.iterate import check_steps
-from .pruning.latency import check_runtime
-from .pruning.prune import prune_model
-from .pruning.repair import read_repairs
-from .pruning.targets import check_factor, read_goal
-from .runtimes import has_onnx_runtime
-from .settings import TRAIN_ARGS, SlimSettings
-
-OPTIONAL = ("sparse", "retrain")  # left out with STAGE.epochs=0
-PACE = {"sparse": 0.5, "retrain": 0.5, "distill": 1.0}  # epochs of each training, as a share of `epochs`
-RUN_KEYS = frozenset(("weights", "data", "factor", "loss_type", "epochs", "format", "compare"))  # the others are for the trainings
+RUN_KEYS = frozenset(
+    ("weights", "data", "factor", "loss_type", "epochs", "format", "compare")
+)  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
 PLACED = frozenset("weights data save_dir format Distillation loss_type project name resume".split())
-TARGETS = frozenset(("flops", "params", "size_mb", "latency_ms"))  # what a pruning may aim at instead of a factor
-PRUNING = frozenset(inspect.signature(prune_model).parameters)
-DEFAULTS = {"factor": 0.5, "loss_type": "mgd", "epochs": 100, "plots": False}
+PARTS = (*(stage.name for stage in TRAININGS), PRUNE.name, EXPORT.name)  # what STAGE.key may name
+DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": False}
+FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
+
+# About ten minutes on two cores. So short a training gets better without mosaic, and so does a gentle sparsity.
+DEMO: Mapping[str, Any] = MappingProxyType(
+    {"weights": "weights/diagram-yolov8n.pt", "data": TRAINING["data"], "factor": 0.7, "imgsz": 320, "epochs": 12}
+    | {"batch": 16, "nbs": 16, "mosaic": 0.0, "warmup_epochs": 0.5, "sparse.sparsity": 0.1}
+    | {**FINE_TUNING, "lr0": 0.0005}
+)
 
 
-def complete(given: dict, demo: dict, training: dict) -> dict:
-    """Return what is given, completed with defaults: those of the demo where neither data nor weights are given.
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run does, stage by stage; made by `read`.
 
-    Raises:
-        ValueError, TypeError: a setting that a later stage would refuse, perhaps after hours.
+    Attributes:
+        weights: The checkpoint that it starts from, and `data` the data YAML; absolute paths once `settled`.
+        imgsz: Side of the images in pixels, in every measurement.
+        device: As in Ultralytics.
+        epochs: Of the distillation; the other trainings have their share of it.
+        compare: Checkpoints to show beside the run's in the report.
+        verbose: Whether nothing is kept out of the log.
+        sparse, retrain: None where the stage is left out.
+        recorded: The flat keywords, completed, as they are kept in run.json.
     """
-    if bool(given.get("weights")) != bool(given.get("data")):
-        raise ValueError("give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo")
-    file_format = "onnx" if has_onnx_runtime() else "torchscript"
-    settings = {**training, **DEFAULTS, "format": file_format, **({} if given.get("data") else demo), **given}
-    check_factor(settings["factor"])
-    check_parts(settings)
-    exports.check_packages(exports.parse(settings["format"]))
-    check_pruning(settings)
-    for stage in trainings(settings):
-        check_epochs(training_of(settings, stage)["epochs"], f"{stage}.epochs")
-        distilling = {"Distillation": "a teacher", "loss_type": settings["loss_type"]} if stage == "distill" else {}
-        check_training({**training_of(settings, stage), **distilling})
-    return settings
+
+    weights: str
+    data: str
+    imgsz: int
+    device: Any
+    epochs: int
+    compare: tuple[str, ...]
+    verbose: bool
+    sparse: TrainingSettings | None
+    prune: PruningSettings
+    retrain: TrainingSettings | None
+    distill: TrainingSettings
+    export: ExportSettings
+    recorded: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> RunSettings:
+        """Return what is given, completed with defaults: those of the demo where neither data nor weights are given.
+
+        Raises:
+            SlimError: A setting that a later stage would refuse, perhaps after hours.
+        """
+        if bool(given.get("weights")) != bool(given.get("data")):
+            raise InputError(
+                "give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo"
+            )
+        file_format = "onnx" if has_onnx_runtime() else "torchscript"
+        demo = {} if given.get("data") else DEMO
+        settings = {**TRAINING, **DEFAULTS, "format": file_format, **demo, **given}
+        check_factor(settings["factor"])
+        _check_parts(settings)
+        check_packages(read_formats(settings["format"]))
+        _check_epochs(settings["epochs"], "epochs")
+        read = cls.of_record(settings)
+        read.prune.check()
+        for stage, training in read.trainings.items():
+            _check_epochs(training.epochs, f"{stage.name}.epochs")
+            teacher = {"Distillation": "a teacher"} if stage is DISTILL else {}
+            check_training({**training.arguments, **teacher})
+        return read
+
+    @classmethod
+    def of_record(cls, recorded: Mapping[str, Any]) -> RunSettings:
+        """Return the settings that run.json holds; what an older record lacks has its default. Nothing is checked."""
+        flat = {**TRAINING, **DEFAULTS, "format": "", "weights": "", **recorded}
+        given = flat["compare"] if flat.get("compare") else ()
+        return cls(
+            weights=flat["weights"],
+            data=flat["data"],
+            imgsz=flat["imgsz"],
+            device=flat.get("device"),
+            epochs=flat["epochs"],
+            compare=tuple(split_list(given)) if given else (),
+            verbose=bool(flat.get("verbose")),
+            sparse=_training(flat, SPARSE, {"loss_type": "sparse"}),
+            prune=_pruning(flat),
+            retrain=_training(flat, RETRAIN),
+            distill=_distillation(flat),
+            export=ExportSettings(flat["format"], _only(flat, EXPORT.name)),
+            recorded=MappingProxyType(dict(recorded)),
+        )
+
+    def replaced(self, **recorded: object) -> RunSettings:
+        """Return a copy with some of the recorded keywords replaced."""
+        return type(self).of_record({**self.recorded, **recorded})
+
+    @property
+    def loss_type(self) -> str:
+        """The loss of the distillation."""
+        return self.distill.arguments["loss_type"]
+
+    @property
+    def trainings(self) -> dict[Stage, TrainingSettings]:
+        """The trainings of the run, in order, without those that are left out."""
+        found = {stage: getattr(self, stage.name) for stage in TRAININGS}
+        return {stage: training for stage, training in found.items() if training}
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the run, in order, without those that are left out."""
+        return tuple(stage for stage in STAGES if getattr(self, stage.name))
+
+    @property
+    def plan(self) -> str:
+        """The plan of the run in a line."""
+        words = []
+        for stage in self.stages:
+            training = self.trainings.get(stage)
+            about = [str(self.prune)] if stage is PRUNE else [self.loss_type] if stage is DISTILL else []
+            about += [f"{training.epochs} epoch{'s' * (training.epochs != 1)}"] if training else []
+            words.append(f"{stage.noun} ({', '.join(about)})")
+        return f"plan: {', '.join(words)}, {self.export.format} {EXPORT.noun}, comparison"
+
+    def resumed(
+        self, given: Mapping[str, Any], settle: Callable[[RunSettings], RunSettings]
+    ) -> tuple[RunSettings, list[str]]:
+        """Return the settings of a run that goes on with what is given now, and what of that would mix its results.
+
+        Args:
+            given: Flat keywords, tuples in them as lists, as in run.json.
+            settle: Turns settings into what is recorded of them.
+
+        Returns:
+            The settings, with those of `given` that change no result; and, in words, those given that differ from what
+            is recorded and may not.
+        """
+        recorded = self.recorded
+        settled = settle(self.replaced(**given)).recorded
+        given = {key: settled[key] for key in given}
+        free = {key: value for key, value in given.items() if key in FREE_ON_RESUME}
+        differing = sorted(k for k, v in given.items() if k not in free and not _is_same(recorded.get(k), v))
+        return self.replaced(**free), [f"{key}={recorded.get(key)} (now {given[key]})" for key in differing]
 
 
-def describe(settings: dict) -> str:
-    """Return the plan of a run in a line."""
-    epochs = {stage: training_of(settings, stage)["epochs"] for stage in trainings(settings)}
-    goals = {"factor": settings["factor"], **only(settings, "prune")}
-    goal = next((f"{key}={goals[key]}" for key in (*sorted(TARGETS), "factor") if key in goals))
-    long = {stage: f"{count} epoch{'s' * (count != 1)}" for stage, count in epochs.items()}
-    words = [f"sparse training ({long['sparse']})"] if "sparse" in long else []
-    words += [f"pruning ({goal})"]
-    words += [f"retraining ({long['retrain']})"] if "retrain" in long else []
-    words += [f"distillation ({settings['loss_type']}, {long['distill']})", f"{settings['format']} export", "comparison"]
-    return f"plan: {', '.join(words)}"
+def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | None = None) -> TrainingSettings | None:
+    """Return one training of a run, or None where it is left out; `own` is what the run itself sets for it."""
+    epochs = _only(flat, stage.name).get("epochs")
+    if stage.optional and epochs == 0 and epochs is not False:
+        return None
+    return TrainingSettings(MappingProxyType({**_arguments(flat, stage), **(own or {})}))
 
 
-def trainings(settings: dict) -> tuple[str, ...]:
-    """Return the trainings of a run, in order, without those that are left out."""
-    return tuple(stage for stage in PACE if not is_left_out(settings, stage))
+def _arguments(flat: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
+    """Return the training arguments of one stage: those for all trainings, its share of the epochs, those for it alone."""
+    shared = {key: value for key, value in flat.items() if key not in RUN_KEYS and "." not in key}
+    epochs = max(1, round(stage.share * flat["epochs"]))
+    return {"data": flat["data"], "epochs": epochs, **shared, **_only(flat, stage.name)}
 
 
-def is_left_out(settings: dict, stage: str) -> bool:
-    """Return whether a run is to do without this stage."""
-    epochs = only(settings, stage).get("epochs")
-    return stage in OPTIONAL and epochs == 0 and epochs is not False
+def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
+    """Return the distillation of a run; its teacher is measured before it, so the training itself does not do so again."""
+    arguments = {"distill_check": False, **_arguments(flat, DISTILL)}
+    tuning = {} if "optimizer" in arguments else FINE_TUNING
+    return TrainingSettings(MappingProxyType({**tuning, **arguments, "loss_type": flat["loss_type"]}))
 
 
-def training_of(settings: dict, stage: str) -> dict:
-    """Return the training arguments of one stage."""
-    shared = {key: value for key, value in settings.items() if key not in RUN_KEYS and "." not in key}
-    return {"data": settings["data"], "epochs": epochs_of(settings["epochs"], stage), **shared, **only(settings, stage)}
+def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
+    """Return the pruning of a run, scored on its training images; trained between its steps as in the retraining."""
+    own = _only(flat, PRUNE.name)
+    own = {"data": flat["data"], **own} if "epochs" in own else own
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": flat["data"], **own}
+    pruning = PruningSettings.read(options, flat["factor"])
+    if not pruning.between:
+        return pruning
+    between = {**_arguments(flat, RETRAIN), **pruning.between}
+    return PruningSettings(pruning.factor, pruning.options, MappingProxyType(between))
 
 
-def pruning_of(settings: dict) -> tuple[dict, dict]:
-    """Return what `split_pruning` does for the pruning of a run: trained between its steps as in the retraining."""
-    own = only(settings, "prune")
-    own = {"data": settings["data"], **own} if "epochs" in own else own
-    pruning, training = split_pruning({"imgsz": settings["imgsz"], "device": settings.get("device"), **own})
-    return pruning, {**training_of(settings, "retrain"), **training} if training else {}
+def _only(flat: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Return what is given for one stage alone, as STAGE.key=value."""
+    return {key.partition(".")[2]: value for key, value in flat.items() if key.startswith(f"{stage}.")}
 
 
-def split_pruning(options: dict) -> tuple[dict, dict]:
-    """Return (arguments of a pruning, arguments of the training between its steps); the latter is empty where none is.
-
-    Args:
-        options: What was given for both; `batch` is the training's unless a latency is the target.
-
-    Raises:
-        TypeError, ValueError: If there are arguments of a training but no training, or one that cannot be.
-    """
-    pruning = {key: value for key, value in options.items() if key in PRUNING}
-    training = {key: value for key, value in options.items() if key not in PRUNING}
-    if not training:
-        return pruning, {}
-    if not {"data", "epochs"} <= training.keys():
-        raise TypeError(f"prune takes no {', '.join(sorted(training))}; training between steps= needs data= and epochs=")
-    if "batch" in pruning and "latency_ms" not in options:
-        training["batch"] = pruning.pop("batch")
-    training |= {key: pruning[key] for key in ("imgsz", "device") if key in pruning}
-    check_training(training)
-    return pruning, training
-
-
-def epochs_of(epochs: object, stage: str) -> int:
-    """Return the stage's share of the epochs, at least one."""
-    check_epochs(epochs)
-    return max(1, round(PACE[stage] * epochs))
-
-
-def check_epochs(epochs: object, key: str = "epochs") -> None:
-    """Raise ValueError unless this is a number of epochs that can be trained."""
+def _check_epochs(epochs: object, key: str) -> None:
+    """Raise InputError unless this is a number of epochs that can be trained."""
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        instead = f", or 0 to leave the stage out ({' or '.join(OPTIONAL)} only)" if "." in key else ""
-        raise ValueError(f"{key}={epochs}: expected a whole number from 1{instead}")
+        optional = " or ".join(stage.name for stage in STAGES if stage.optional)
+        instead = f", or 0 to leave the stage out ({optional} only)" if "." in key else ""
+        raise InputError(f"{key}={epochs}: expected a whole number from 1{instead}")
 
 
-def only(settings: dict, stage: str) -> dict:
-    """Return the arguments that were given for one stage alone, as STAGE.key=value."""
-    return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{stage}.")}
-
-
-def check_parts(settings: dict) -> None:
-    """Raise ValueError where an argument is given for no stage, or one that the run itself sets."""
-    stages = (*PACE, "prune", "export")
+def _check_parts(settings: Mapping[str, Any]) -> None:
+    """Raise InputError where an argument is given for no stage, or one that the run itself sets."""
     for key in settings:
         stage, dot, name = key.partition(".")
-        if dot and (stage not in stages or name in PLACED):
+        if dot and (stage not in PARTS or name in PLACED):
             listed = ", ".join(sorted(PLACED))
-            raise ValueError(f"{key}: expected STAGE.key, STAGE one of {', '.join(stages)}, the key none of {listed}")
+            raise InputError(f"{key}: expected STAGE.key, STAGE one of {', '.join(PARTS)}, the key none of {listed}")
 
 
-def check_pruning(settings: dict) -> None:
-    """Raise where the pruning of a run would refuse an argument whatever the model."""
-    pruning, training = pruning_of(settings)
-    targets = {key: pruning[key] for key in TARGETS & pruning.keys()}
-    read_goal(None if targets else pruning.get("factor", settings["factor"]), **targets)
-    check_runtime(pruning.get("runtime", "torch"), pruning.get("batch", 1))
-    check_steps(pruning.get("steps", 1), training or None)
-    read_repairs(pruning.get("repair", "auto"), has_images=True)
-
-
-def check_training(settings: dict) -> None:
-    """Raise where Ultralytics or this fork would refuse a training argument."""
-    get_cfg(overrides={key: value for key, value in settings.items() if key not in TRAIN_ARGS})
-    SlimSettings.from_args(settings)
+def _is_same(recorded: object, given: object) -> bool:
+    """Return whether a setting is the recorded one; a path may be given from the working directory."""
+    return recorded == given or (isinstance(given, str) and recorded == str(Path(given).expanduser().resolve()))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from .files import write_whole
-from .sparsity import NEAR_ZERO, absolute_gammas
+from ..files import write_whole
+from .gammas import NEAR_ZERO, absolute_gammas
 
 BINS = 60
 PATIENCE = 1 / 3  # share of the run after which γ that have not moved are worth a warning

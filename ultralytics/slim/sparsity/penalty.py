@@ -10,22 +10,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-NEAR_ZERO = 1e-2  # a γ under this counts as zero in the reports
+from ..errors import InputError
+from .gammas import absolute_gammas, gammas
+
 # The default strength moves γ by this share of its median a step, at most by the whole over the run. Single runs, learning
 # rates not held equal: 0.0006 and 0.0008 a step cost 0.005 and 0.002 mAP, 0.0015 half of it, 0.5 (two steps) all of it.
 PACE = 0.0007
 DECAY = 0.9  # the penalty falls linearly from s to (1 - DECAY)·s over the run
-
-
-def gammas(model: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable scales γ, each of shape (C,), of the model's BatchNorm layers."""
-    layers = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-    return [m.weight for m in layers if m.weight is not None and m.weight.requires_grad]
-
-
-def absolute_gammas(model: nn.Module) -> torch.Tensor:
-    """Return |γ| of all channels of the trainable BatchNorm layers, one float32 tensor on the CPU; empty without any."""
-    return torch.cat([torch.zeros(0), *(g.detach().abs().flatten().float().cpu() for g in gammas(model))])
 
 
 def decay(run_progress: float) -> float:
@@ -40,20 +31,6 @@ def soft_threshold_(scales: list[torch.Tensor], threshold: float) -> None:
         gamma.copy_(gamma.sign() * (gamma.abs() - threshold).clamp_min_(0))
 
 
-def gamma_stats(model: nn.Module) -> dict[str, float]:
-    """Return the 10, 50 and 90 % quantiles of |γ| over all channels, and the share under 1e-2."""
-    values = absolute_gammas(model)
-    if not len(values):
-        return {}
-    p10, p50, p90 = torch.quantile(values[:: max(1, len(values) // 1_000_000)], torch.tensor([0.1, 0.5, 0.9])).tolist()
-    return {
-        "gamma/p10": p10,
-        "gamma/median": p50,
-        "gamma/p90": p90,
-        "gamma/near_zero": (values < NEAR_ZERO).float().mean().item(),
-    }
-
-
 class SparsityPenalty:
     """The penalty of one training run, in units that do not depend on optimizer, learning rate or length.
 
@@ -66,13 +43,13 @@ class SparsityPenalty:
         strength: ≥ 0, or None for `PACE` times the number of steps, at most 1.
 
     Raises:
-        ValueError: If the model has no γ to penalise.
+        InputError: If the model has no γ to penalise.
     """
 
     def __init__(self, model: nn.Module, strength: float | None):
         self.scales = gammas(model)
         if not self.scales:
-            raise ValueError(
+            raise InputError(
                 "loss_type='sparse' needs BatchNorm scales to penalise, but the model has no trainable BatchNorm. "
                 "A fused model has none: train from the unfused checkpoint."
             )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .compat import warmup_iterations
-from .sparsity import SparsityPenalty, decay
+from ..compat import warmup_iterations
+from .penalty import SparsityPenalty, decay
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
 
 
-def stepped(trainer) -> float | torch.Tensor:
+def stepped(trainer: BaseTrainer) -> float | torch.Tensor:
     """Return 1 if the optimizer made the step just called for, 0 if the gradient scaler found an overflow.
 
     Between its `step` and its `update` the scaler knows; as a tensor, so that nothing waits for the device.
@@ -20,7 +23,7 @@ def stepped(trainer) -> float | torch.Tensor:
     return 1 - sum(found(trainer.optimizer).values()) if found and trainer.scaler.is_enabled() else 1.0
 
 
-def gamma_group(trainer, penalty: SparsityPenalty) -> dict[str, Any]:
+def gamma_group(trainer: BaseTrainer, penalty: SparsityPenalty) -> dict[str, Any]:
     """Return the optimizer's parameter group that holds the first γ; MuSGD has others, with the head's at 3·lr."""
     first = penalty.scales[0]
     for group in trainer.optimizer.param_groups:
@@ -29,7 +32,7 @@ def gamma_group(trainer, penalty: SparsityPenalty) -> dict[str, Any]:
     raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
 
 
-def planned(trainer, penalty: SparsityPenalty, batches_a_step: int) -> tuple[float, float]:
+def planned(trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step: int) -> tuple[float, float]:
     """Return Σ lr·decay over the optimizer steps that the run plans, and their number, warm-up included."""
     nb = len(trainer.train_loader)
     lr0 = gamma_group(trainer, penalty)["initial_lr"]

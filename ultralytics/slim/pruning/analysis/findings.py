@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import write_csv, write_text
-from ..run_report.charts import journey, profile
-from ..run_report.svg import standalone
-from .gamma_check import GammaCheck
+from ...charts.charts import journey, profile
+from ...charts.svg import standalone
+from ...files import write_csv, write_text
+from ..gamma_check import GammaCheck
 
 MOST = 5  # groups that are suggested for exclusion
 TOP = 3.0  # losses are drawn up to so many times that of the whole model

@@ -19,19 +19,20 @@ from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
-from ..inputs import torch_model
-from .analysis import Analysis, Factor, Group
-from .channels import ChannelGraph, trace_channels
-from .gamma_check import check_gammas
-from .images import fit_in_memory, load_images
-from .labelled import LabelledImages, with_loss
-from .prune import image_size
-from .ranking import TAYLOR, Ranking, choose, rank
-from .repair import read_repairs, repair_model
-from .rewrite import sliced
-from .selection import kept, take_share
-from .targets import check_floor, read_floor
-from .verify import masking
+from ...inputs.weights import torch_model
+from ..gamma_check import check_gammas
+from ..graph.channels import ChannelGraph, trace_channels
+from ..graph.rewrite import sliced
+from ..graph.verify import masking
+from ..prune import image_size
+from ..repair.repairs import read_repairs, repair_model
+from ..score.images import fit_in_memory, load_images
+from ..score.labelled import LabelledImages, with_loss
+from ..score.ranking import TAYLOR, Ranking, choose, rank
+from ..select.goals import check_floor
+from ..select.narrowing import kept, take_share
+from ..select.targets import read_floor
+from .findings import Analysis, Factor, Group
 
 GRID = 0.05  # factors that are tried are multiples of it
 

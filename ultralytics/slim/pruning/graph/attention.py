@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compat import AAttn, Attention
+from ...compat import AAttn, Attention
 
 
 def view_in_attention(trace, x) -> np.ndarray | None:

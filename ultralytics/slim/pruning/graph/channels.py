@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .labels import LabelBook
+from .label_book import LabelBook
 from .raw import is_fused
 from .refusals import refuse_blocks, refuse_unrun
 from .trace import OUTPUT, Trace

@@ -6,7 +6,7 @@ from torch import nn
 
 from ultralytics.nn.modules.block import DFL
 
-from ..compat import RealNVP
+from ...compat import RealNVP
 
 
 class Refusal(ValueError):

@@ -10,7 +10,7 @@ from torch import nn
 
 from ultralytics.nn.modules import RepConv
 
-from ..compat import AAttn, RepVGGDW
+from ...compat import AAttn, RepVGGDW
 from .channels import ChannelGraph
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .labels import LabelBook
-from .ops import RULES, WITHOUT_CHANNELS
+from .label_book import LabelBook
+from .operations import RULES, WITHOUT_CHANNELS
 
 OUTPUT = "model output"  # the reason for which predictions are frozen
 
@@ -83,7 +83,7 @@ class Trace(TorchFunctionMode):
         """Return whether views in the running module take their sizes from what the pruned module will hold."""
         from ultralytics.nn.modules import Detect
 
-        from ..compat import A2C2f
+        from ...compat import A2C2f
 
         return isinstance(self.module, (A2C2f, Detect))
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from ultralytics.utils import TQDM
 
-from .raw import run_raw
+from ..graph.raw import run_raw
 
 BATCH = 16  # images run at once; their statistics are averaged
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .channels import ChannelGraph, input_size
-from .raw import run_raw
+from ..graph.channels import ChannelGraph, input_size
+from ..graph.raw import run_raw
 
 GRID = 12  # input size in multiples of the largest stride; the middle half is averaged
 

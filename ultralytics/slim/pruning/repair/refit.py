@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from ultralytics.utils import TQDM
 
-from ..compat import AAttn
-from .raw import set_raw
-from .sensitivity import pick_positions
+from ...compat import AAttn
+from ..graph.raw import set_raw
+from ..score.sensitivity import pick_positions
 
 RIDGE = 3e-2  # of the inputs' mean variance
 SAMPLES_PER_FEATURE = 8  # positions sampled a layer, for each weight of one filter

@@ -15,8 +15,8 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 
+from ..graph.channels import ChannelGraph
 from .batchnorm import estimate_statistics
-from .channels import ChannelGraph
 from .fold import fold_constants
 from .refit import refit
 

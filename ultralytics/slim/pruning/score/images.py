@@ -13,8 +13,8 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
-from ..inputs import list_images
-from .channels import ChannelGraph, input_size
+from ...inputs.images import list_images
+from ..graph.channels import ChannelGraph, input_size
 
 MEMORY = 3 * 10**9  # bytes
 MOST = 256  # images: more change next to nothing

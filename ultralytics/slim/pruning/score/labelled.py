@@ -23,9 +23,9 @@ from ultralytics.models import yolo
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
-from .. import logs
-from .checkpoint import as_dict
-from .raw import set_raw
+from ... import logs
+from ..checkpoint import as_dict
+from ..graph.raw import set_raw
 
 VALIDATORS = {
     "detect": yolo.detect.DetectionValidator,

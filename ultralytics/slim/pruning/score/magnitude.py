@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..sparsity import NEAR_ZERO
-from .channels import ChannelGraph
+from ...sparsity.gammas import NEAR_ZERO
+from ..graph.channels import ChannelGraph
 
 SCORES = ("gamma", "l1", "l2", "lamp", "fpgm", "random")
 SPARSE_SHARE = 0.05  # gammas look sparse-trained where 5 % of them are near zero

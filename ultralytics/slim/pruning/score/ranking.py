@@ -10,12 +10,13 @@ from torch import nn
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import LOGGER
 
-from .channels import ChannelGraph
+from ..graph.channels import ChannelGraph
+from ..graph.label_book import LabelBook
+from ..select.narrowing import Step, plan, unit_costs
+from ..select.pools import Pool, make_pools
 from .images import is_yaml
 from .labelled import LabelledImages
-from .labels import LabelBook
-from .scores import SCORES, pick_score, score_labels
-from .selection import Pool, Step, make_pools, plan, unit_costs
+from .magnitude import SCORES, pick_score, score_labels
 from .sensitivity import sensitivities
 from .surgeon import covariances, surgeon_scores
 from .taylor import gate_gradients, label_scores, taylor_scores

@@ -16,7 +16,7 @@ from torch import nn
 
 from ultralytics.utils import TQDM
 
-from .raw import run_raw
+from ..graph.raw import run_raw
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 BOX_WEIGHT = 0.1  # weight of what is not a class probability

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from ultralytics.utils import TQDM
 
-from .channels import ChannelGraph
-from .raw import set_raw
-from .selection import Pool
+from ..graph.channels import ChannelGraph
+from ..graph.raw import set_raw
+from ..select.pools import Pool
 from .sensitivity import Sensitivity, pick_positions
 
 SAMPLES = 32768  # positions sampled a reader

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .channels import ChannelGraph
+from ..graph.channels import ChannelGraph
+from ..select.pools import Pool
 from .labelled import LabelledImages, with_loss
-from .selection import Pool
 
 
 def gate_gradients(model: nn.Module, graph: ChannelGraph, labelled: LabelledImages) -> np.ndarray:

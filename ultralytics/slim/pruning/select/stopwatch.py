@@ -19,9 +19,9 @@ from torch import nn
 
 from ultralytics.utils.torch_utils import select_device, time_sync
 
-from ..runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
-from ..timing import one_round, take_turns, warm_up
-from .checkpoint import stripped
+from ...measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
+from ...measuring.timing import one_round, take_turns, warm_up
+from ..checkpoint import stripped
 
 ROUNDS, SECONDS = (15, 100), (1.5, 12.0)  # fewest and most a candidate: a burst of other work can last for a second
 SURE = 3  # standard errors

@@ -12,78 +12,19 @@ from torch import nn
 from ultralytics.utils import TQDM
 from ultralytics.utils.torch_utils import get_flops
 
-from .channels import ChannelGraph
-from .checkpoint import stripped
-from .labels import LabelBook
-from .latency import Reading, Stopwatch
-from .rewrite import sliced
-from .selection import Pool, Step, kept
+from ..checkpoint import stripped
+from ..graph.channels import ChannelGraph
+from ..graph.label_book import LabelBook
+from ..graph.rewrite import sliced
+from .goals import SHARE, WANTED
+from .narrowing import Step, kept
+from .pools import Pool
+from .stopwatch import Reading, Stopwatch
 
 SLACK, SLACK_ON_THE_WAY = 0.02, 0.1  # a result, and one before the last pruning, may be this much under its goal
 CLOSE = 0.25  # the part of the slack within which no closer result is looked for, unless it would have to be timed
 TRIES = 24  # further choices tried to come closer; a sixth of them where each is timed
-DEFAULT_FACTOR = 0.7
-SHARE = "the share of the original to keep, 0 < share <= 1"
-WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
-FLOOR_OF_EVEN = 0.57  # of the width that every layer would keep if all were narrowed evenly
 UNITS = {"size_mb": "MB", "latency_ms": "ms"}
-
-
-def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None]:
-    """Return (factor, None) or (None, (what, value)), exactly one being a goal.
-
-    Raises:
-        ValueError: If several goals are given, or one is out of its range.
-    """
-    given = {k: v for k, v in targets.items() if v is not None}
-    if len(given) + (factor is not None) > 1:
-        names = ", ".join([*(["factor"] if factor is not None else []), *given])
-        raise ValueError(f"give one goal, a factor or a target, got {names}")
-    if not given:
-        factor = DEFAULT_FACTOR if factor is None else factor
-        check_factor(factor)
-        return float(factor), None
-    ((what, value),) = given.items()
-    top = 1 if WANTED[what] is SHARE else float("inf")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= top:
-        raise ValueError(f"{what} should be {WANTED[what]}, got {value!r}")
-    return None, (what, float(value))
-
-
-def check_factor(factor: object) -> None:
-    """Raise ValueError unless this is a share of channels to remove."""
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-        raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
-
-
-def check_floor(floor: object, scope: str) -> None:
-    """Raise ValueError unless this is 'auto', or a share of channels to keep where layers compete, 'global'."""
-    is_share = isinstance(floor, (int, float)) and not isinstance(floor, bool) and 0 <= floor < 1
-    if not is_share and floor != "auto":
-        raise ValueError(f"floor should be 'auto' or a share of each layer's channels, 0 <= floor < 1, got {floor!r}")
-    if scope == "layer" and floor != "auto":
-        raise ValueError(
-            f"floor={floor:g}: with scope='layer' all layers keep the same share; give scope='global', or no floor"
-        )
-
-
-def read_floor(floor: float | str, scope: str, goal: Target | float) -> float:
-    """Return the share of each layer's channels under which a pruning should not go without need.
-
-    'auto' follows the goal: a part of what an even pruning would keep of every layer, which is the square root of the
-    FLOPs or parameters (they grow with a layer's inputs times its outputs), as size and latency nearly do.
-
-    Args:
-        floor (float | str): As given to `prune_model`.
-        scope (str): 'global'; or 'layer', where all layers keep the same share and there is no floor.
-        goal (Target | float): The target, or the share of the channels to be gone.
-    """
-    if scope == "layer":
-        return 0.0
-    if floor != "auto":
-        return float(floor)
-    even = min(goal.end / goal.whole, 1) ** 0.5 if isinstance(goal, Target) else 1 - goal
-    return FLOOR_OF_EVEN * even
 
 
 class Target:
@@ -234,3 +175,25 @@ def _next_steps(steps: list[Step], taken: int) -> list[Step]:
             seen.add(step.pool)
             out.append(step)
     return out
+
+
+FLOOR_OF_EVEN = 0.57  # of the width that every layer would keep if all were narrowed evenly
+
+
+def read_floor(floor: float | str, scope: str, goal: Target | float) -> float:
+    """Return the share of each layer's channels under which a pruning should not go without need.
+
+    'auto' follows the goal: a part of what an even pruning would keep of every layer, which is the square root of the
+    FLOPs or parameters (they grow with a layer's inputs times its outputs), as size and latency nearly do.
+
+    Args:
+        floor (float | str): As given to `prune_model`.
+        scope (str): 'global'; or 'layer', where all layers keep the same share and there is no floor.
+        goal (Target | float): The target, or the share of the channels to be gone.
+    """
+    if scope == "layer":
+        return 0.0
+    if floor != "auto":
+        return float(floor)
+    even = min(goal.end / goal.whole, 1) ** 0.5 if isinstance(goal, Target) else 1 - goal
+    return FLOOR_OF_EVEN * even

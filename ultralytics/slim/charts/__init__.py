@@ -1,0 +1,1 @@
+"""Charts as SVG text, without a plotting library."""

@@ -1,0 +1,86 @@
+"""The commands of the command line: one table, which the help and the reading of keys go by."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from ..exporting.check import check_exports
+from ..pruning.options import AnalyseOptions
+from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
+from ..runs.stage_settings import PRUNE_KEYS
+from ..runs.stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, Stage
+from .parsing import ULTRALYTICS
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: what it does, and the usual ones of its own keys, for the help."""
+
+    name: str
+    does: str
+    keys: str
+
+
+def _of(stage: Stage, keys: str) -> Command:
+    return Command(stage.command, stage.does, keys)
+
+
+RUN, ANALYSE, COMPARE, PREDICT, REPORT = "run", "analyse", "compare", "predict", "report"
+COMMANDS = (
+    Command(RUN, "all of these", "data factor epochs loss_type format name"),
+    _of(SPARSE, "data epochs save_dir"),
+    Command(ANALYSE, "how far can it shrink", "data save_dir"),
+    _of(PRUNE, "factor flops latency_ms steps save_dir"),
+    _of(RETRAIN, "data epochs save_dir"),
+    _of(DISTILL, "t_weight loss_type data epochs save_dir"),
+    Command(COMPARE, "table of checkpoints", "weights=a.pt,b.pt data imgsz"),
+    Command(PREDICT, "nodes and parents", "source save save_txt classes save_dir mode"),
+    Command("evaluate", "relation scores", "data_path save_dir mode"),
+    _of(EXPORT, "format data (compares with PyTorch)"),
+    Command(REPORT, "page about a run", "folder compare"),
+)
+HELP = """\
+usage: python prune_model.py [STAGE] [key=value ...]  (installed: prune-model)
+Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
+  python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
+  python prune_model.py resume=True     goes on with the last unfinished run
+  python prune_model.py dry_run=True    checks all, tells how long it would take
+
+STAGE, by default run            its own keys besides weights=
+{commands}
+factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
+latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
+Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
+run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
+Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
+"""
+
+
+def help_text() -> str:
+    """Return what `--help` prints."""
+    return HELP.format(commands="\n".join(f"  {c.name:<9} {c.does:<22} {c.keys}" for c in COMMANDS))
+
+
+def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Return the keys that each command takes, and those that `STAGE.key` may give to each stage of a run.
+
+    Args:
+        methods: What each command calls, by its name, the default first.
+    """
+    keys = {name: ULTRALYTICS | parameters_of(method) | {"weights"} for name, method in methods.items()}
+    keys[RUN] |= RUN_KEYS
+    keys[REPORT] = parameters_of(methods[REPORT])
+    keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
+    keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
+    keys[PREDICT] -= {"stream"}
+    keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}
+    parts = {name: ULTRALYTICS - PLACED for name in PARTS}
+    return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED}
+
+
+def parameters_of(method: Callable) -> set[str]:
+    """Return the names of a function's parameters that a command line can give."""
+    kinds = inspect.signature(method).parameters
+    return {name for name, p in kinds.items() if p.kind is not p.VAR_KEYWORD} - {"self"}

@@ -1,0 +1,63 @@
+"""From the words of a command line to the method that does what they ask for."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..exporting.formats import read_formats
+from ..hints import split_list
+from ..logs import quiet
+from ..pruning.options import TARGETS
+from ..runs.stages import EXPORT, PRUNE
+from .commands import COMPARE, REPORT, RUN, help_text, keys_of
+from .parsing import parse, require
+from .running import run_command, use_cores
+from .terminal import plain_where_piped
+
+
+def main_of(wrapper: type, methods: Mapping[str, Callable], args: list[str], cores: str | None = None) -> int:
+    """Do what a command line asks for; return the exit status.
+
+    Args:
+        wrapper: `PruneModel`, which is made of the weights that are given.
+        methods: What each command calls, by its name: methods of the wrapper, or functions; the default first.
+        args: The words after the program's name.
+        cores: On how many to compute, as the user set it; all of them if not given.
+    """
+    program = Path(sys.argv[0]).name
+    if any(word in ("help", "-h", "--help") for word in args):
+        return run_command(program, lambda: print(help_text(), flush=True))
+    use_cores(cores)
+    warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)  # of what Ultralytics' exporter calls
+    with plain_where_piped():
+        return run_command(program, lambda: _do(wrapper, methods, args))
+
+
+def _do(wrapper: type, methods: Mapping[str, Callable], args: list[str]) -> None:
+    command, keys = parse(args, *keys_of(methods))
+    require(command, keys, methods[command])
+    if command == PRUNE.command and "factor" in keys and (targets := sorted(keys.keys() & set(TARGETS))):
+        raise UsageError(f"give either factor= or {targets[0]}=, which is a target instead of it")
+    if command in (RUN, REPORT):
+        methods[command](**keys)
+    elif command == COMPARE:
+        with quiet():
+            methods[command](split_list(keys.pop("weights")), **keys)
+    else:
+        model = wrapper(keys.pop("weights", "weights/last.pt"))
+        method = getattr(model, methods[command].__name__)
+        _export(model, **keys) if command == EXPORT.command else method(**keys)
+
+
+def _export(model: Any, format: str = "torchscript", data: str | None = None, **options) -> None:
+    """Export in one format or several, and where there is data compare the files with PyTorch."""
+    if data:
+        model.check_exports(format, data, **options)
+        return
+    for name in read_formats(format):
+        model.export(name, **options)

@@ -1,0 +1,57 @@
+"""Run the work of a command: on how many cores, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import torch
+
+from ultralytics.utils import torch_utils
+
+from ..errors import SlimError, UsageError
+
+MOST_CORES = 8  # more gain little for one small network
+
+
+def use_cores(asked: str | None = None) -> None:
+    """Compute on so many cores, here and in processes that are started from here.
+
+    On import Ultralytics asks for one, and on a CPU it leaves one idle, which is half of a machine with two.
+
+    Args:
+        asked: What the user set as OMP_NUM_THREADS; by default all cores are used, `MOST_CORES` at most.
+    """
+    count = int(asked) if asked and asked.isdecimal() else min(MOST_CORES, os.cpu_count() or 1)
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
+    torch_utils.NUM_THREADS = count
+
+
+def run_command(program: str, work: Callable[[], object]) -> int:
+    """Do the work of a command and return its exit status: 0, 1 failed, 2 misused, 130 stopped by Ctrl-C.
+
+    What the user can mend is told in one line; any other error is a fault of the program and keeps its traceback.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return 1
+    except SlimError as error:
+        if os.environ.get("TRACEBACK"):
+            traceback.print_exc()
+        print(f"\n{program}: {message(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def message(error: BaseException) -> str:
+    """Return what an error says on one line, or its kind where it says nothing."""
+    words = " ".join(str(error).split())
+    return words.removeprefix("ERROR ❌️ ") or type(error).__name__

@@ -1,0 +1,90 @@
+"""A whole run: its stages, then everything that is measured of what they left, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER
+
+from .errors import InputError
+from .exporting.check import check_exports
+from .inputs.data import prepare_data
+from .logs import quiet
+from .measuring.accuracy import measured_once
+from .measuring.comparison import ComparisonTable, compare_models
+from .prediction.evaluate import relations_of, relations_text
+from .prediction.predict import typical_prediction
+from .report.write import write_report
+from .runs.record import Run
+from .runs.rehearsal import Estimate, rehearse
+from .runs.run_settings import RunSettings
+from .runs.settle import in_strides, settled
+from .runs.stage_work import make_models
+from .runs.stages import FINAL, ORIGINAL
+
+
+def compress_run(run: Run) -> ComparisonTable:
+    """Do what is left of a run: sparse training to distillation, exports, comparison, relations and the report.
+
+    Returns:
+        The comparison of its models, which is also in run.json and in the report.
+
+    Raises:
+        SlimError: Something that the user can mend; the run goes on from there with `Run.resume`.
+    """
+    settings, data = run.settings, prepare_data(run.settings.data)
+    LOGGER.info(f"{run.folder}\n{settings.plan}")
+    with run, quiet(not settings.verbose), measured_once():
+        models = make_models(run, data)
+        final = models[FINAL]
+        exported = check_exports(final, settings.export.format, data, **settings.export.options)
+        LOGGER.info(f"\n{exported}")
+        picture = typical_prediction(data, final, run.folder, settings.device)
+        relations = relations_of(
+            data, {name: models[name] for name in (ORIGINAL, FINAL)}, settings.imgsz, settings.device
+        )
+        table = compare_models(models, data, settings.imgsz, settings.device)
+        causes = {name: scores.causes for name, scores in relations.items()}
+        measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
+        run.finish({**measured, "exports": exported.to_dicts()})
+        files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:]}}
+        files |= {"picture": picture.saved, "record": run.record}
+        try:
+            files["report"] = write_report(run.folder)
+        finally:  # the figures are shown even where the page fails
+            listed = "\n".join(f"{what:<14} {path}" for what, path in files.items())
+            LOGGER.info(f"\n{table}\n\n{table.verdict}\n\n{relations_text(relations)}\n\n{listed}")
+    return table
+
+
+def open_run(project: str | Path, name: str | None, resume: bool | str | Path, given: Mapping[str, Any]) -> Run:
+    """Return a new run, checked and with a folder of its own, or an earlier one to go on with.
+
+    Args:
+        project, name: The folder of the run is `project/name`, numbered where it exists.
+        resume: Whether to go on with the run `name` or the newest unfinished one; or the folder of the run to go on with.
+        given: The settings as users give them, see `runs.run_settings`.
+    """
+    if isinstance(resume, (str, Path)):
+        project, name = Path(resume).parent, Path(resume).name
+    name = None if name is None else str(name)  # a command line reads name=2 as a number
+    if resume:
+        return Run.resume(project, name, given, in_strides)
+    return Run.start(project, name or "run", settled(RunSettings.read(given)))
+
+
+def rehearse_run(given: Mapping[str, Any], resume: bool | str | Path = False) -> Estimate:
+    """Print and return how long a run would take.
+
+    Raises:
+        SlimError: The run would fail; or it is an earlier one, whose time is not told.
+    """
+    if resume:
+        raise InputError("dry_run=True tells how long a new run would take; give it or resume=True, not both")
+    settings = settled(RunSettings.read(given))
+    LOGGER.info(settings.plan)
+    estimate = rehearse(settings)
+    LOGGER.info(f"\n{estimate}")
+    return estimate

@@ -1,0 +1,102 @@
+"""Errors that are told in one line: what the user gave, or the machine lacks; anything else keeps its traceback.
+
+Each kind is also the builtin error that Python would raise, so that `except ValueError` goes on catching it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import TracebackType
+
+import torch
+
+
+class SlimError(Exception):
+    """Something that the user can mend; its message says how."""
+
+
+class InputError(SlimError, ValueError):
+    """A value, a file's content or a model that cannot be used."""
+
+
+class KindError(SlimError, TypeError):
+    """A value of a kind that is not taken, or an argument that nobody knows."""
+
+
+class MissingFileError(SlimError, FileNotFoundError):
+    """A file or folder that should be there and is not."""
+
+
+class MissingPackageError(SlimError, ImportError):
+    """A package that is not installed."""
+
+
+class FailedError(SlimError, RuntimeError):
+    """Something that was tried and did not work: an export, a video, a training that was to keep the widths."""
+
+
+class WriteError(SlimError, OSError):
+    """A file that cannot be written."""
+
+
+class UsageError(SlimError, ValueError):
+    """The command line cannot be understood."""
+
+
+# Functions of Ultralytics that judge what users give, by name; what goes wrong elsewhere in it is a fault.
+UPSTREAM_CHECKS = frozenset(
+    "_read_images attempt_load_one_weight check_amp check_cfg check_class_names check_cls_dataset check_det_dataset "
+    "check_dict_alignment check_file check_imgsz check_model_file_from_stem check_requirements check_resume check_source "
+    "check_suffix check_yaml get_cfg get_dataset get_img_files guess_model_task load_checkpoint load_inference_source "
+    "parse_model select_device torch_safe_load yaml_load verify_image_label".split()
+)
+
+
+@contextmanager
+def translated(*kinds: type[Exception]) -> Iterator[None]:
+    """Make errors with which Ultralytics answers bad input errors of this family, with the same words and kind.
+
+    Args:
+        kinds: Kinds that are the user's wherever they are raised inside; of others those that one of
+            `UPSTREAM_CHECKS` raised. A full disk, a folder without permission and a device without memory are the
+            user's, too.
+    """
+    try:
+        yield
+    except SlimError:
+        raise
+    except Exception as error:
+        if not (isinstance(error, kinds) or _is_of_the_machine(error) or _is_checked(error.__traceback__)):
+            raise
+        raise as_slim_error(error) from error
+
+
+def as_slim_error(error: Exception) -> SlimError:
+    """Return an error of the same kind and words that belongs to this family, too."""
+    args = error.args
+    if isinstance(error, OSError) and error.errno is not None:
+        args = (error.errno, error.strerror, error.filename)  # which its own `args` leave out
+    return _kind_of(type(error))(*args)
+
+
+@lru_cache
+def _kind_of(kind: type[Exception]) -> type[SlimError]:
+    about = {"__module__": __name__, "__doc__": f"{kind.__name__} of Ultralytics."}
+    return type(kind.__name__, (SlimError, kind), about)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    full_disk = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+    of_system = isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError)
+    return of_system or full_disk or isinstance(error, torch.OutOfMemoryError)
+
+
+def _is_checked(trace: TracebackType | None) -> bool:
+    """Return whether one of Ultralytics' checks was at work when an error was raised."""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name in UPSTREAM_CHECKS and "ultralytics" in trace.tb_frame.f_code.co_filename:
+            return True
+        trace = trace.tb_next
+    return False

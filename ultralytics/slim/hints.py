@@ -1,0 +1,20 @@
+"""Read what users type: lists with commas, and the known word that a misspelt one is nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight", "ratio": "factor"}
+
+
+def split_list(value: object) -> list[str]:
+    """Return the items of a list, or of text such as `a.pt,b.pt` or `[a.pt,b.pt]`."""
+    items = value if isinstance(value, (list, tuple)) else str(value).strip("[]()").split(",")
+    return [str(item).strip(" '\"") for item in items]
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the known words that are nearest to one; "" where none is near."""
+    close = [INSTEAD[word]] if word in INSTEAD else get_close_matches(word, list(known), n=2)
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""

@@ -1,0 +1,98 @@
+"""List and open the images of a split, and the label files that belong to them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+from pathlib import Path
+
+from PIL import Image
+
+from ultralytics.data.utils import IMG_FORMATS, img2label_paths
+from ultralytics.utils import LOGGER, TQDM, patches
+
+from ..errors import InputError, MissingFileError
+
+MANY = 2000  # images whose check shows a bar
+HEIF = {".heic", ".heif"}
+# Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
+plain_open = getattr(patches, "_image_open", Image.open)
+
+
+def list_images(source: str | list[str]) -> list[Path]:
+    """Return the images of a split: folders (searched in depth), text files of paths, or a list of both.
+
+    They are those that Ultralytics trains on: links are followed, hidden files (such as a Mac's `._a.jpg`) left out, and
+    of the paths in a text file those that begin with `./` are relative to it, others to the working directory.
+    """
+    images: list[Path] = []
+    for path in map(Path, [source] if isinstance(source, str) else source):
+        if path.is_dir():
+            images += [path / name for name in glob("**/*.*", root_dir=path, recursive=True)]
+        elif path.suffix == ".txt" and path.is_file():
+            lines = map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())
+            images += [path.parent / line if line.startswith("./") else Path(line) for line in lines]
+        else:
+            raise MissingFileError(f"{path}: no such folder of images or text file of image paths")
+    return sorted(image for image in images if image.suffix[1:].lower() in IMG_FORMATS)
+
+
+def label_files(images: Iterable[Path]) -> list[Path]:
+    """Return the label file that belongs to each image, whether it is there or not."""
+    return [Path(label) for label in img2label_paths([str(image) for image in images])]  # older releases take no Path
+
+
+def check_images(images: Iterable[Path]) -> None:
+    """Open every image; raise one ValueError that names those that cannot be read."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        images = list(images)
+        faults = TQDM(
+            pool.map(_image_fault, images), total=len(images), desc="checking images", disable=len(images) < MANY
+        )
+        bad = [f"{image} ({fault})" for image, fault in zip(images, faults) if fault]
+    if bad:
+        raise InputError(f"cannot read {_several(bad, 'image')}; replace or remove them")
+
+
+def _image_fault(image: Path) -> str:
+    try:
+        with (Image.open if image.suffix.lower() in HEIF else plain_open)(image) as opened:
+            opened.verify()
+    except FileNotFoundError:
+        return "no such file"
+    except Exception as error:  # PIL raises many kinds, one a format
+        return str(error).partition(f" '{image}'")[0] or type(error).__name__
+    return ""
+
+
+def check_labels(images: list[Path], split: str) -> None:
+    """Raise where no image has a label file; warn, with names, where some have none or two images share one."""
+    labels = label_files(images)
+    missing = [str(image) for image, label in zip(images, labels) if not label.is_file()]
+    if len(missing) == len(images):
+        raise MissingFileError(
+            f"{split}: none of the {len(images)} images has a label file; expected for {images[0]} the file "
+            f"{labels[0]} with one row 'class x y w h' an object (an empty file: no objects)"
+        )
+    if missing:
+        LOGGER.warning(f"{split}: no label file, so trained on as background: {_several(missing, 'image')}")
+    if shared := [str(label) for label, uses in Counter(labels).items() if uses > 1]:
+        LOGGER.warning(f"{split}: two images or more share {_several(shared, 'label file')}")
+
+
+def _several(names: list[str], what: str) -> str:
+    """Return "2 images: a, b", five names at most."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}: {', '.join(names[:5])}{more}"
+
+
+def typical_images(source: str | list[str], count: int) -> list[Path]:
+    """Return up to `count` images of a split, those first whose label file is nearest to middling size."""
+    images = list_images(source)
+    sizes = [label.stat().st_size if label.is_file() else 0 for label in label_files(images)]
+    ranked = [image for _, image in sorted(zip(sizes, images))]
+    middle = len(ranked) // 2
+    return [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: abs(i - middle))[:count]]

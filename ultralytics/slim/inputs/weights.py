@@ -1,0 +1,78 @@
+"""Find and check the checkpoints that are given, and the path of one that is to be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ultralytics import YOLO
+from ultralytics.engine.exporter import export_formats
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+from ..compat import YAML
+from ..errors import InputError, KindError, MissingFileError, translated
+from .places import PROJECT, find_file, looked_in
+
+
+def find_weights(weights: str | Path, beside: Path = PROJECT, key: str = "weights") -> str:
+    """Return the path of a checkpoint, model YAML or exported model; published names are left to Ultralytics to download.
+
+    Args:
+        weights: As given: from the working directory, or else from the folder `beside`.
+        beside: Another place to look in.
+        key: What it was given as, for the message.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: It is a YAML of something else.
+    """
+    if found := find_file(weights, beside):
+        if found.is_dir() and not _is_exported(found):
+            raise MissingFileError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
+        if found.suffix in (".yaml", ".yml") and "backbone" not in YAML.load(found):
+            raise InputError(f"{key}={weights} describes no model (it has no backbone:); give a trained checkpoint")
+        return str(found)
+    if Path(weights).name in GITHUB_ASSETS_NAMES or str(weights).startswith(("http://", "https://", "ul://")):
+        return str(weights)
+    raise MissingFileError(
+        f"{key}={weights}: no such file in {looked_in(beside)}; give the path of a trained Ultralytics "
+        f"checkpoint, such as runs/detect/train/weights/best.pt"
+    )
+
+
+def _is_exported(folder: Path) -> bool:
+    """Return whether Ultralytics would load this folder as an exported model."""
+    return any(folder.name.endswith(end) for end in export_formats()["Suffix"])
+
+
+def open_model(weights: str | Path) -> YOLO:
+    """Return the Ultralytics model of a file.
+
+    Raises:
+        SlimError: It cannot be opened; a damaged file raises errors of any kind.
+    """
+    with translated(Exception):
+        return YOLO(str(weights))
+
+
+def torch_model(yolo: YOLO | nn.Module, doing: str) -> nn.Module:
+    """Return the network of a YOLO, or a network itself.
+
+    Raises:
+        KindError: It is an exported model, which has no layers to work on.
+    """
+    model = getattr(yolo, "model", yolo)
+    if isinstance(model, nn.Module):
+        return model
+    raise KindError(
+        f"{doing} needs a PyTorch model (.pt or .yaml), got {model!r}; with an exported one you can predict and evaluate"
+    )
+
+
+def check_checkpoint_path(path: str | Path, key: str = "save_dir") -> Path:
+    """Return the path of a checkpoint to be written; raise where it is none, before hours of training."""
+    path = Path(path)
+    if path.suffix != ".pt" or path.is_dir():
+        raise InputError(f"{key}={path}: expected the path of the .pt file to write, such as weights/mine.pt")
+    return path

@@ -1,0 +1,52 @@
+"""Validate checkpoints as Ultralytics does, leaving no files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ultralytics import YOLO
+from ultralytics.cfg import TASK2METRIC
+
+from ..files import fingerprint
+
+
+def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any=None, **val) -> float:
+    """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
+    yolo, metrics = validate(weights, data, imgsz, device, **val)
+    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+
+
+@contextmanager
+def measured_once() -> Iterator[None]:
+    """Validate the same checkpoint on the same data only once within this context, whatever asks for it."""
+    _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.set(None)
+
+
+_remembered: ContextVar[dict | None] = ContextVar("validations", default=None)
+
+
+def validate(weights: str | Path, data: str, imgsz: int, device: Any=None, **val) -> tuple[YOLO, object]:
+    """Return the model of a checkpoint and its Ultralytics metrics on the data's `val` split; leaves no files."""
+    known = _remembered.get()
+    if known is None:
+        return _validate(weights, data, imgsz, device, **val)
+    key = fingerprint(weights), str(data), imgsz, str(device), repr(val)
+    if key not in known:
+        known[key] = _validate(weights, data, imgsz, device, **val)
+    return known[key]
+
+
+def _validate(weights: str | Path, data: str, imgsz: int, device: Any, **val) -> tuple[YOLO, object]:
+    yolo = YOLO(str(weights))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"plots": False, "verbose": False, "workers": 0, **val}
+        return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)

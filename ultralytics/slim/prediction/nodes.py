@@ -1,0 +1,71 @@
+"""Find nodes and their parents: Ultralytics' detections without twins, and the rule of `relation` on what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relation import distinct_nodes, find_parent_nodes
+from ultralytics import YOLO
+from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
+from ultralytics.utils.files import increment_path
+
+from ..errors import translated
+from ..inputs.sources import class_numbers
+from ..measuring.detections import boxes_of
+
+if TYPE_CHECKING:
+    from ultralytics.engine.results import Results
+
+NODES = {"iou": 0.4, "verbose": False}  # less overlap than Ultralytics' own: keeps more relations, docs/relations.md
+
+
+def read_detection(given: Mapping[str, Any], mode: str, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return arguments of Ultralytics' `predict`, classes as numbers.
+
+    Args:
+        given: Arguments, in which `classes` may be names.
+        mode: How parents will be found, see `relation.find_parent_nodes`.
+        names: The model's classes, by number.
+
+    Raises:
+        SlimError: An argument, a class or the mode would be refused later.
+    """
+    with translated(ValueError):
+        find_parent_nodes([], mode)
+    settings = dict(given)
+    if "classes" in given:
+        settings["classes"] = class_numbers(given["classes"], names)
+    with translated():
+        get_cfg(overrides={key: value for key, value in settings.items() if key in DEFAULT_CFG_DICT})
+    return settings
+
+
+def detect_nodes(model: YOLO, source: Any, settings: Mapping[str, Any]) -> Iterator[Results]:
+    """Yield Ultralytics' result for each image or frame, without the boxes of nodes that have a better one.
+
+    Args:
+        model: The model.
+        source: Anything that Ultralytics predicts on.
+        settings: Arguments of `predict`, as `read_detection` returns them.
+    """
+    with translated():
+        for result in model.predict(source, stream=True, **{**NODES, **settings}):
+            found = boxes_of(result)
+            boxes, scores = found.xyxy.cpu().numpy(), found.conf.cpu().numpy()
+            whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))  # YOLO26 may predict a box inside out
+            yield result[whole[distinct_nodes(boxes[whole], scores[whole])]]
+
+
+def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, list[int]]:
+    """Return boxes (N, 4) xyxy in pixels and N parents of an Ultralytics result."""
+    boxes = boxes_of(result).xyxy.cpu().numpy()
+    return boxes, find_parent_nodes(boxes, mode)
+
+
+def result_folder(save_dir: str | Path | None, command: str) -> Path:
+    """Return the folder of what is saved: as given, or runs/slim/COMMAND, numbered."""
+    return Path(save_dir) if save_dir else increment_path(Path("runs/slim", command))

@@ -1,0 +1,1 @@
+"""How a model bears pruning, before any is done."""

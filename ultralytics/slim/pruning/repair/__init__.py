@@ -1,0 +1,1 @@
+"""What makes up for it: constants folded in, layers re-fitted, statistics taken anew."""

@@ -1,0 +1,1 @@
+"""What matters: a score for every channel, from weights, unlabelled images or the loss."""

@@ -1,0 +1,1 @@
+"""What goes: pools of units that are alike, their narrowings, and the goal that ends them."""

@@ -1,0 +1,39 @@
+"""Settle what the settings of a run say of files and sizes, by looking at them: once, before the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..inputs.data import BOX_TASKS, find_data, prepare_data
+from ..inputs.references import check_references
+from ..inputs.weights import find_weights, open_model
+from ..pruning.prune import image_size
+from .run_settings import RunSettings
+
+
+def settled(settings: RunSettings) -> RunSettings:
+    """Return the settings with absolute paths, and with the image size that the model can take.
+
+    Raises:
+        SlimError: A file that is missing or cannot be used, or a model of a task that has no boxes.
+    """
+    model = open_model(find_weights(settings.weights))
+    if model.task not in BOX_TASKS:
+        raise InputError(
+            f"weights={settings.weights}: a run is for models that find boxes, and this one's task is {model.task}; "
+            "take it through the stages one by one: sparse, prune, train, distill, compare, export"
+        )
+    found = {"weights": str(Path(model.model_name).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
+    if settings.compare:
+        found["compare"] = [str(Path(find_weights(path, key="compare")).resolve()) for path in settings.compare]
+        check_references(found["compare"], found["weights"])
+    found["data"] = str(Path(find_data(settings.data)).resolve())
+    prepare_data(found["data"])
+    return settings.replaced(**found)
+
+
+def in_strides(settings: RunSettings) -> RunSettings:
+    """Return the settings with the image size that `settled` records."""
+    model = open_model(settings.weights).model
+    return settings.replaced(imgsz=image_size(model, settings.imgsz))

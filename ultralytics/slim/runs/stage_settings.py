@@ -1,0 +1,93 @@
+"""The settings of each stage of a run; `run_settings` reads them from what is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..errors import KindError
+from ..pruning.options import TARGETS, PruneOptions
+from ..pruning.repair.repairs import read_repairs
+from ..pruning.rounds import check_steps
+from ..pruning.select.goals import read_goal
+from ..pruning.select.stopwatch import check_runtime
+from .training import check_training
+
+PRUNE_KEYS = frozenset(("factor", *(f.name for f in fields(PruneOptions)))) - {"retrain"}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One training of a run.
+
+    Attributes:
+        arguments: Those of Ultralytics and of this fork, whole but for the teacher and the place of the result.
+    """
+
+    arguments: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> int:
+        return self.arguments["epochs"]
+
+
+@dataclass(frozen=True)
+class PruningSettings:
+    """The pruning of a run.
+
+    Attributes:
+        factor: Share of the channels to remove; None where `options` name a target.
+        options: The others, training images among them, but for the training between the steps.
+        between: Training arguments for between the steps; None where nothing is trained there.
+    """
+
+    factor: float | None
+    options: PruneOptions
+    between: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], default_factor: float | None = None) -> PruningSettings:
+        """Tell the arguments of a pruning from those of the training between its steps.
+
+        Args:
+            given: Both; `batch` is the training's unless a latency is the target.
+            default_factor: Factor where neither one nor a target is given.
+
+        Raises:
+            KindError: There are arguments of a training but no training.
+        """
+        options = {key: value for key, value in given.items() if key in PRUNE_KEYS or key == "retrain"}
+        training = {key: value for key, value in given.items() if key not in options}
+        if training and not {"data", "epochs"} <= training.keys():
+            raise KindError(
+                f"prune takes no {', '.join(sorted(training))}; training between steps= needs data= and epochs="
+            )
+        if training:
+            if "batch" in options and "latency_ms" not in options:
+                training["batch"] = options.pop("batch")
+            training |= {key: options[key] for key in ("imgsz", "device") if key in options}
+        factor = options.pop("factor", None if options.keys() & set(TARGETS) else default_factor)
+        return cls(factor, PruneOptions(**options), training or None)
+
+    def check(self, has_images: bool = True) -> None:
+        """Raise a SlimError where pruning or training would refuse an argument whatever the model."""
+        if self.between:
+            check_training(self.between)
+        options = self.options
+        read_goal(self.factor, **options.targets)
+        check_runtime(options.runtime, options.batch)
+        check_steps(options.steps, self.between)
+        read_repairs(options.repair, has_images)
+
+    def __str__(self) -> str:
+        """The goal, as it was given."""
+        return next((f"{name}={value}" for name, value in self.options.targets.items()), f"factor={self.factor}")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """The export of a run: its formats, as they are given, and further arguments of Ultralytics' `export`."""
+
+    format: str | list[str]
+    options: Mapping[str, Any] = field(default_factory=dict)

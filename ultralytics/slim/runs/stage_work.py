@@ -1,0 +1,76 @@
+"""What the stages of a run do, one after the other, each from the checkpoint that the one before it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER
+
+from ..inputs.data import prepare_data
+from ..inputs.weights import open_model
+from ..measuring.accuracy import accuracy
+from ..pruning.prune import prune_model
+from ..pruning.result import PruneResult
+from ..pruning.score.images import is_yaml
+from .record import Run
+from .stage_settings import PruningSettings
+from .stages import DISTILL, ORIGINAL, PRUNE
+from .training import Trained, fit
+
+
+def prune_checkpoint(
+    weights: str | Path, save_dir: str | Path, pruning: PruningSettings, place: Mapping[str, Any] | None = None
+) -> PruneResult:
+    """Prune a checkpoint as a run or a user asks for it.
+
+    Args:
+        weights: The checkpoint to start from.
+        save_dir: The .pt file to write.
+        pruning: The goal, the options, and the training between the steps if there is one.
+        place: Where that training's own folder goes, as Ultralytics' arguments.
+    """
+    options = pruning.options
+    if is_yaml(options.images):
+        options = replace(options, images=prepare_data(options.images))
+    if pruning.between:
+        arguments = {**pruning.between, **(place or {})}
+        options = replace(options, retrain=lambda checkpoint: fit(checkpoint, checkpoint, {"epochs": 50, **arguments}))
+    return prune_model(open_model(weights), save_dir, pruning.factor, options)
+
+
+def make_models(run: Run, data: str) -> dict[str, Path]:
+    """Do what has not been done of a run's stages; return the checkpoint of each model, in order, the original first.
+
+    Args:
+        run: The run.
+        data: Its data YAML, prepared.
+    """
+    models = {ORIGINAL: Path(run.settings.weights)}
+    for stage in run.settings.stages:
+        start = list(models.values())[-1]
+        needed = [models[name] for name in stage.needs if name in models]
+        models[stage.makes] = run.stage(stage.name, lambda out: _work(run, stage.name, start, needed, data, out))  # noqa: B023 (at once)
+    return models
+
+
+def _work(run: Run, name: str, start: Path, needed: list[Path], data: str, out: Path) -> Trained | PruneResult:
+    """Do one stage: write the checkpoint `out`."""
+    settings = run.settings
+    if name == PRUNE.name:
+        return prune_checkpoint(start, out, settings.prune, {"project": str(run.folder), "name": "prune_step"})
+    arguments = dict(getattr(settings, name).arguments)
+    if name == DISTILL.name:
+        arguments["Distillation"] = str(_best(needed, data, settings.imgsz, settings.device))
+    return fit(start, out, {**arguments, **run.training(name)})
+
+
+def _best(teachers: list[Path], data: str, imgsz: int, device: object) -> Path:
+    """Return the most accurate of the checkpoints that may teach."""
+    accuracies = {path: accuracy(path, data, imgsz, device) for path in teachers}
+    teacher = max(accuracies, key=accuracies.get)
+    others = "".join(f" (the other {accuracies[path]:.4f})" for path in teachers if path != teacher)
+    LOGGER.info(f"teacher: {teacher}, mAP50-95 {accuracies[teacher]:.4f}{others}")
+    return teacher

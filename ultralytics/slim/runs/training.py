@@ -1,0 +1,79 @@
+"""Train a checkpoint as Ultralytics does, keep the best of it whole, and say what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ultralytics.cfg import get_cfg
+from ultralytics.utils import LOGGER
+
+from ..errors import translated
+from ..files import copy_whole
+from ..inputs.data import prepare_data
+from ..inputs.weights import check_checkpoint_path, open_model
+from ..settings import TRAIN_ARGS, SlimSettings
+
+# What this project's trainings start from where nothing else is asked for.
+TRAINING: Mapping[str, Any] = MappingProxyType(
+    {"data": "diagram.yaml", "imgsz": 640, "batch": 20, "workers": 4, "amp": False, "device": None}
+)
+# `optimizer=auto` would ignore lr0, so distillation names its optimizer; AdamW's biases must not start at lr 0.1.
+FINE_TUNING: Mapping[str, Any] = MappingProxyType(
+    {"lr0": 0.001, "optimizer": "AdamW", "momentum": 0.9, "warmup_bias_lr": 0.0}
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training: the kept checkpoint, Ultralytics' own folder of the run, and its final measures."""
+
+    path: Path
+    folder: Path
+    metrics: Mapping[str, float]
+
+    def __str__(self) -> str:
+        named = {key.removeprefix("metrics/"): value for key, value in self.metrics.items() if "metrics/" in key}
+        measures = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
+        return f"{self.path} ({measures}; curves and logs in {self.folder})"
+
+    __repr__ = __str__
+
+
+def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any]) -> Trained:
+    """Train a checkpoint and keep the best of the run as `save_dir`.
+
+    Args:
+        weights: The checkpoint to start from.
+        save_dir: The .pt file to write; it may be the same.
+        arguments: Training arguments of Ultralytics and of this fork; what is not among them is as in `TRAINING`.
+
+    Raises:
+        SlimError: A bad argument, data set or teacher.
+        KeyboardInterrupt: It was stopped; the log says where the last whole epoch is.
+    """
+    path, model = check_checkpoint_path(save_dir), open_model(weights)
+    arguments = {**TRAINING, **arguments}
+    arguments["data"] = prepare_data(arguments["data"], task=model.task)
+    try:
+        with translated():
+            metrics = model.train(**arguments)
+    except KeyboardInterrupt:
+        if model.trainer and model.trainer.last.exists():  # none where it stopped while being made
+            LOGGER.info(f"\nthe last whole epoch is kept in {model.trainer.last}")
+        raise
+    trainer = model.trainer
+    copy_whole(trainer.best if trainer.best.exists() else trainer.last, path)
+    trained = Trained(path, trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
+    LOGGER.info(f"saved {trained}")
+    return trained
+
+
+def check_training(arguments: Mapping[str, Any]) -> None:
+    """Raise a SlimError where Ultralytics or this fork would refuse a training argument."""
+    with translated():
+        get_cfg(overrides={key: value for key, value in arguments.items() if key not in TRAIN_ARGS})
+    SlimSettings.from_args(dict(arguments))
