@@ -22,7 +22,7 @@ from ultralytics.slim.charts.charts import journey
 from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.score.labelled import LabelledImages
-from ultralytics.slim.pruning.score.magnitude import SCORES
+from ultralytics.slim.pruning.score.magnitude import score_names
 from ultralytics.slim.pruning.score.ranking import SURGEON, TAYLOR
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +36,7 @@ def grid(model: str, quick: bool) -> list[tuple]:
     """Return (model, score, scope, repair, flops): every score with the default repair, and every repair for two."""
     if quick:
         return [(model, score, "auto", "auto", 0.5) for score in (SURGEON, "l1", "gamma")]
-    scores = [(model, s, "auto", "auto", cut) for cut in (0.7, 0.5) for s in (*SCORES, TAYLOR, SURGEON)]
+    scores = [(model, s, "auto", "auto", cut) for cut in (0.7, 0.5) for s in (*score_names(), TAYLOR, SURGEON)]
     scores += [(model, "gamma", "global", "auto", cut) for cut in (0.7, 0.5)]
     ranked = (SURGEON, "gamma" if model == "sparse" else "l1")
     return scores + [(model, s, "auto", repair, cut) for s in ranked for repair in REPAIRS for cut in CUTS]

@@ -22,7 +22,7 @@ import json, sys, tempfile, threading, time
 from pathlib import Path
 import psutil
 from ultralytics import YOLO
-from ultralytics.slim.pruning.channels import trace_channels
+from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.prune import prune_model
 
 def watched(work):

@@ -32,7 +32,7 @@ from ultralytics.slim.pruning.graph.verify import check_equal, masking
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.pruning.score.magnitude import score_labels
-from ultralytics.slim.pruning.select.narrowing import plan, removed, take_share
+from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed, take_share
 from ultralytics.slim.pruning.select.pools import make_pools
 
 REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
@@ -135,7 +135,7 @@ def cut(model: torch.nn.Module, factors: Iterable[float]) -> list[int]:
     model, gone = copy.deepcopy(model).float().eval(), []
     graph = trace_channels(model)
     pools, book = make_pools(graph, score_labels(model, graph, "l1", 0))
-    steps = plan(pools, "layer", 8)
+    steps = order_narrowings(pools, "layer", 8)
     for factor in factors:
         keep = ~np.isin(book.roots(), removed(pools, take_share(pools, steps, "layer", factor)))
         pruned = copy.deepcopy(model)

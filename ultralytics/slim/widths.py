@@ -29,8 +29,8 @@ def keep_widths(model: nn.Module, weights: Any) -> bool:
     replaced where those differ, class rows carried over by name.
 
     Args:
-        model (nn.Module): A model as its YAML builds it; changed only where True is returned.
-        weights (nn.Module | dict): A model, or a checkpoint with 'ema' or 'model'.
+        model: A model as its YAML builds it; changed only where True is returned.
+        weights: A model, or a checkpoint with 'ema' or 'model'.
 
     Raises:
         InputError: If `weights` are pruned and fused: without BatchNorms they cannot be trained on.

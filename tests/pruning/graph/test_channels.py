@@ -15,7 +15,7 @@ from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.label_book import LabelBook
 from ultralytics.slim.pruning.graph.rewrite import slice_model
 from ultralytics.slim.pruning.graph.verify import check_equal, in_float64, masking
-from ultralytics.slim.pruning.select.narrowing import plan, removed
+from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed
 from ultralytics.slim.pruning.select.pools import make_pools
 
 
@@ -100,7 +100,7 @@ def prune(net: nn.Module, factor: float = 0.5) -> tuple[nn.Module, float]:
     shake(net)
     graph = trace_channels(net)
     pools, book = make_pools(graph, np.random.default_rng(0).random(len(graph.book) + 1))
-    steps = [s for s in plan(pools, "layer", 2) if s.key < factor]
+    steps = [s for s in order_narrowings(pools, "layer", 2) if s.key < factor]
     keep = ~np.isin(book.roots(), removed(pools, steps))
     pruned = copy.deepcopy(net)
     slice_model(pruned, graph, keep)
@@ -175,7 +175,7 @@ def test_a_wrong_cut_is_caught_and_named() -> None:
     shake(net)
     graph = trace_channels(net)
     pools, book = make_pools(graph, np.random.default_rng(0).random(len(graph.book) + 1))
-    keep = ~np.isin(book.roots(), removed(pools, plan(pools, "layer", 8)))
+    keep = ~np.isin(book.roots(), removed(pools, order_narrowings(pools, "layer", 8)))
     pruned = copy.deepcopy(net)
     slice_model(pruned, graph, keep)
     pruned.block.down.weight.data = pruned.block.down.weight.data.flip(1)

@@ -9,10 +9,11 @@ from test_channels import Halves, Net
 from torch import nn
 
 from ultralytics.slim.pruning.graph.channels import trace_channels
-from ultralytics.slim.pruning.score.magnitude import SCORES, pick_score, score_labels, tell_flat_gammas
+from ultralytics.slim.pruning.score.magnitude import pick_score, score_labels, score_names
 from ultralytics.slim.pruning.score.surgeon import Covariance, Part, Reader
-from ultralytics.slim.pruning.select.narrowing import plan, removed, take_share
+from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed, take_share
 from ultralytics.slim.pruning.select.pools import Pool, make_pools
+from ultralytics.slim.sparsity.gammas import tell_flat_gammas
 
 
 class Two(nn.Module):
@@ -88,7 +89,7 @@ def test_flat_gammas_are_told() -> None:
     net.bn.weight.data.fill_(1)
     assert "never trained" in tell_flat_gammas(net)
     assert "no BatchNorm" in tell_flat_gammas(nn.Conv2d(3, 3, 1))
-    assert set(SCORES) >= {"gamma", "l1", "l2", "lamp", "fpgm", "random"}
+    assert set(score_names()) >= {"gamma", "l1", "l2", "lamp", "fpgm", "random"}
 
 
 def test_halves_are_tied_by_rank() -> None:
@@ -117,14 +118,14 @@ def test_widths_are_multiples_with_a_floor() -> None:
 
 def test_layer_scope_cuts_evenly_and_rounds_to_the_nearest() -> None:
     pools = [pool(np.arange(64)), pool(np.arange(32))]
-    steps = take_share(pools, plan(pools, "layer", 8), "layer", 0.3)
+    steps = take_share(pools, order_narrowings(pools, "layer", 8), "layer", 0.3)
     kept = {s.pool: s.after for s in steps}
     assert kept == {0: 48, 1: 24}  # 44.8 and 22.4
 
 
 def test_global_scope_takes_the_weakest_and_keeps_the_floors() -> None:
     pools = [pool(np.full(64, 0.1)), pool(np.full(64, 1.0))]
-    steps = take_share(pools, plan(pools, "global", 8), "global", 0.5)
+    steps = take_share(pools, order_narrowings(pools, "global", 8), "global", 0.5)
     kept = {s.pool: s.after for s in steps}
     assert kept == {0: 8, 1: 56}
     assert len(removed(pools, steps)) == 64
@@ -133,18 +134,18 @@ def test_global_scope_takes_the_weakest_and_keeps_the_floors() -> None:
 def test_global_scope_goes_below_the_floor_last() -> None:
     """A pool at its floor waits until the others are there too; then it goes on, so that no goal gets out of reach."""
     pools = [pool(np.full(64, 0.1)), pool(np.full(64, 1.0))]
-    steps = plan(pools, "global", 8, floor=0.5)
+    steps = order_narrowings(pools, "global", 8, floor=0.5)
     assert [s.pool for s in steps[:8]] == [0] * 4 + [1] * 4  # to 32 of 64 each, though the second costs ten times as much
     assert sorted(steps[8:], key=lambda s: (s.pool, -s.after)) == steps[8:] and steps[-1].after == 8
     assert {s.after for s in take_share(pools, steps, "global", 0.25)} == {56, 48, 40, 32}
     pools[0].whole = 128  # it had twice as many before an earlier pruning: 64 is its floor
-    assert [s.pool for s in plan(pools, "global", 8, floor=0.5)[:4]] == [1] * 4
-    assert plan(pools, "layer", 8, floor=0.9) == plan(pools, "layer", 8)
+    assert [s.pool for s in order_narrowings(pools, "global", 8, floor=0.5)[:4]] == [1] * 4
+    assert order_narrowings(pools, "layer", 8, floor=0.9) == order_narrowings(pools, "layer", 8)
 
 
 def test_unknown_scope() -> None:
     with pytest.raises(ValueError, match="'layer' or 'global'"):
-        plan([pool(np.arange(16))], "some", 8)
+        order_narrowings([pool(np.arange(16))], "some", 8)
 
 
 def test_covariances_are_gathered_in_parts() -> None:

@@ -21,10 +21,10 @@ from ultralytics.slim.pruning.rounds import factor_due
 from ultralytics.slim.pruning.score.magnitude import score_labels
 from ultralytics.slim.pruning.select import stopwatch as latency
 from ultralytics.slim.pruning.select.goals import read_goal
-from ultralytics.slim.pruning.select.narrowing import plan, removed
+from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed
 from ultralytics.slim.pruning.select.pools import make_pools
 from ultralytics.slim.pruning.select.stopwatch import Reading, Stopwatch
-from ultralytics.slim.pruning.select.targets import Target, take_target
+from ultralytics.slim.pruning.select.targets import make_target, take_target
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,18 @@ def test_every_target_is_met_or_its_neighbours_are_named(name: str, scope: str) 
     graph = trace_channels(model)
     pools, book = make_pools(graph, score_labels(model, graph, "l1"))
     for round_to in (8, 16):
-        steps = plan(pools, scope, round_to)
+        steps = order_narrowings(pools, scope, round_to)
         for what, (low, high) in {"flops": (0.1, 1), "params": (0.1, 1), "size_mb": (1, 5.5)}.items():
-            target = Target(what, float(random.uniform(low, high)), model, 64)
+            target = make_target(what, float(random.uniform(low, high)), model, 64)
             try:
-                taken = take_target(model, graph, pools, book, steps, target)
+                taken, reached = take_target(model, graph, pools, book, steps, target, Reading(target.whole))
             except ValueError as error:
                 *under, over = (float(n) for n in re.findall(r"([\d.]+) (?:of the|MB)", str(error)))
                 assert all(u < 0.98 * target.value for u in under) and over > target.value
                 continue
             cut = copy.deepcopy(model)
             slice_model(cut, graph, ~np.isin(book.roots(), removed(pools, taken)))
-            assert target.measure(cut) == target.start and 0.98 * target.goal <= target.start.value <= target.goal
+            assert target.measure(cut) == reached and 0.98 * target.goal <= reached.value <= target.goal
             met += 1
     assert met >= 4
 
@@ -150,8 +150,7 @@ def test_a_latency_out_of_reach_names_the_closest(yolo: YOLO, tmp_path: Path, mo
 
 def test_a_far_candidate_is_timed_briefly_and_a_near_one_exactly(yolo: YOLO, monkeypatch) -> None:
     Machine(monkeypatch, noise=0.01)
-    monkeypatch.setattr(latency, "SECONDS", (0.0, 1e9))
-    watch = Stopwatch(yolo.model, "torch", 64)
+    watch = Stopwatch(yolo.model, "torch", 64, seconds=(0.0, 1e9))
     near, far = (
         watch(yolo.model, share * watch.original_ms, (share + 0.02) * watch.original_ms) for share in (0.99, 0.5)
     )
@@ -160,20 +159,19 @@ def test_a_far_candidate_is_timed_briefly_and_a_near_one_exactly(yolo: YOLO, mon
 
 
 def test_slack_grows_with_the_spread_of_a_timing(yolo: YOLO) -> None:
-    target = Target("params", 1.0, yolo.model, 64)
+    target = make_target("params", 1.0, yolo.model, 64)
     under = 0.97 * target.goal
     assert not target.is_met(Reading(under, 0.01)) and target.is_met(Reading(under, 0.02))
     assert not target.is_met(Reading(1.001 * target.goal, 0.02))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
-def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, monkeypatch, runtime: str) -> None:
+def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, runtime: str) -> None:
     """The same model takes as long as itself; one with a fifth of the GFLOPs is faster."""
     if runtime == "onnx":
         pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(latency, "SECONDS", (0.3, 2.0))
     small = prune_model(yolo, tmp_path / "p.pt", flops=0.2, imgsz=64).model
-    watch = Stopwatch(yolo.model.float().eval(), runtime, 256, batch=2, device="cpu")
+    watch = Stopwatch(yolo.model.float().eval(), runtime, 256, batch=2, device="cpu", seconds=(0.3, 2.0))
     same, less = (watch(m, 0, 1e-9).value / watch.original_ms for m in (yolo.model, small))
     assert 0.7 < same < 1.4 and less < 0.8 * same
 
@@ -220,7 +218,7 @@ def test_a_missing_runtime_says_what_to_install(yolo: YOLO, tmp_path: Path, monk
 
 
 def test_what_is_due_on_the_way_falls_geometrically(yolo: YOLO) -> None:
-    target = Target("flops", 0.125, yolo.model, 64)
+    target = make_target("flops", 0.125, yolo.model, 64)
     assert [target.on_the_way(i / 3).goal / target.whole for i in (1, 2, 3)] == pytest.approx([0.5, 0.25, 0.125])
     assert [target.on_the_way(i / 3).is_last for i in (1, 2, 3)] == [False, False, True]
     assert [factor_due(0.875, i / 3) for i in (1, 2, 3)] == pytest.approx([0.5, 0.75, 0.875])

@@ -39,10 +39,10 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     and stands for when the weights were trained.
 
     Args:
-        model (nn.Module): The model; not modified.
-        path (Path): The .pt file to write; parents are created.
-        record (dict): Plain builtins, kept under the key `slim`.
-        original (dict, optional): Checkpoint of the model before pruning, for its date and its training arguments; those
+        model: The model; not modified.
+        path: The .pt file to write; parents are created.
+        record: Plain builtins, kept under the key `slim`.
+        original: Checkpoint of the model before pruning, for its date and its training arguments; those
             that Ultralytics does not know are dropped.
 
     Raises:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from ..sparsity.gammas import NEAR_ZERO
-from .score.magnitude import all_gammas, tell_flat_gammas
+from ..sparsity.gammas import NEAR_ZERO, absolute_gammas, tell_flat_gammas
 
 ENOUGH = 0.01  # of the total |γ|: what may go with the channels for a model to be called sparse enough
 
@@ -18,11 +17,11 @@ class GammaCheck:
     """What the BatchNorm scales say about cutting a share of the channels.
 
     Attributes:
-        factor (float): Share of the channels in question.
-        near_zero (float): Share of all |γ| that are under 1e-2.
-        lost (float): Share of the total |γ| that goes with the weakest `factor` of all channels.
-        ready (float): Largest share of the channels for which the model is sparse enough.
-        fault (str): Why γ says nothing about this model; empty if it does.
+        factor: Share of the channels in question.
+        near_zero: Share of all |γ| that are under 1e-2.
+        lost: Share of the total |γ| that goes with the weakest `factor` of all channels.
+        ready: Largest share of the channels for which the model is sparse enough.
+        fault: Why γ says nothing about this model; empty if it does.
     """
 
     factor: float
@@ -54,7 +53,7 @@ def check_gammas(model: nn.Module, factor: float) -> GammaCheck:
     """
     if fault := tell_flat_gammas(model):
         return GammaCheck(factor, fault=fault)
-    gamma = np.sort(all_gammas(model).astype(np.float64))
+    gamma = np.sort(absolute_gammas(model, trainable_only=False).numpy().astype(np.float64))
     held = np.concatenate([[0], np.cumsum(gamma)]) / max(gamma.sum(), 1e-12)  # by how many are gone
     ready = int(np.flatnonzero(held <= ENOUGH).max()) / len(gamma)
     return GammaCheck(factor, float((gamma < NEAR_ZERO).mean()), float(held[round(factor * len(gamma))]), ready)

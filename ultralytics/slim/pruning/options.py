@@ -18,7 +18,7 @@ class PruneOptions:
     """How `prune_model` prunes; each of these is also a keyword of it.
 
     Attributes:
-        score: How important a channel is: one of `score.magnitude.SCORES`; 'surgeon', what its removal costs the
+        score: How important a channel is: one of `score.magnitude.score_names()`; 'surgeon', what its removal costs the
             predictions on `images`; 'taylor', what it does to the loss (then `images` is the YAML of a data set with
             labels); or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
         scope: 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
+from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
+from ..errors import InputError
 from ..inputs.weights import torch_model
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
 from .graph.channels import ChannelGraph, trace_channels
 from .graph.rewrite import sliced
 from .graph.verify import check_equal, masking
+from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs, repair_model
 from .result import PruneResult, gather, join
 from .rounds import check_steps, factor_due, retrained
@@ -26,156 +30,128 @@ from .score.labelled import LabelledImages
 from .score.ranking import TAYLOR, choose, rank
 from .select.goals import check_floor, read_goal
 from .select.narrowing import kept, take_share
-from .select.pools import remember_whole
-from .select.stopwatch import check_runtime
+from .select.pools import Widths, counted_from
+from .select.stopwatch import Reading, check_runtime
 from .select.targets import Target, make_target, read_floor, take_target
 
 LABELLED = 64  # most labelled images for the Taylor score
 
 
 def prune_model(
-    yolo,
-    save_dir,
-    factor=None,
-    *,
-    score="auto",
-    scope="auto",
-    round_to=8,
-    floor="auto",
-    exclude=(),
-    images=None,
-    repair="auto",
-    imgsz=None,
-    flops=None,
-    params=None,
-    size_mb=None,
-    latency_ms=None,
-    runtime="torch",
-    batch=1,
-    device=None,
-    steps=1,
-    retrain=None,
-    seed=0,
+    yolo: YOLO | nn.Module,
+    save_dir: str | Path,
+    factor: float | None = None,
+    options: PruneOptions | None = None,
+    **keywords: Any,
 ) -> PruneResult:
     """Remove channels of a model and save the result as a stock Ultralytics checkpoint.
 
     Args:
-        yolo (YOLO): The model; not modified.
-        save_dir (str | Path): The .pt file to write; parents are created.
-        factor (float, optional): Share of the prunable channels to remove, 0 <= factor < 1; 0.7 if no target is given.
-        score (str): How important a channel is: one of `scores.SCORES`; 'surgeon', what its removal costs the
-            predictions on `images`; 'taylor', what it does to the loss (then `images` is the YAML of a data set with
-            labels); or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
-        scope (str): 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
-            saves; 'auto' is 'global' for 'surgeon' and 'taylor', which compare between layers, and 'layer' for the others.
-        round_to (int): Widths become multiples of this.
-        floor (float | str): Share of each layer's channels that 'global' goes below only where the goal cannot be met
-            otherwise; 'auto' is 0.57 of what an even pruning to the same goal would keep (`targets.read_floor`).
-        exclude (str | tuple[str, ...]): Names or patterns of layers whose outputs are kept whole.
-        images: A few unlabelled images for scores and repairs (see `images.load_images`).
-        repair (str | tuple[str, ...]): What is done to the pruned model: some of 'fold' (the removed channels' means go
-            to their readers), 'refit' (the layers left are re-fitted to put out what the original's do), 'bn' (BatchNorm
-            statistics are taken anew); 'none'; or 'auto': 'refit' with images, 'fold' without.
-        imgsz (int, optional): Side of the images and of the GFLOPs reported; the model's training size if not given.
-        flops (float, optional): Target instead of `factor`: share of the GFLOPs to keep.
-        params (float, optional): Target: share of the parameters to keep.
-        size_mb (float, optional): Target: size of the checkpoint in MB (10⁶ bytes).
-        latency_ms (float, optional): Target: time of one inference on this machine, measured in turns with the original.
-        runtime (str): What the latency is measured in: 'torch', or 'onnx' for ONNX Runtime on the CPU.
-        batch (int): Images of one inference, for the latency; their side is `imgsz`.
-        device: Where 'torch' runs for the latency, as in Ultralytics; by default the first GPU, else the CPU.
-        steps (int): Prunings in which the goal is approached, each scored, repaired and verified anew.
-        retrain (Callable[[Path], object], optional): Trains a checkpoint in its place; called between the steps.
-        seed (int): Seed of the random score.
+        yolo: The model; not modified.
+        save_dir: The .pt file to write; parents are created.
+        factor: Share of the prunable channels to remove, 0 <= factor < 1; 0.7 if no target is given.
+        options: Everything else, see `PruneOptions`.
+        keywords: Options one by one, in place of those in `options`: `prune_model(yolo, "small.pt", flops=0.5)`.
 
     Returns:
-        (PruneResult): What was cut; `str()` of it is a summary.
+        What was cut; `str()` of it is a summary.
 
     Raises:
-        ValueError: If an argument is out of range, a target is out of reach, or nothing could be pruned.
-        TypeError: If `yolo` holds no PyTorch model.
-        RuntimeError: If the result is not equal to the masked original; nothing is written then.
+        InputError: An argument is out of range, a target is out of reach, or nothing could be pruned.
+        KindError: There is no such option, or `yolo` holds no PyTorch model.
+        Refusal: The model has a block that is not pruned.
+        RuntimeError: The result is not equal to the masked original; nothing is written then.
     """
-    factor, asked = read_goal(factor, flops=flops, params=params, size_mb=size_mb, latency_ms=latency_ms)
-    check_runtime(runtime, batch)
-    check_steps(steps, retrain)
-    path, model = _checked(yolo, save_dir, round_to)
-    imgsz = image_size(model, imgsz)
-    _, scope = choose(model, score, scope, images)
-    check_floor(floor, scope)
-    repairs = read_repairs(repair, images is not None)
-    target = asked and make_target(*asked, model, imgsz, runtime, batch, device)
-    floor = read_floor(floor, scope, target or factor)
-    how = How(score, scope, round_to, floor, exclude, images, repairs, imgsz, seed)
-    ckpt, results, wholes = getattr(yolo, "ckpt", None), [], {}
-    for number in range(1, steps + 1):
-        if steps > 1:
-            LOGGER.info(f"prune: step {number} of {steps}")
-        goal = target.on_the_way(number / steps) if target else factor_due(factor, number / steps)
-        results.append(_prune_once(model, how, goal, wholes))
-        model = results[-1].model
-        if target:
-            target.start = goal.start
-        if retrain and number < steps:
-            model = retrained(model, retrain, results[-1].record(round_to, asked), ckpt)
-    result = replace(join(results), path=path, factor=factor)
+    options = with_keywords(options or PruneOptions(), keywords, "prune_model")
+    factor, asked = read_goal(factor, **options.targets)
+    check_runtime(options.runtime, options.batch)
+    check_steps(options.steps, options.retrain)
+    path, model = _checked(yolo, save_dir, options.round_to)
+    ckpt = getattr(yolo, "ckpt", None)
+    options = _chosen(model, options)
+    target = asked and make_target(*asked, model, options.imgsz, options.runtime, options.batch, options.device)
+    options = replace(options, floor=read_floor(options.floor, options.scope, target or factor))
+    rounds: list[_Round] = []
+    for number in range(1, options.steps + 1):
+        if options.steps > 1:
+            LOGGER.info(f"prune: step {number} of {options.steps}")
+        done = number / options.steps
+        goal = target.on_the_way(done) if target else factor_due(factor, done)
+        rounds.append(_prune_once(model, options, goal, rounds[-1] if rounds else None))
+        result = rounds[-1].result
+        model = result.model
+        if options.retrain and number < options.steps:
+            model = retrained(model, options.retrain, result.record(options.round_to, asked), ckpt)
+    result = replace(join([r.result for r in rounds]), path=path, factor=factor)
     if not (result.ratio or target or factor == 0):
-        raise ValueError(_nothing(factor, round_to))
-    result.latency = target.stopwatch.told(target.start) if target and target.stopwatch else None
-    save_checkpoint(result.model, path, result.record(round_to, asked), ckpt)
+        raise InputError(_nothing(factor, options.round_to))
+    if target and target.stopwatch:
+        result.latency = target.stopwatch.record(rounds[-1].reached)
+    save_checkpoint(result.model, path, result.record(options.round_to, asked), ckpt)
     LOGGER.info(f"{result}")
     return result
 
 
+def _chosen(model: nn.Module, options: PruneOptions) -> PruneOptions:
+    """Return the options with what 'auto' stands for in score, scope, repairs and image size; the floor is left."""
+    score, scope = choose(model, options.score, options.scope, options.images)
+    check_floor(options.floor, scope)
+    repairs = read_repairs(options.repair, options.images is not None)
+    return replace(options, score=score, scope=scope, repair=repairs, imgsz=image_size(model, options.imgsz))
+
+
 @dataclass(frozen=True)
-class How:
-    """What the steps of a pruning have in common; as given to `prune_model`, but for what 'auto' stands for."""
+class _Round:
+    """One of several prunings.
 
-    score: str
-    scope: str
-    round_to: int
-    floor: float
-    exclude: str | tuple[str, ...]
-    images: object
-    repairs: tuple[str, ...]
-    imgsz: int
-    seed: int
+    Attributes:
+        result: What it did, without a path.
+        first: Units of every pool before the first of the prunings.
+        reached: What the model has of the target after it; None without one.
+    """
+
+    result: PruneResult
+    first: Widths
+    reached: Reading | None
 
 
-def _prune_once(model: nn.Module, how: How, goal: Target | float, wholes: dict) -> PruneResult:
-    """Return a pruned, repaired and verified copy of a model, as a result without a path.
+def _prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, last: _Round | None) -> _Round:
+    """Return a pruned, repaired and verified copy of a model.
 
     Args:
-        model (nn.Module): float32, evaluation mode; not modified.
-        how (How): What all steps have in common.
-        goal (Target | float): The target, which is told what is reached; or the share of the first model's channels
-            to be gone.
-        wholes (dict): What the first of several prunings found (`selection.remember_whole`); empty before it.
+        model: float32, evaluation mode; not modified.
+        options: Without any 'auto'.
+        goal: The target of this pruning; or the share of the first model's channels to be gone after it.
+        last: The pruning before it; None for the first.
     """
-    target, is_first = goal if isinstance(goal, Target) else None, not wholes
     graph = trace_channels(model)
-    images = None if how.images is None else load_images(how.images, how.imgsz, *fit_in_memory(graph, model, how.imgsz))
-    score, scope = choose(model, how.score, how.scope, how.images)
-    labelled = LabelledImages(model, how.images, "train", how.imgsz, LABELLED) if score == TAYLOR else None
-    ranking = rank(model, graph, score, scope, how.exclude, how.seed, images, labelled, "refit" in how.repairs)
-    pools, book = ranking.pools, ranking.book
-    remember_whole(pools, wholes)
-    narrowings = ranking.steps(model, graph, how.round_to, how.floor, _currency(target))
-    if is_first and not narrowings and goal:
-        raise ValueError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
+    images = None
+    if options.images is not None:
+        images = load_images(options.images, options.imgsz, *fit_in_memory(graph, model, options.imgsz))
+    score, scope = choose(model, options.score, options.scope, options.images)
+    labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
+    ranking = rank(model, graph, score, scope, options.exclude, options.seed, images, labelled, "refit" in options.repair)
+    pools, first = counted_from(last.first if last else {}, ranking.pools)
+    ranking = replace(ranking, pools=pools)
+    target = goal if isinstance(goal, Target) else None
+    narrowings = ranking.narrowings(model, graph, options.round_to, options.floor, _currency(target))
+    if last is None and not narrowings and goal:
+        raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
-        taken = take_target(model, graph, pools, book, narrowings, target)
+        start = last.reached if last else Reading(target.whole)
+        taken, reached = take_target(model, graph, pools, ranking.book, narrowings, target, start)
     else:
-        taken = take_share(pools, narrowings, scope, goal)
-    keep = kept(book.roots(), pools, taken)
+        taken, reached = take_share(pools, narrowings, scope, goal), None
+    keep = kept(ranking.book.roots(), pools, taken)
     if score == "gamma":
         gammas = check_gammas(model, float((~keep[1:]).mean()))
         (LOGGER.info if gammas.enough else LOGGER.warning)(f"prune: {gammas}")
     pruned, error = _cut(model, graph, keep)
-    repair_model(how.repairs, model, pruned, graph, keep, ranking.where, images)
-    result = gather(model, pruned, graph, pools, keep, how.imgsz)
+    repair_model(options.repair, model, pruned, graph, keep, ranking.where, images)
+    result = gather(model, pruned, graph, pools, keep, options.imgsz)
     seen = 0 if images is None else len(images)
-    return replace(result, score=score, scope=scope, floor=how.floor, error=error, images=seen, repairs=how.repairs)
+    about = {"score": score, "scope": scope, "floor": options.floor, "images": seen, "repairs": options.repair}
+    return _Round(replace(result, error=error, **about), first, reached)
 
 
 def image_size(model: nn.Module, imgsz: int | None = None) -> int:
@@ -188,13 +164,13 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
     return check_imgsz(imgsz or (trained if isinstance(trained, int) else 640), stride, max_dim=1)
 
 
-def _checked(yolo, save_dir, round_to: int) -> tuple[Path, nn.Module]:
+def _checked(yolo: YOLO | nn.Module, save_dir: str | Path, round_to: int) -> tuple[Path, nn.Module]:
     """Return the path and a float32 CPU copy of the model in evaluation mode, or raise for a bad argument."""
     if not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to should be a positive integer, got {round_to!r}")
+        raise InputError(f"round_to should be a positive integer, got {round_to!r}")
     path = Path(save_dir)
     if path.suffix != ".pt":
-        raise ValueError(f"save_dir should be the .pt file to write, got '{path}'")
+        raise InputError(f"save_dir should be the .pt file to write, got '{path}'")
     model = torch_model(yolo, "prune")
     return path, copy.deepcopy(model).float().cpu().eval()
 

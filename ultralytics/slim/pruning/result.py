@@ -24,24 +24,24 @@ class PruneResult:
     """What a pruning did.
 
     Attributes:
-        path (Path | None): The checkpoint written.
-        model (nn.Module): The pruned model.
-        factor (float | None): Share of the prunable channels that was asked for; None where a target was.
-        ratio (float): Share of the prunable channels that was removed.
-        params (tuple[int, int]): Parameters before and after.
-        gflops (tuple[float, float]): GFLOPs before and after, at `imgsz`.
-        widths (list): (layer name, channels before, after) of every layer that makes channels.
-        frozen (list[str]): Layers with channels that could not be cut, each with the reason.
-        score (str): The score used.
-        scope (str): Whether every layer lost the same share, 'layer', or all of them together, 'global'.
-        floor (float): Share of each layer's channels that 'global' left alone as long as it could.
-        error (float): Largest difference to the masked original, relative to the largest output.
-        imgsz (int): Image size of the GFLOPs, pixels.
-        frozen_share (float): Share of all channels that could not be cut though they are no predictions.
-        images (int): Images that scores and repairs were measured on.
-        latency (dict | None): Milliseconds before and after where they were the target, and how they were measured.
-        steps (list[dict]): Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
-        repairs (tuple[str, ...]): What was done to the pruned model (`repair.REPAIRS`).
+        path: The checkpoint written.
+        model: The pruned model.
+        factor: Share of the prunable channels that was asked for; None where a target was.
+        ratio: Share of the prunable channels that was removed.
+        params: Parameters before and after.
+        gflops: GFLOPs before and after, at `imgsz`.
+        widths: (layer name, channels before, after) of every layer that makes channels.
+        frozen: Layers with channels that could not be cut, each with the reason.
+        score: The score used.
+        scope: Whether every layer lost the same share, 'layer', or all of them together, 'global'.
+        floor: Share of each layer's channels that 'global' left alone as long as it could.
+        error: Largest difference to the masked original, relative to the largest output.
+        imgsz: Image size of the GFLOPs, pixels.
+        frozen_share: Share of all channels that could not be cut though they are no predictions.
+        images: Images that scores and repairs were measured on.
+        latency: Milliseconds before and after where they were the target, and how they were measured.
+        steps: Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
+        repairs: What was done to the pruned model (`repair.REPAIRS`).
     """
 
     path: Path | None

@@ -11,15 +11,16 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from ..compat import load_checkpoint
+from ..errors import FailedError, InputError
 from .checkpoint import save_checkpoint
 
 
 def check_steps(steps: int, retrain: object) -> None:
-    """Raise ValueError unless there are steps, and more than one where something is to happen between them."""
+    """Raise InputError unless there are steps, and more than one where something is to happen between them."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps should be a number of prunings, from 1, got {steps!r}")
+        raise InputError(f"steps should be a number of prunings, from 1, got {steps!r}")
     if retrain and steps == 1:
-        raise ValueError("retraining takes place between the steps of a pruning: give steps=2 or more")
+        raise InputError("retraining takes place between the steps of a pruning: give steps=2 or more")
 
 
 def factor_due(factor: float, done: float) -> float:
@@ -45,7 +46,7 @@ def retrained(model: nn.Module, retrain: Callable[[Path], object], record: dict,
         trained = load_checkpoint(path)[0].float().cpu().eval()
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, trained))
     if before != after:
-        raise RuntimeError(
+        raise FailedError(
             f"retraining between two steps made {after:,} of {before:,} parameters: widths were not kept"
         )
     return trained

@@ -38,17 +38,17 @@ class Analysis:
     """How a model bears pruning.
 
     Attributes:
-        metric (str): What `groups` hold: 'loss' or 'map'.
-        keep (float): Share of the accuracy that was asked to be kept.
-        images (int): Labelled images that everything was measured on.
-        gammas (GammaCheck): Whether the model is sparse enough for a factor.
-        score (str): The score that ranked the channels.
-        repairs (tuple[str, ...]): Repairs made when all layers were pruned.
-        base (float): The metric of the whole model.
-        groups (list[Group]): Each group of tied layers alone, from the input to the head.
-        factors (list[Factor]): All layers together, in the order in which they were tried; the first is the whole model.
-        complete (bool): Whether everything was measured.
-        folder (Path | None): Where tables and pictures are.
+        metric: What `groups` hold: 'loss' or 'map'.
+        keep: Share of the accuracy that was asked to be kept.
+        images: Labelled images that everything was measured on.
+        gammas: Whether the model is sparse enough for a factor.
+        score: The score that ranked the channels.
+        repairs: Repairs made when all layers were pruned.
+        base: The metric of the whole model.
+        groups: Each group of tied layers alone, from the input to the head.
+        factors: All layers together, in the order in which they were tried; the first is the whole model.
+        complete: Whether everything was measured.
+        folder: Where tables and pictures are.
     """
 
     metric: str

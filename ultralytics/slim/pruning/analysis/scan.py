@@ -11,19 +11,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
+from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
+from ...errors import InputError
 from ...inputs.weights import torch_model
 from ..gamma_check import check_gammas
 from ..graph.channels import ChannelGraph, trace_channels
 from ..graph.rewrite import sliced
 from ..graph.verify import masking
+from ..options import AnalyseOptions, with_keywords
 from ..prune import image_size
 from ..repair.repairs import read_repairs, repair_model
 from ..score.images import fit_in_memory, load_images
@@ -38,66 +42,52 @@ GRID = 0.05  # factors that are tried are multiples of it
 
 
 def analyse_model(
-    yolo,
-    data,
-    save_dir=None,
-    *,
-    shares=(0.25, 0.5, 0.75),
-    metric="loss",
-    keep=0.95,
-    factor=0.5,
-    limit=48,
-    score="auto",
-    scope="auto",
-    round_to=8,
-    floor="auto",
-    exclude=(),
-    repair="auto",
-    imgsz=None,
-    seed=0,
+    yolo: YOLO | nn.Module,
+    data: str | Path,
+    save_dir: str | Path | None = None,
+    options: AnalyseOptions | None = None,
+    **keywords: Any,
 ) -> Analysis:
     """Measure how a model bears pruning; Ctrl-C ends it with what is measured so far.
 
     Args:
-        yolo (YOLO): The model; not modified.
-        data (str | Path): Its data set's YAML: measured on validation images, scored and repaired with training images.
-        save_dir (str | Path, optional): Folder for tables and pictures; runs/slim/analyse, numbered, if not given.
-        shares (tuple[float, ...]): Shares of a group's channels to remove in the scan.
-        metric (str): What the scan measures: 'loss', fast, or 'map', the task's main measure.
-        keep (float): Share of the accuracy that the suggested factor should keep, and that groups are judged by.
-        factor (float): Share of channels for which to tell whether the model is sparse enough.
-        limit (int): Most labelled images to measure on.
-        score, scope, round_to, floor, exclude, repair, seed: As for `prune_model`, with training images at hand.
-        imgsz (int, optional): Side of the images in pixels; the model's training size if not given.
+        yolo: The model; not modified.
+        data: Its data set's YAML: measured on validation images, scored and repaired with training images.
+        save_dir: Folder for tables and pictures; runs/slim/analyse, numbered, if not given.
+        options: Everything else, see `AnalyseOptions`.
+        keywords: Options one by one, in place of those in `options`.
 
     Raises:
-        TypeError: If the model is an exported one.
-        ValueError: If an argument is out of range or the data has no labels.
+        KindError: There is no such option, or the model is an exported one.
+        InputError: An argument is out of range or the data has no labels.
     """
-    shares = _checked(shares, metric, keep, factor)
+    options = with_keywords(options or AnalyseOptions(), keywords, "analyse_model")
+    shares = _checked_shares(options)
     model = copy.deepcopy(torch_model(yolo, "analyse")).float().cpu().eval()
-    imgsz = image_size(model, imgsz)
-    score, scope = choose(model, score, scope, data)
-    check_floor(floor, scope)
-    repairs = read_repairs(repair, True)
+    imgsz = image_size(model, options.imgsz)
+    score, scope = choose(model, options.score, options.scope, data)
+    check_floor(options.floor, scope)
+    repairs = read_repairs(options.repair, True)
     graph = trace_channels(model)
-    labelled = LabelledImages(model, data, "val", imgsz, limit)
+    labelled = LabelledImages(model, data, "val", imgsz, options.limit)
     taught = LabelledImages(model, data, "train", imgsz) if score == TAYLOR else None
     images = load_images(data, imgsz, *fit_in_memory(graph, model, imgsz))
-    ranking = rank(model, graph, score, scope, exclude, seed, images, taught, "refit" in repairs)
-    found = Analysis(metric, keep, labelled.count, check_gammas(model, factor), score, repairs)
+    ranking = rank(model, graph, score, scope, options.exclude, options.seed, images, taught, "refit" in repairs)
+    gammas = check_gammas(model, options.factor)
+    found = Analysis(options.metric, options.keep, labelled.count, gammas, score, repairs)
+
+    def cut(factor: float) -> nn.Module:
+        """Prune by a factor, without the proof."""
+        floor = read_floor(options.floor, scope, factor)
+        narrowings = ranking.narrowings(model, graph, options.round_to, floor)
+        taken = take_share(ranking.pools, narrowings, scope, factor)
+        keep = kept(ranking.book.roots(), ranking.pools, taken)
+        pruned = sliced(model, graph, keep)
+        repair_model(repairs, model, pruned, graph, keep, ranking.where, images)
+        return pruned
+
     try:
         scan_groups(found, model, graph, ranking, labelled, shares)
-
-        def cut(share: float) -> nn.Module:
-            """Prune by a factor, without the proof."""
-            narrowings = ranking.steps(model, graph, round_to, read_floor(floor, scope, share))
-            steps = take_share(ranking.pools, narrowings, scope, share)
-            keep_these = kept(ranking.book.roots(), ranking.pools, steps)
-            pruned = sliced(model, graph, keep_these)
-            repair_model(repairs, model, pruned, graph, keep_these, ranking.where, images)
-            return pruned
-
         search_factor(found, model, cut, labelled, imgsz)
     except KeyboardInterrupt:
         LOGGER.warning("analyse: stopped; what is measured so far is kept")
@@ -107,21 +97,23 @@ def analyse_model(
     return found
 
 
-def _checked(shares, metric: str, keep: float, factor: float) -> tuple[float, ...]:
+def _checked_shares(options: AnalyseOptions) -> tuple[float, ...]:
     """Return the shares in rising order, after checking what can be said without a model."""
+    shares = options.shares
     shares = tuple(sorted(shares)) if isinstance(shares, (list, tuple)) else (shares,)
-    for name, value in (*(("shares", s) for s in shares), ("factor", factor)):
+    for name, value in (*(("shares", s) for s in shares), ("factor", options.factor)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-            raise ValueError(f"{name} should be shares of channels to remove, 0 < share < 1, got {value!r}")
-    if metric not in ("loss", "map"):
-        raise ValueError(f"metric should be 'loss' or 'map', got {metric!r}")
+            raise InputError(f"{name} should be shares of channels to remove, 0 < share < 1, got {value!r}")
+    if options.metric not in ("loss", "map"):
+        raise InputError(f"metric should be 'loss' or 'map', got {options.metric!r}")
+    keep = options.keep
     if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0 < keep <= 1:
-        raise ValueError(f"keep should be the share of the accuracy to keep, 0 < keep <= 1, got {keep!r}")
+        raise InputError(f"keep should be the share of the accuracy to keep, 0 < keep <= 1, got {keep!r}")
     return shares
 
 
 def scan_groups(
-    found: Analysis, model: nn.Module, graph: ChannelGraph, ranking: Ranking, labelled: LabelledImages, shares
+    found: Analysis, model: nn.Module, graph: ChannelGraph, ranking: Ranking, labelled: LabelledImages, shares: tuple[float, ...]
 ) -> None:
     """Mask the weakest channels of one group after the other; each measurement is kept as soon as it is made."""
     net = with_loss(model) if found.metric == "loss" else copy.deepcopy(model)

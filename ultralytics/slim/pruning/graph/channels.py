@@ -34,12 +34,12 @@ class ChannelGraph:
     """The channels of a model, by label.
 
     Attributes:
-        book (LabelBook): Unions, frozen labels with reasons, equal-count families.
-        slots (list[Slot]): Everything that has to be cut when a label goes.
-        layers (dict[str, np.ndarray]): Labels that each channel-making layer puts out.
-        attributes (list): (module name, attribute, label arrays) of sizes written out in modules.
-        groups (dict[str, np.ndarray]): Input labels of channelwise convolutions, by module name.
-        positions (dict[str, int]): Output positions of each layer's weight, by tensor name, on `input_size`.
+        book: Unions, frozen labels with reasons, equal-count families.
+        slots: Everything that has to be cut when a label goes.
+        layers: Labels that each channel-making layer puts out.
+        attributes: (module name, attribute, label arrays) of sizes written out in modules.
+        groups: Input labels of channelwise convolutions, by module name.
+        positions: Output positions of each layer's weight, by tensor name, on `input_size`.
     """
 
     book: LabelBook

@@ -31,13 +31,13 @@ class Trace(TorchFunctionMode):
     """Give labels to tensors as they are made, and note every index of every parameter that a label occupies.
 
     Attributes:
-        book (LabelBook): Labels, their unions, what is frozen.
-        slots (list): (tensor, dimension, labels, role) of each parameter or buffer dimension that holds channels; the
+        book: Labels, their unions, what is frozen.
+        slots: (tensor, dimension, labels, role) of each parameter or buffer dimension that holds channels; the
             role is 'out', 'norm', 'var', 'in' or 'other'.
-        produced (list): (layer name, labels) of each layer that makes channels.
-        attributes (list): (module, attribute, label arrays): sizes that modules carry written out.
-        depthwise_inputs (list): (weight, labels) of channelwise convolutions, for their `groups`.
-        positions (dict): How often each weight is applied, by id: output positions of its layer on the traced input.
+        produced: (layer name, labels) of each layer that makes channels.
+        attributes: (module, attribute, label arrays): sizes that modules carry written out.
+        depthwise_inputs: (weight, labels) of channelwise convolutions, for their `groups`.
+        positions: How often each weight is applied, by id: output positions of its layer on the traced input.
     """
 
     def __init__(self, model: nn.Module):

@@ -55,8 +55,8 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
     Float64 takes twice the memory of float32, so one model at a time is turned into it, and back, which changes nothing.
 
     Args:
-        reference (nn.Module): What is right; on the CPU.
-        model (nn.Module): What is tested; on the CPU.
+        reference: What is right; on the CPU.
+        model: What is tested; on the CPU.
 
     Raises:
         RuntimeError: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.

@@ -7,6 +7,7 @@ from torch import nn
 
 from ultralytics.utils import TQDM
 
+from ...errors import InputError
 from ..graph.raw import run_raw
 
 BATCH = 16  # images run at once; their statistics are averaged
@@ -19,11 +20,11 @@ def estimate_statistics(model: nn.Module, images: torch.Tensor) -> int:
     The images are run in training mode, a batch at a time, and the batches' statistics averaged with equal weights.
 
     Raises:
-        ValueError: If there is only one image, whose statistics say too little.
+        InputError: If there is only one image, whose statistics say too little.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if len(images) < 2:
-        raise ValueError("repair='bn' needs at least two images, better dozens")
+        raise InputError("repair='bn' needs at least two images, better dozens")
     momenta = [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()

@@ -27,10 +27,10 @@ def fold_constants(model: nn.Module, pruned: nn.Module, graph: ChannelGraph, kee
     """Add the mean contribution of the removed channels to the readers in `pruned`; return how many layers changed.
 
     Args:
-        model (nn.Module): The model before pruning, evaluation mode.
-        pruned (nn.Module): The sliced model; biases and BatchNorm means change in place.
-        graph (ChannelGraph): Channels of `model`.
-        keep (np.ndarray): (labels + 1,) which labels were kept.
+        model: The model before pruning, evaluation mode.
+        pruned: The sliced model; biases and BatchNorm means change in place.
+        graph: Channels of `model`.
+        keep: (labels + 1,) which labels were kept.
     """
     means = reader_means(model, graph, keep)
     old, new = dict(model.named_modules()), dict(pruned.named_modules())

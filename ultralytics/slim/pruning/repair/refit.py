@@ -49,12 +49,12 @@ def refit(
     """Re-fit the convolutions of `pruned` in place; return how many were.
 
     Args:
-        original (nn.Module): The model before pruning, float32, evaluation mode.
-        pruned (nn.Module): The pruned model, float32, evaluation mode.
-        kept (dict): Indices of the output channels that each layer kept, by layer name.
-        where (dict): Sensitivity (N, positions) of the predictions to each layer's output, by layer name: positions
+        original: The model before pruning, float32, evaluation mode.
+        pruned: The pruned model, float32, evaluation mode.
+        kept: Indices of the output channels that each layer kept, by layer name.
+        where: Sensitivity (N, positions) of the predictions to each layer's output, by layer name: positions
             are sampled accordingly, and a layer without it is left alone.
-        images (torch.Tensor): (N, C, H, W) in 0..1; they are all run at once.
+        images: (N, C, H, W) in 0..1; they are all run at once.
     """
     done, ours, theirs = 0, [], []
     x, z = images, images

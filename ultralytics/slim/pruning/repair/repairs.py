@@ -15,6 +15,7 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 
+from ...errors import InputError
 from ..graph.channels import ChannelGraph
 from .batchnorm import estimate_statistics
 from .fold import fold_constants
@@ -28,12 +29,12 @@ def read_repairs(repair, has_images: bool) -> tuple[str, ...]:
     """Return the repairs that are asked for, in the order in which they are made.
 
     Args:
-        repair (str | tuple[str, ...] | None): 'auto' ('refit' with images, 'fold' without: what measured best), names of
+        repair: 'auto' ('refit' with images, 'fold' without: what measured best), names of
             `REPAIRS` as a tuple or with commas between them, or none: None, 'none' or ().
-        has_images (bool): Whether there are images to repair with.
+        has_images: Whether there are images to repair with.
 
     Raises:
-        ValueError: If a name is unknown, or a repair needs images and there are none.
+        InputError: If a name is unknown, or a repair needs images and there are none.
     """
     if repair == "auto":
         return ("refit",) if has_images else ("fold",)
@@ -41,9 +42,9 @@ def read_repairs(repair, has_images: bool) -> tuple[str, ...]:
     names = [str(name).strip() for name in names if str(name).strip() not in ("", "none")]
     for name in names:
         if name not in REPAIRS:
-            raise ValueError(f"repair should be 'auto', 'none' or some of {', '.join(REPAIRS)}, got {repair!r}")
+            raise InputError(f"repair should be 'auto', 'none' or some of {', '.join(REPAIRS)}, got {repair!r}")
         if name in NEEDS_IMAGES and not has_images:
-            raise ValueError(f"repair={name!r} needs images: give images= (a folder, a data set's YAML, a list or a tensor)")
+            raise InputError(f"repair={name!r} needs images: give images= (a folder, a data set's YAML, a list or a tensor)")
     return tuple(name for name in REPAIRS if name in names)
 
 
@@ -59,13 +60,13 @@ def repair_model(
     """Repair `pruned` in place.
 
     Args:
-        repairs (tuple[str, ...]): As `read_repairs` returns them.
-        model (nn.Module): The model before pruning; not modified.
-        pruned (nn.Module): The sliced model.
-        graph (ChannelGraph): Channels of `model`.
-        keep (np.ndarray): (labels + 1,) which labels were kept.
-        where (dict): Sensitivity (N, positions) of the predictions to each layer's output; for 'refit'.
-        batch (torch.Tensor, optional): Images (N, C, H, W) in 0..1.
+        repairs: As `read_repairs` returns them.
+        model: The model before pruning; not modified.
+        pruned: The sliced model.
+        graph: Channels of `model`.
+        keep: (labels + 1,) which labels were kept.
+        where: Sensitivity (N, positions) of the predictions to each layer's output; for 'refit'.
+        batch: Images (N, C, H, W) in 0..1.
     """
     if keep.all():
         return

@@ -13,6 +13,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
+from ...errors import InputError, translated
 from ...inputs.images import list_images
 from ..graph.channels import ChannelGraph, input_size
 
@@ -36,25 +37,25 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = MOST) -> tor
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:
-        source (str | Path | list | torch.Tensor): A folder (searched below too), an image file, a text file of paths, a
+        source: A folder (searched below too), an image file, a text file of paths, a
             data set's YAML (its training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor
             (N, C, H, W) in 0..1.
-        imgsz (int): Side in pixels.
-        channels (int): 3, or 1 for grey; of others only a tensor is taken.
-        limit (int): Most images to use.
+        imgsz: Side in pixels.
+        channels: 3, or 1 for grey; of others only a tensor is taken.
+        limit: Most images to use.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder.
-        ValueError: If no image is found, or one cannot be read, or a tensor has another shape.
+        MissingFileError: If there is no such file or folder.
+        InputError: If no image is found, or one cannot be read, or a tensor has another shape.
     """
     if isinstance(source, torch.Tensor):
         if source.dim() != 4 or source.shape[1] != channels or not len(source):
-            raise ValueError(
+            raise InputError(
                 f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}"
             )
         return _spread(source, limit).float().cpu()
     if channels not in (1, 3):
-        raise ValueError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
+        raise InputError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
     items = _spread(_listed(source), limit)
     return torch.stack([_prepared(item, imgsz, channels) for item in items])
 
@@ -77,13 +78,15 @@ def _listed(source) -> list:
     if isinstance(source, (list, tuple)):
         items = list(source)
     elif is_yaml(source):
-        items = list_images(check_det_dataset(str(source))["train"])
+        with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
+            found = check_det_dataset(str(source))
+        items = list_images(found["train"])
     elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():
         items = [source]
     else:
         items = list_images(str(source))
     if not items:
-        raise ValueError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
+        raise InputError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
     return items
 
 
@@ -91,7 +94,7 @@ def _prepared(item, imgsz: int, channels: int) -> torch.Tensor:
     """Return one image as a tensor (C, imgsz, imgsz), RGB, 0..1."""
     image = item if isinstance(item, np.ndarray) else imread(str(item))
     if image is None:
-        raise ValueError(f"images: '{item}' cannot be read as an image")
+        raise InputError(f"images: '{item}' cannot be read as an image")
     image = LetterBox((imgsz, imgsz), auto=False)(image=image)
     if channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] if image.shape[-1] == 3 else image

@@ -24,6 +24,7 @@ from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
 from ... import logs
+from ...errors import InputError, translated
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
 
@@ -41,21 +42,21 @@ class LabelledImages:
     """Up to `limit` labelled images of a split, evenly spread, held in memory as batches.
 
     Args:
-        model (nn.Module): The model that they are for; its task, classes and training arguments count.
-        data (str | Path): The data set's YAML; of classification, its folder or name.
-        split (str): 'train' or 'val'.
-        imgsz (int): Side in pixels.
-        limit (int): Most images to use.
-        batch (int): Images run at once.
+        model: The model that they are for; its task, classes and training arguments count.
+        data: The data set's YAML; of classification, its folder or name.
+        split: 'train' or 'val'.
+        imgsz: Side in pixels.
+        limit: Most images to use.
+        batch: Images run at once.
 
     Raises:
-        ValueError: If the task has no validation here, or the images have no labels, or classes the model lacks.
+        InputError: If the task has no validation here, or the images have no labels, or classes the model lacks.
     """
 
     def __init__(self, model: nn.Module, data, split: str, imgsz: int, limit: int = 64, batch: int = 4):
         self.task, self.data, self.split = guess_model_task(model), str(data), split
         if self.task not in VALIDATORS:
-            raise ValueError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
+            raise InputError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
         self.settings = {"task": self.task, "data": self.data, "split": split, "imgsz": imgsz, "batch": batch}
         self.settings |= {"workers": 0, "device": "cpu", "plots": False, "verbose": False}
         self.metric = TASK2METRIC[self.task]
@@ -74,12 +75,12 @@ class LabelledImages:
     def _check(self, classes: int) -> None:
         labels = torch.cat([b["cls"].flatten() for b in self._batches])
         if not len(labels):
-            raise ValueError(
+            raise InputError(
                 f"{self.data}: none of {self.count} images of '{self.split}' has labels; they are expected in label files "
                 f"beside the images (labels/ instead of images/, .txt), as for training"
             )
         if labels.max() >= classes:
-            raise ValueError(f"{self.data}: class {int(labels.max())} is labelled, but the model has {classes} classes")
+            raise InputError(f"{self.data}: class {int(labels.max())} is labelled, but the model has {classes} classes")
 
     @contextmanager
     def _validator(self):
@@ -110,7 +111,8 @@ class LabelledImages:
 
 
 def _read(data: str, split: str, task: str) -> dict:
-    return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(data)
+    with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
+        return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(data)
 
 
 def with_loss(model: nn.Module) -> nn.Module:

@@ -12,14 +12,16 @@ All but `gamma` are divided by their layer's mean, so that a layer with large we
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 from torch import nn
 
-from ...sparsity.gammas import NEAR_ZERO
+from ...errors import InputError
+from ...sparsity.gammas import NEAR_ZERO, absolute_gammas
 from ..graph.channels import ChannelGraph
 
-SCORES = ("gamma", "l1", "l2", "lamp", "fpgm", "random")
 SPARSE_SHARE = 0.05  # gammas look sparse-trained where 5 % of them are near zero
 
 
@@ -27,51 +29,38 @@ def score_labels(model: nn.Module, graph: ChannelGraph, method: str, seed: int =
     """Return one score a label, shape (labels + 1,); NaN where the method says nothing about a channel.
 
     Raises:
-        ValueError: If `method` is none of `SCORES`.
+        InputError: `method` is none of `score_names`.
     """
-    if method not in SCORES:
-        raise ValueError(f"score should be 'auto' or one of {', '.join(SCORES)}, got {method!r}")
+    if method not in score_names():
+        raise InputError(f"score should be 'auto' or one of {', '.join(score_names())}, got {method!r}")
     scores = np.full(len(graph.book) + 1, np.nan)
     if method == "random":
         scores[1:] = np.random.default_rng(seed).random(len(graph.book))
         return scores
     if method == "gamma":
-        for labels, gamma in gammas(model, graph):
+        for labels, gamma in gammas_of_labels(model, graph):
             scores[labels] = np.where(np.isnan(scores[labels]), gamma, np.minimum(scores[labels], gamma))
         return scores
     folded = {n: g / s for n, (g, s) in _norm_of_labels(model, graph).items()}
     for labels, filters in _filters(model, graph):
         scale = np.array([folded.get(label, 1.0) for label in labels.tolist()])
-        value = _MEASURES[method](filters * scale[:, None])
+        value = FILTER_SCORES[method](filters * scale[:, None])
         scores[labels] = value / max(value.mean(), 1e-12)
     return scores
 
 
+def score_names() -> tuple[str, ...]:
+    """Return the names of all scores that weights alone give."""
+    return "gamma", *FILTER_SCORES, "random"
+
+
 def pick_score(model: nn.Module) -> str:
     """Return what 'auto' stands for: 'gamma' where the gammas look sparse-trained, else 'l1'."""
-    gamma = all_gammas(model)
+    gamma = absolute_gammas(model, trainable_only=False).numpy()
     return "gamma" if gamma.size and (gamma < NEAR_ZERO).mean() >= SPARSE_SHARE else "l1"
 
 
-def all_gammas(model: nn.Module) -> np.ndarray:
-    """Return |γ| of every BatchNorm of the model, one flat array."""
-    found = [
-        m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.weight is not None
-    ]
-    return np.concatenate([w.detach().float().cpu().abs().numpy() for w in found]) if found else np.zeros(0)
-
-
-def tell_flat_gammas(model: nn.Module) -> str | None:
-    """Return a warning where the gammas carry no information (all equal: a fresh model, or a fused one), else None."""
-    gamma = all_gammas(model)
-    if not gamma.size:
-        return "the model has no BatchNorm scales (a fused model?): the gamma score cannot rank its channels"
-    if np.ptp(gamma) < 1e-6:
-        return f"all BatchNorm scales are equal ({gamma[0]:.3g}): the model was never trained, its ranking is arbitrary"
-    return None
-
-
-def gammas(model: nn.Module, graph: ChannelGraph):
+def gammas_of_labels(model: nn.Module, graph: ChannelGraph) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (labels, |γ|) of every BatchNorm that holds channels."""
     modules = dict(model.named_modules())
     for slot in graph.slots:
@@ -123,7 +112,8 @@ def _fpgm(filters: np.ndarray) -> np.ndarray:
     return torch.cdist(points, points).sum(1).numpy()
 
 
-_MEASURES = {
+# name -> (n, weights of a filter) -> (n,): filters of one layer, each folded with its BatchNorm; a new one is a line here
+FILTER_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "l1": lambda filters: np.abs(filters).sum(1),
     "l2": lambda filters: np.sqrt((filters**2).sum(1)),
     "lamp": _lamp,

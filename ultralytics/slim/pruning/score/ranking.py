@@ -10,13 +10,14 @@ from torch import nn
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import LOGGER
 
+from ...errors import InputError
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
-from ..select.narrowing import Step, plan, unit_costs
+from ..select.narrowing import Narrowing, order_narrowings, unit_costs
 from ..select.pools import Pool, make_pools
 from .images import is_yaml
 from .labelled import LabelledImages
-from .magnitude import SCORES, pick_score, score_labels
+from .magnitude import pick_score, score_labels, score_names
 from .sensitivity import sensitivities
 from .surgeon import covariances, surgeon_scores
 from .taylor import gate_gradients, label_scores, taylor_scores
@@ -25,16 +26,16 @@ SURGEON, TAYLOR = "surgeon", "taylor"
 IN_LOSS_UNITS = (SURGEON, TAYLOR)  # their scores compare between layers
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ranking:
     """Scored pools, and what ties their channels.
 
     Attributes:
-        score (str): The score used.
-        scope (str): 'layer' or 'global'.
-        pools (list[Pool]): The pools.
-        book (LabelBook): Its roots are the pools' units.
-        where (dict): Sensitivity (N, positions) of the predictions to each layer's output; empty if not measured.
+        score: The score used.
+        scope: 'layer' or 'global'.
+        pools: The pools.
+        book: Its roots are the pools' units.
+        where: Sensitivity (N, positions) of the predictions to each layer's output; empty if not measured.
     """
 
     score: str
@@ -43,41 +44,41 @@ class Ranking:
     book: LabelBook
     where: dict[str, torch.Tensor]
 
-    def steps(
+    def narrowings(
         self, model: nn.Module, graph: ChannelGraph, round_to: int, floor: float, currency: str = "flops"
-    ) -> list[Step]:
-        """Return every possible narrowing, in the order in which they should be made (`selection.plan`).
+    ) -> list[Narrowing]:
+        """Return every possible narrowing, in the order in which they should be made (`narrowing.order_narrowings`).
 
         What they save is counted in `currency`, 'flops' or 'params'.
         """
         sizes = {n: t.shape for n, t in model.state_dict().items()}
         costs = unit_costs(graph, self.pools, self.book.roots(), sizes, currency)
-        return plan(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None, floor)
+        return order_narrowings(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None, floor)
 
 
 def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[str, str]:
     """Return the score and scope that 'auto' stands for.
 
     Args:
-        model (nn.Module): The model.
-        score, scope (str): As given to `prune_model`.
-        images (object): The images as given, None if none are.
+        model: The model.
+        score, scope: As given to `prune_model`.
+        images: The images as given, None if none are.
 
     Raises:
-        ValueError: If a score is unknown, or needs images or labels that are not given.
+        InputError: If a score is unknown, or needs images or labels that are not given.
     """
     if score == "auto":
         score = SURGEON if images is not None else pick_score(model)
-    known = (*SCORES, SURGEON, TAYLOR)
+    known = (*score_names(), SURGEON, TAYLOR)
     if score not in known:
-        raise ValueError(f"score should be 'auto' or one of {', '.join(known)}, got {score!r}")
+        raise InputError(f"score should be 'auto' or one of {', '.join(known)}, got {score!r}")
     if score == SURGEON and images is None:
-        raise ValueError(
+        raise InputError(
             "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
         )
     is_data = isinstance(images, (str, bytes)) or hasattr(images, "__fspath__")
     if score == TAYLOR and not (is_data and (is_yaml(images) or guess_model_task(model) == "classify")):
-        raise ValueError(
+        raise InputError(
             "score='taylor' measures the loss on labelled images: give images= the YAML of a data set with labels, "
             f"got {'none' if images is None else images if is_data else type(images).__name__}"
         )
@@ -89,7 +90,7 @@ def rank(
     graph: ChannelGraph,
     score: str,
     scope: str,
-    exclude: tuple[str, ...] = (),
+    exclude: str | tuple[str, ...] = (),
     seed: int = 0,
     batch: torch.Tensor | None = None,
     labelled: LabelledImages | None = None,
@@ -98,14 +99,14 @@ def rank(
     """Score the channels of a model.
 
     Args:
-        model (nn.Module): The model, float32, evaluation mode; not modified.
-        graph (ChannelGraph): Its channels; excluded layers are frozen in it.
-        score, scope (str): As `choose` returns them.
-        exclude (tuple[str, ...]): Names or patterns of layers to keep whole.
-        seed (int): Of the random score.
-        batch (torch.Tensor, optional): Images (N, C, H, W) in 0..1; 'surgeon' needs them.
-        labelled (LabelledImages, optional): Labelled images; 'taylor' needs them.
-        is_refitted (bool): Whether sensitivities are wanted for a re-fit, too.
+        model: The model, float32, evaluation mode; not modified.
+        graph: Its channels; excluded layers are frozen in it.
+        score, scope: As `choose` returns them.
+        exclude: Names or patterns of layers to keep whole.
+        seed: Of the random score.
+        batch: Images (N, C, H, W) in 0..1; 'surgeon' needs them.
+        labelled: Labelled images; 'taylor' needs them.
+        is_refitted: Whether sensitivities are wanted for a re-fit, too.
     """
     gates = gate_gradients(model, graph, labelled) if score == TAYLOR else None
     values = label_scores(gates) if score == TAYLOR else score_labels(model, graph, _first(score), seed)

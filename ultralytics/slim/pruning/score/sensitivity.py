@@ -27,9 +27,9 @@ class Sensitivity:
     """What one layer's output does to the predictions.
 
     Attributes:
-        where (torch.Tensor): (N, positions) mean squared gradient over channels, at each position of each image.
-        channels (torch.Tensor): (C,) squared gradient an image, summed over positions.
-        removal (torch.Tensor): (C,) squared gradient times activation, summed: what zeroing a channel costs.
+        where: (N, positions) mean squared gradient over channels, at each position of each image.
+        channels: (C,) squared gradient an image, summed over positions.
+        removal: (C,) squared gradient times activation, summed: what zeroing a channel costs.
     """
 
     where: torch.Tensor
@@ -41,9 +41,9 @@ def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dic
     """Return the sensitivity of every convolution and linear layer that the predictions depend on, by name.
 
     Args:
-        model (nn.Module): The model, float32; not modified.
-        images (torch.Tensor): (N, C, H, W) in 0..1.
-        batch (int): Images run at once.
+        model: The model, float32; not modified.
+        images: (N, C, H, W) in 0..1.
+        batch: Images run at once.
     """
     net, outputs, found = copy.deepcopy(model).eval().requires_grad_(True), {}, {}
     for name, m in net.named_modules():

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from ...errors import InputError
+
 DEFAULT_FACTOR = 0.7  # of one pruning without a goal
 RUN_FACTOR = 0.5  # of a run without one: it may be left alone for hours, so it asks for less
 SHARE = "the share of the original to keep, 0 < share <= 1"
 WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
 
 
-def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None]:
+def read_goal(factor: float | None, **targets: float | None) -> tuple[float | None, tuple[str, float] | None]:
     """Return (factor, None) or (None, (what, value)), exactly one being a goal.
 
     Raises:
-        ValueError: If several goals are given, or one is out of its range.
+        InputError: Several goals are given, or one is out of its range.
     """
     given = {k: v for k, v in targets.items() if v is not None}
     if len(given) + (factor is not None) > 1:
         names = ", ".join([*(["factor"] if factor is not None else []), *given])
-        raise ValueError(f"give one goal, a factor or a target, got {names}")
+        raise InputError(f"give one goal, a factor or a target, got {names}")
     if not given:
         factor = DEFAULT_FACTOR if factor is None else factor
         check_factor(factor)
@@ -25,22 +27,22 @@ def read_goal(factor, **targets) -> tuple[float | None, tuple[str, float] | None
     ((what, value),) = given.items()
     top = 1 if WANTED[what] is SHARE else float("inf")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= top:
-        raise ValueError(f"{what} should be {WANTED[what]}, got {value!r}")
+        raise InputError(f"{what} should be {WANTED[what]}, got {value!r}")
     return None, (what, float(value))
 
 
 def check_factor(factor: object) -> None:
-    """Raise ValueError unless this is a share of channels to remove."""
+    """Raise InputError unless this is a share of channels to remove."""
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
-        raise ValueError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
+        raise InputError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
 
 
 def check_floor(floor: object, scope: str) -> None:
-    """Raise ValueError unless this is 'auto', or a share of channels to keep where layers compete, 'global'."""
+    """Raise InputError unless this is 'auto', or a share of channels to keep where layers compete, 'global'."""
     is_share = isinstance(floor, (int, float)) and not isinstance(floor, bool) and 0 <= floor < 1
     if not is_share and floor != "auto":
-        raise ValueError(f"floor should be 'auto' or a share of each layer's channels, 0 <= floor < 1, got {floor!r}")
+        raise InputError(f"floor should be 'auto' or a share of each layer's channels, 0 <= floor < 1, got {floor!r}")
     if scope == "layer" and floor != "auto":
-        raise ValueError(
+        raise InputError(
             f"floor={floor:g}: with scope='layer' all layers keep the same share; give scope='global', or no floor"
         )

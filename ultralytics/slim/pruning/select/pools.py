@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 
 import numpy as np
 
+from ...errors import InputError
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
 
@@ -26,11 +27,11 @@ class Pool:
     """Units that are alike.
 
     Attributes:
-        layers (tuple[str, ...]): Names of the layers whose channels these are.
-        units (np.ndarray): Representative label of each unit, (n,).
-        scores (np.ndarray): Importance of each unit, (n,).
-        size (int): Channels in a unit.
-        whole (int): Units before the first of several prunings; as many as there are if not given.
+        layers: Names of the layers whose channels these are.
+        units: Representative label of each unit, (n,).
+        scores: Importance of each unit, (n,).
+        size: Channels in a unit.
+        whole: Units before the first of several prunings; as many as there are if not given.
     """
 
     layers: tuple[str, ...]
@@ -92,7 +93,7 @@ def make_pools(graph: ChannelGraph, scores: np.ndarray, exclude: tuple[str, ...]
     """Return the pools of removable units and the book that ties them; layers that match `exclude` are frozen first.
 
     Raises:
-        ValueError: If a pattern of `exclude` matches no layer; the message names those closest to it.
+        InputError: If a pattern of `exclude` matches no layer; the message names those closest to it.
     """
     _exclude(graph, exclude)
     book = tie_families(graph, scores)
@@ -109,10 +110,20 @@ def make_pools(graph: ChannelGraph, scores: np.ndarray, exclude: tuple[str, ...]
     return [_pool(graph, np.array(units), roots, scores) for units in groups.values()], book
 
 
-def remember_whole(pools: list[Pool], wholes: dict[tuple[str, ...], int]) -> None:
-    """Tell the pools how many units they had before the first of several prunings, which fills `wholes`."""
+Widths = dict[tuple[str, ...], int]  # layers of a pool -> its units
+
+
+def counted_from(first: Widths, pools: list[Pool]) -> tuple[list[Pool], Widths]:
+    """Return the pools with the units that each had before the first of several prunings, and all of these widths.
+
+    Args:
+        first: The widths before the first pruning, as far as pools were met; empty for the first.
+        pools: Those of this pruning.
+    """
+    first = dict(first)
     for pool in pools:
-        pool.whole = max(wholes.setdefault(pool.layers, pool.whole), len(pool.units))
+        first.setdefault(pool.layers, pool.whole)
+    return [replace(pool, whole=max(first[pool.layers], len(pool.units))) for pool in pools], first
 
 
 def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
@@ -120,7 +131,7 @@ def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     for pattern in filter(None, patterns.split(",")) if isinstance(patterns, str) else patterns:
         hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
         if not hit:
-            raise ValueError(f"exclude: {pattern!r} matches no layer; the closest are {_near(pattern, graph.layers)}")
+            raise InputError(f"exclude: {pattern!r} matches no layer; the closest are {_near(pattern, graph.layers)}")
         for name in hit:
             graph.book.freeze(graph.layers[name], f"{name}: excluded")
 

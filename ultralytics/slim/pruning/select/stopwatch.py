@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 
 from ultralytics.utils.torch_utils import select_device, time_sync
 
+from ...errors import InputError
 from ...measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
 from ...measuring.timing import one_round, take_turns, warm_up
 from ..checkpoint import stripped
@@ -40,15 +42,27 @@ class Stopwatch:
     """Times models against one original.
 
     Args:
-        original (nn.Module): The model that candidates are compared with; not modified.
-        runtime (str): A key of `RUNTIMES`; 'onnx' exports each model, and runs on the CPU.
-        imgsz (int): Side of the images, pixels.
-        batch (int): Images inferred at once.
+        original: The model that candidates are compared with; not modified.
+        runtime: A key of `RUNTIMES`; 'onnx' exports each model, and runs on the CPU.
+        imgsz: Side of the images, pixels.
+        batch: Images inferred at once.
         device: As in Ultralytics, for 'torch'; by default the first GPU, else the CPU.
+        rounds: Fewest and most for a candidate.
+        seconds: Fewest for a candidate, and after how many no further round begins.
     """
 
-    def __init__(self, original: nn.Module, runtime: str, imgsz: int, batch: int = 1, device=None):
+    def __init__(
+        self,
+        original: nn.Module,
+        runtime: str,
+        imgsz: int,
+        batch: int = 1,
+        device: Any = None,
+        rounds: tuple[int, int] = ROUNDS,
+        seconds: tuple[float, float] = SECONDS,
+    ):
         self.runtime, self.imgsz, self.batch = runtime, imgsz, batch
+        self.rounds, self.seconds = rounds, seconds
         self.device = select_device(device if runtime == "torch" else "cpu", verbose=False)
         self._clock = partial(time_sync, self.device)
         self._original = self._run(original)
@@ -68,13 +82,13 @@ class Stopwatch:
             while True:
                 one_round(runs, times, self._clock)
                 rounds, seconds = len(times["original"]), self._clock() - start
-                if rounds < ROUNDS[0] or seconds < SECONDS[0]:
+                if rounds < self.rounds[0] or seconds < self.seconds[0]:
                     continue
                 reading = self._read(times)
-                if rounds >= ROUNDS[1] or seconds > SECONDS[1] or _is_clear(reading, low_ms, high_ms):
+                if rounds >= self.rounds[1] or seconds > self.seconds[1] or _is_clear(reading, low_ms, high_ms):
                     return reading
 
-    def told(self, reading: Reading) -> dict[str, object]:
+    def record(self, reading: Reading) -> dict[str, object]:
         """Return what was measured and how, in plain builtins, for the checkpoint's record."""
         where = {"runtime": self.runtime, "device": str(self.device), "threads": torch.get_num_threads()}
         how = {"imgsz": self.imgsz, "batch": self.batch, "rounds": reading.rounds, "error": round(reading.error, 5)}
@@ -106,10 +120,10 @@ def _is_clear(reading: Reading, low: float, high: float) -> bool:
 
 
 def check_runtime(runtime: str, batch: int) -> None:
-    """Raise ValueError where a latency could not be measured so."""
+    """Raise InputError where a latency could not be measured so."""
     if runtime not in RUNTIMES:
-        raise ValueError(f"runtime should be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        raise InputError(f"runtime should be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     if runtime == "onnx" and not has_onnx_runtime():
-        raise ValueError("runtime='onnx' needs onnx and onnxruntime: pip install onnx onnxruntime onnxslim")
+        raise InputError("runtime='onnx' needs onnx and onnxruntime: pip install onnx onnxruntime onnxslim")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch should be the number of images inferred at once, from 1, got {batch!r}")
+        raise InputError(f"batch should be the number of images inferred at once, from 1, got {batch!r}")

@@ -1,10 +1,11 @@
-"""Goals of a pruning: a share of the channels, or a size or latency to come down to."""
+"""Targets of a pruning: an amount to come down to, and the search for the narrowings that do."""
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,51 +13,55 @@ from torch import nn
 from ultralytics.utils import TQDM
 from ultralytics.utils.torch_utils import get_flops
 
+from ...errors import InputError
 from ..checkpoint import stripped
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
 from ..graph.rewrite import sliced
 from .goals import SHARE, WANTED
-from .narrowing import Step, kept
+from .narrowing import Narrowing, kept
 from .pools import Pool
 from .stopwatch import Reading, Stopwatch
 
 SLACK, SLACK_ON_THE_WAY = 0.02, 0.1  # a result, and one before the last pruning, may be this much under its goal
 CLOSE = 0.25  # the part of the slack within which no closer result is looked for, unless it would have to be timed
 TRIES = 24  # further choices tried to come closer; a sixth of them where each is timed
+FLOOR_OF_EVEN = 0.57  # of the width that every layer would keep if all were narrowed evenly
 UNITS = {"size_mb": "MB", "latency_ms": "ms"}
 
 
+@dataclass(frozen=True)
 class Target:
     """An amount that a model should come down to: GFLOPs, parameters, MB of its checkpoint, or milliseconds.
 
     Attributes:
-        what (str): A key of `WANTED`.
-        value (float): As it was asked for.
-        whole (float): What the first model has.
-        goal (float): What the result may have at most.
-        end (float): The goal of the last of several prunings; that of the only one.
-        slack (float): The share of the goal that the result may lie under it.
-        start (Reading): What the model has before the next pruning; the first one's is `whole`.
-        stopwatch (Stopwatch | None): What times it, for a latency.
+        what: A key of `WANTED`.
+        value: As it was asked for.
+        whole: What the first model has.
+        goal: What the result may have at most.
+        end: The goal of the last of several prunings; that of the only one.
+        imgsz: Side of the images in pixels, for GFLOPs.
+        stopwatch: What times it, for a latency.
+        slack: The share of the goal that the result may lie under it.
     """
 
-    def __init__(self, what: str, value: float, original: nn.Module, imgsz: int, stopwatch: Stopwatch | None = None):
-        self.what, self.value, self.imgsz, self.stopwatch = what, value, imgsz, stopwatch
-        self.whole = stopwatch.original_ms if stopwatch else self._amount(original)
-        self.goal = self.end = value * self.whole if WANTED[what] is SHARE else value
-        self.slack, self.start = SLACK, Reading(self.whole)
-        if self.whole < (1 - SLACK) * self.goal:
-            raise ValueError(f"{what}={value:g}: the model has no more than {self.words(self.whole)}")
+    what: str
+    value: float
+    whole: float
+    goal: float
+    end: float
+    imgsz: int
+    stopwatch: Stopwatch | None = None
+    slack: float = SLACK
 
     @property
     def is_last(self) -> bool:
         """Return whether this is the goal of the last pruning."""
         return self.goal == self.end
 
-    def missed(self, closest: str) -> ValueError:
+    def missed(self, closest: str) -> InputError:
         """Return the error for a goal that cannot be had."""
-        return ValueError(f"{self.what}={self.value:g} cannot be met: {closest}")
+        return InputError(f"{self.what}={self.value:g} cannot be met: {closest}")
 
     def on_the_way(self, done: float) -> Target:
         """Return the target for when this share of the prunings is done.
@@ -64,16 +69,16 @@ class Target:
         Goals fall geometrically, so that every pruning removes the same share of what it finds: with equal amounts the
         last one, which has the least to spare, would cut the deepest.
         """
-        target = copy.copy(self)
-        target.goal = self.end if done == 1 else min(self.whole * (self.end / self.whole) ** done, self.whole)
-        target.slack = SLACK if done == 1 else SLACK_ON_THE_WAY
-        return target
+        if done == 1:
+            return self
+        goal = min(self.whole * (self.end / self.whole) ** done, self.whole)
+        return replace(self, goal=goal, slack=SLACK_ON_THE_WAY)
 
     def measure(self, model: nn.Module) -> Reading:
         """Return what a model has, a latency exactly enough to tell whether it is at the goal."""
         if self.stopwatch:
             return self.stopwatch(model, (1 - self.slack) * self.goal, self.goal)
-        return Reading(self._amount(model))
+        return Reading(amount(model, self.what, self.imgsz))
 
     def is_met(self, reading: Reading, part: float = 1.0) -> bool:
         """Return whether this is the goal or within (a part of) the slack under it; more where a timing is less exact."""
@@ -85,99 +90,126 @@ class Target:
         unit = UNITS.get(self.what)
         return f"{amount:.4g} {unit}" if unit else f"{amount / self.whole:.4g} of the original"
 
-    def _amount(self, model: nn.Module) -> float:
-        if self.what == "flops":
-            return get_flops(model, self.imgsz)
-        if self.what == "params":
-            return float(sum(p.numel() for p in model.parameters()))
-        buffer = io.BytesIO()
-        torch.save({"model": stripped(model)}, buffer)
-        return buffer.tell() / 1e6
+
+def amount(model: nn.Module, what: str, imgsz: int) -> float:
+    """Return the GFLOPs, the parameters or the MB on disk of a model; images have `imgsz` pixels a side."""
+    if what == "flops":
+        return get_flops(model, imgsz)
+    if what == "params":
+        return float(sum(p.numel() for p in model.parameters()))
+    buffer = io.BytesIO()
+    torch.save({"model": stripped(model)}, buffer)
+    return buffer.tell() / 1e6
 
 
 def make_target(
-    what: str, value: float, original: nn.Module, imgsz: int, runtime: str, batch: int, device=None
+    what: str,
+    value: float,
+    original: nn.Module,
+    imgsz: int,
+    runtime: str = "torch",
+    batch: int = 1,
+    device: Any = None,
 ) -> Target:
-    """Return the target `what=value`; for a latency the original is timed."""
+    """Return the target `what=value`; for a latency the original is timed.
+
+    Args:
+        what: A key of `WANTED`.
+        value: A share of what the original has, or an amount.
+        original: The model before pruning; not modified.
+        imgsz: Side of the images, pixels.
+        runtime, batch, device: Of a latency, see `stopwatch.Stopwatch`.
+
+    Raises:
+        InputError: The original has no more than is asked for.
+    """
     stopwatch = Stopwatch(original, runtime, imgsz, batch, device) if what == "latency_ms" else None
-    return Target(what, value, original, imgsz, stopwatch)
+    whole = stopwatch.original_ms if stopwatch else amount(original, what, imgsz)
+    goal = value * whole if WANTED[what] is SHARE else value
+    target = Target(what, value, whole, goal, goal, imgsz, stopwatch)
+    if whole < (1 - SLACK) * goal:
+        raise InputError(f"{what}={value:g}: the model has no more than {target.words(whole)}")
+    return target
 
 
 def take_target(
-    model: nn.Module, graph: ChannelGraph, pools: list[Pool], book: LabelBook, steps: list[Step], target: Target
-) -> list[Step]:
-    """Return the first steps that bring the model down to its target, or at most 2 % under it.
+    model: nn.Module,
+    graph: ChannelGraph,
+    pools: list[Pool],
+    book: LabelBook,
+    narrowings: list[Narrowing],
+    target: Target,
+    start: Reading,
+) -> tuple[list[Narrowing], Reading]:
+    """Return the first narrowings that bring the model down to its target, or at most 2 % under it, and what it has then.
 
-    The target is told what the model has then, as its `start`. On the way to a target anything that is closest under
-    the goal will do.
+    On the way to a target anything that is closest under the goal will do.
+
+    Args:
+        model, graph: The model before this pruning, and its channels.
+        pools, book: Its pools, and what ties their units.
+        narrowings: All that there are, in order.
+        target: What to come down to.
+        start: What the model has of it.
 
     Raises:
-        ValueError: If no choice of steps meets the target; the message gives the closest that one does.
+        InputError: No choice of narrowings meets the target; the message gives the closest that one does.
     """
+    if start.value <= target.goal:
+        return [], start
     roots = book.roots()
-
-    def after(taken: list[Step]) -> Reading:
-        return target.measure(sliced(model, graph, kept(roots, pools, taken)))
-
-    if target.start.value <= target.goal:
-        return []
     with TQDM(desc=f"prune: timing towards {target.words(target.goal)}", disable=not target.stopwatch) as bar:
 
-        def told(taken: list[Step]) -> Reading:
-            reading = after(taken)
+        def measured(taken: list[Narrowing]) -> Reading:
+            reading = target.measure(sliced(model, graph, kept(roots, pools, taken)))
             bar.set_postfix(last=target.words(reading.value))
             bar.update()
             return reading
 
-        taken, best, over = _search(steps, told, target)
+        taken, best, over = _search(narrowings, measured, target, start)
     if target.is_last and not target.is_met(best):
         both = f"{target.words(best.value)} and {target.words(over.value)}"
         raise target.missed(f"the closest are {both} (these widths; a smaller round_to comes closer)")
-    target.start = best
-    return taken
+    return taken, best
 
 
 def _search(
-    steps: list[Step], after: Callable[[list[Step]], Reading], target: Target
-) -> tuple[list[Step], Reading, Reading]:
-    """Return the steps that end closest under the goal, what is reached with them, and the closest found over it.
+    narrowings: list[Narrowing], measured: Callable[[list[Narrowing]], Reading], target: Target, start: Reading
+) -> tuple[list[Narrowing], Reading, Reading]:
+    """Return the narrowings that end closest under the goal, what is reached with them, and the closest found over it.
 
-    Amounts fall with every step. The border is looked for by turns in the middle and where a straight line meets the
-    goal. A latency is good enough anywhere within the slack: each look costs seconds.
+    Amounts fall with every narrowing. The border is looked for by turns in the middle and where a straight line meets
+    the goal. A latency is good enough anywhere within the slack: each look costs seconds.
     """
     goal, timed = target.goal, target.stopwatch is not None
     aim = (1 - SLACK / 2) * goal if timed else goal
-    low, high, over, best, turn = 0, len(steps), target.start, after(steps), 0  # `low` are too few, `high` are enough
+    low, high, over, turn = 0, len(narrowings), start, 0  # `low` are too few, `high` are enough
+    best = measured(narrowings)
     if best.value > target.end:
         raise target.missed(f"the closest is {target.words(best.value)} (the floor of every layer)")
     while high - low > 1 and not (timed and target.is_met(best)):
         share = 0.5 if turn % 2 else (over.value - aim) / max(over.value - best.value, 1e-12)
         middle = min(max(low + round(share * (high - low)), low + 1), high - 1)
-        reading = after(steps[:middle])
+        reading = measured(narrowings[:middle])
         low, over, high, best = (low, over, middle, reading) if reading.value <= goal else (middle, reading, high, best)
         turn += 1
-    taken = steps[:high]
-    others = [[*steps[:low], s] for s in _next_steps(steps, low)[1 : TRIES + 1]]  # a smaller step instead of the last
-    for other in [steps[:low], *others[: TRIES // 6]] if timed else others:  # a reading that decided may have been bad
+    taken = narrowings[:high]
+    others = [[*narrowings[:low], n] for n in _next_of_each(narrowings, low)[1 : TRIES + 1]]  # a smaller one as the last
+    for other in [narrowings[:low], *others[: TRIES // 6]] if timed else others:  # a reading may have been bad
         if target.is_met(best, 1 if timed else CLOSE):
             break
-        reading = after(other)
+        reading = measured(other)
         if best.value < reading.value <= goal:
             taken, best = other, reading
     return taken, best, over
 
 
-def _next_steps(steps: list[Step], taken: int) -> list[Step]:
-    """Return the first step of every pool that comes after the first `taken` ones, in order."""
-    seen, out = set(), []
-    for step in steps[taken:]:
-        if step.pool not in seen:
-            seen.add(step.pool)
-            out.append(step)
-    return out
-
-
-FLOOR_OF_EVEN = 0.57  # of the width that every layer would keep if all were narrowed evenly
+def _next_of_each(narrowings: list[Narrowing], taken: int) -> list[Narrowing]:
+    """Return the first narrowing of every pool that comes after the first `taken` ones, in order."""
+    first: dict[int, Narrowing] = {}
+    for narrowing in narrowings[taken:]:
+        first.setdefault(narrowing.pool, narrowing)
+    return list(first.values())
 
 
 def read_floor(floor: float | str, scope: str, goal: Target | float) -> float:
@@ -187,9 +219,9 @@ def read_floor(floor: float | str, scope: str, goal: Target | float) -> float:
     FLOPs or parameters (they grow with a layer's inputs times its outputs), as size and latency nearly do.
 
     Args:
-        floor (float | str): As given to `prune_model`.
-        scope (str): 'global'; or 'layer', where all layers keep the same share and there is no floor.
-        goal (Target | float): The target, or the share of the channels to be gone.
+        floor: As given to `prune_model`.
+        scope: 'global'; or 'layer', where all layers keep the same share and there is no floor.
+        goal: The target, or the share of the channels to be gone.
     """
     if scope == "layer":
         return 0.0
