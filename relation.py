@@ -1,33 +1,37 @@
-"""Parent-node geometry of a diagram: find each node's parent, score it, draw it and read its labels.
+"""Parent-node geometry of a diagram: find each node's parent, score it, draw it.
 
 Nodes are boxes `xyxy` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index
-of each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is printed.
+of each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is printed. This
+file needs NumPy, SciPy and OpenCV alone; `Plabels`, `read_plabels` and `read_plabels_dir`, which read labelled nodes,
+come from `ultralytics.slim.plabels` when they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from glob import glob
 from itertools import zip_longest
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+if TYPE_CHECKING:
+    pass
+
+ELSEWHERE = ("IMAGE_SUFFIXES", "Plabels", "read_plabels", "read_plabels_dir")  # in ultralytics.slim.plabels
+Nodes: TypeAlias = "Sequence[Sequence[float]] | np.ndarray"  # (N, 4) xyxy
 MODES = ("containment", "layout", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
 DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
-IMAGE_SUFFIXES = tuple(".avif .bmp .dng .heic .heif .jp2 .jpeg .jpeg2000 .jpg .mpo .png .tif .tiff .webp".split())
 
 
 # ---------------------------------------------------------------------------------------------------- parents of nodes
 
 
-def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
+def find_parent_nodes(nodes: Nodes, mode: str = "containment") -> list[int]:
     """Return the index of each node's parent, or -1 for a root.
 
     Args:
@@ -39,7 +43,14 @@ def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
             another, else `layout` where the nodes form a tidy tree: see `_auto_parents`.
 
     Raises:
-        ValueError: an unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2.
+        ValueError: An unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2.
+
+    A lane, a box in it, and a node in that box; the fourth lies outside:
+
+        >>> find_parent_nodes([[0, 0, 100, 60], [5, 5, 60, 55], [10, 10, 40, 30], [120, 0, 140, 20]])
+        [-1, 0, 1, -1]
+        >>> find_parent_nodes([[40, 0, 60, 10], [0, 30, 20, 40], [80, 30, 100, 40]], mode="layout")
+        [-1, 0, 0]
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -47,7 +58,7 @@ def find_parent_nodes(nodes, mode: str = "containment") -> list[int]:
     return {"containment": _containment_parents, "layout": _layout_parents, "auto": _auto_parents}[mode](boxes)
 
 
-def distinct_nodes(nodes, scores, iou: float = DUPLICATE_IOU) -> list[int]:
+def distinct_nodes(nodes: Nodes, scores: Sequence[float] | np.ndarray, iou: float = DUPLICATE_IOU) -> list[int]:
     """Return the indices of the boxes to keep, in their order, so that no two of any class overlap by `iou` or more.
 
     Of two that do, the one with the higher score stays, then the lower index. Ultralytics removes duplicates within
@@ -201,7 +212,9 @@ def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, lis
 # ---------------------------------------------------------------------------------------------------------------- score
 
 
-def metric(pred: Iterable, true: Iterable, iou: float = 0.5) -> tuple[float, float, float]:
+def metric(
+    pred: Iterable[tuple[Nodes, Sequence[int]]], true: Iterable[tuple[Nodes, Sequence[int]]], iou: float = 0.5
+) -> tuple[float, float, float]:
     """Return (precision, recall, F1) of the edges child -> parent, counted over all images together (micro).
 
     In each image predicted and true boxes are matched one to one so that the sum of IoU is largest (Hungarian method),
@@ -214,7 +227,16 @@ def metric(pred: Iterable, true: Iterable, iou: float = 0.5) -> tuple[float, flo
         iou: least overlap of a match, in (0, 1].
 
     Raises:
-        ValueError: different numbers of images, a bad box, or parents that do not fit their boxes; names the image.
+        ValueError: Different numbers of images, a bad box, or parents that do not fit their boxes; names the image.
+
+    Of two true edges one is found beside a wrong one; then a node is missed, and its edge with it:
+
+        >>> lane, box, node = [0, 0, 100, 60], [5, 5, 60, 55], [10, 10, 40, 30]
+        >>> metric([([lane, box, node], [-1, 0, 0])], [([lane, box, node], [-1, 0, 1])])
+        (0.5, 0.5, 0.5)
+        >>> precision, recall, f1 = metric([([lane, box], [-1, 0])], [([lane, box, node], [-1, 0, 1])])
+        >>> precision, recall, round(f1, 3)
+        (1.0, 0.5, 0.667)
     """
     if not 0 < iou <= 1:
         raise ValueError(f"iou must be in (0, 1], got {iou!r}")
@@ -231,7 +253,9 @@ def metric(pred: Iterable, true: Iterable, iou: float = 0.5) -> tuple[float, flo
     return _ratio(right, predicted), _ratio(right, actual), _ratio(2 * right, predicted + actual)
 
 
-def _count_edges(pred_boxes, pred_parents, true_boxes, true_parents, iou: float) -> tuple[int, int, int]:
+def _count_edges(
+    pred_boxes: Nodes, pred_parents: Sequence[int], true_boxes: Nodes, true_parents: Sequence[int], iou: float
+) -> tuple[int, int, int]:
     """Return (right, predicted, true) numbers of edges of one image."""
     pred_boxes, true_boxes = check_boxes(pred_boxes), check_boxes(true_boxes)
     pred_parents, true_parents = check_parents(pred_parents, pred_boxes), check_parents(true_parents, true_boxes)
@@ -261,7 +285,11 @@ SHORTEST_ARROW = 8  # px: nearer sides leave no room for an arrow
 
 
 def visualize_nodes(
-    image: np.ndarray, nodes, parents: Sequence[int], labels: Sequence[str] | None = None, thickness: int | None = None
+    image: np.ndarray,
+    nodes: Nodes,
+    parents: Sequence[int],
+    labels: Sequence[str] | None = None,
+    thickness: int | None = None,
 ) -> np.ndarray:
     """Return a new image with the nodes outlined and an arrow from each child to its parent; needs no screen.
 
@@ -335,7 +363,9 @@ def draw_box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int, dash
             _draw_line(canvas, start, end, paint, stroke, 8 * width if dashed else 0)
 
 
-def draw_arrow(canvas: np.ndarray, tail, head, color: tuple, width: int, dashed: bool = False) -> None:
+def draw_arrow(
+    canvas: np.ndarray, tail: np.ndarray, head: np.ndarray, color: tuple, width: int, dashed: bool = False
+) -> None:
     """Draw an arrow from a dot at `tail` (x, y) to a filled tip at `head`, haloed in white."""
     length = max(1e-9, float(np.hypot(*(head - tail))))
     size = min(3 + 4.0 * width, 0.6 * length)
@@ -349,7 +379,7 @@ def draw_arrow(canvas: np.ndarray, tail, head, color: tuple, width: int, dashed:
     cv2.circle(canvas, _point(tail), 1 + width, color, -1, cv2.LINE_AA)
 
 
-def _draw_line(canvas: np.ndarray, start, end, color: tuple, width: int, dash: int) -> None:
+def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: tuple, width: int, dash: int) -> None:
     """Draw a line from start to end, both (x, y); with dash > 0 in strokes of about that many pixels."""
     strokes = max(1, round(float(np.hypot(*(end - start))) / (2 * dash))) if dash else 1
     for k in range(strokes):
@@ -406,122 +436,10 @@ def _point(xy: np.ndarray) -> tuple[int, int]:
     return int(round(float(xy[0]))), int(round(float(xy[1])))
 
 
-# --------------------------------------------------------------------------------------------------------------- labels
-
-
-class Plabels(NamedTuple):
-    """The nodes of one image: N classes, boxes (N, 4) xyxy as shares of the image (or in pixels), N parents."""
-
-    classes: list[int]
-    boxes: np.ndarray
-    parents: list[int]
-
-    def in_pixels(self, image_size: tuple[int, int]) -> Plabels:
-        """Return a copy with normalised boxes scaled to an image of (width, height) pixels."""
-        return self._replace(boxes=self.boxes * np.tile(np.asarray(image_size, dtype=float), 2))
-
-
-def read_plabels(path: str | Path, image_size: tuple[int, int] | None = None) -> Plabels:
-    """Read a `plabels` file: rows of `cls x y w h px py pw ph p`, boxes by centre and size as shares of the image.
-
-    `p` is the 0-based row of the parent, or -1 for a root, whose parent box is zeros. An empty file is legal.
-
-    Args:
-        path: the file. Blank lines are skipped, and not counted as rows.
-        image_size: (width, height) to return boxes in pixels; by default they stay in [0, 1].
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a malformed row, a parent that is no row, a parent box that is not that row's, or a cycle;
-            names the file and the line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such plabels file")
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    rows = np.array([_parse_row(line, f"{path}:{number}") for number, line in lines]).reshape(-1, 10)
-    parents = [int(p) for p in rows[:, 9]]
-    _check_relations(rows, parents, [f"{path}:{number}" for number, _ in lines])
-    half = rows[:, 3:5] / 2
-    found = Plabels([int(c) for c in rows[:, 0]], np.hstack([rows[:, 1:3] - half, rows[:, 1:3] + half]), parents)
-    return found if image_size is None else found.in_pixels(image_size)
-
-
-def _parse_row(line: str, where: str) -> list[float]:
-    fields = line.split()
-    if len(fields) != 10:
-        hint = "; is this from labels/ rather than plabels/?" if len(fields) == 5 else ""
-        raise ValueError(f"{where}: expected 10 columns 'cls x y w h px py pw ph p', got {len(fields)}{hint}")
-    try:
-        values = [float(field) for field in fields]
-    except ValueError:
-        raise ValueError(f"{where}: expected 10 numbers, got {line.strip()[:80]!r}") from None
-    if not (values[0].is_integer() and values[0] >= 0):
-        raise ValueError(f"{where}: the class must be a whole number from 0, got {fields[0]}")
-    for name, value, field in zip("x y w h px py pw ph".split(), values[1:9], fields[1:9]):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{where}: {name} must be in [0, 1] (a share of the image, not pixels), got {field}")
-    if not (values[9].is_integer() and values[9] >= -1):
-        raise ValueError(f"{where}: the parent p must be a row number from 0, or -1 for a root, got {fields[9]}")
-    return values
-
-
-def _check_relations(rows: np.ndarray, parents: list[int], where: list[str]) -> None:
-    for i, p in enumerate(parents):
-        if p >= len(rows):
-            raise ValueError(f"{where[i]}: the parent p = {p} is out of range, the file has rows 0 to {len(rows) - 1}")
-        expected = rows[p, 1:5] if p >= 0 else np.zeros(4)
-        if np.abs(rows[i, 5:9] - expected).max() > 1e-3:
-            owner = f"row {p} is" if p >= 0 else "a root's is"
-            got, wanted = rows[i, 5:9].tolist(), expected.tolist()
-            raise ValueError(f"{where[i]}: the parent box {got} disagrees with p = {p}: {owner} {wanted}")
-    for i in range(len(parents)):
-        chain = [i]
-        while (p := parents[chain[-1]]) >= 0 and p not in chain:
-            chain.append(p)
-        if p >= 0:
-            cycle = chain[chain.index(p) :] + [p]
-            raise ValueError(f"{where[p]}: the parents form a cycle: rows {' -> '.join(map(str, cycle))}")
-
-
-def read_plabels_dir(images: str | Path, plabels: str | Path) -> list[tuple[Path, Plabels]]:
-    """Read the labels of every image in a folder and its sub-folders, sorted by path; boxes as shares of the image.
-
-    Args:
-        images: folder of images with any suffix that Ultralytics reads, in either case of letters.
-        plabels: folder that holds `<name>.txt` for each image `<name>.png`, `<name>.webp`, ... at the same place.
-
-    Raises:
-        FileNotFoundError: a missing folder, no images, or images without a file of labels; names them.
-        ValueError: two images that share a file of labels, or a bad row.
-    """
-    images, plabels = Path(images), Path(plabels)
-    for folder in (images, plabels):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; expected images/<split> beside plabels/<split>")
-    found = map(images.joinpath, glob("**/*.*", root_dir=images, recursive=True))  # follows links, skips hidden files
-    found = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise FileNotFoundError(f"{images}: no images; expected files that end in {' '.join(IMAGE_SUFFIXES)}")
-    files = [plabels / p.relative_to(images).with_suffix(".txt") for p in found]
-    owners: dict[Path, Path] = {}
-    for image, file in zip(found, files):
-        if owners.setdefault(file, image) != image:
-            raise ValueError(f"{owners[file]} and {image} share the labels {file}: rename one image and its labels")
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        listed = ", ".join(str(file) for file in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(files)} images have no labels (an empty file says 'no nodes'); missing: {listed}"
-        )
-    return [(image, read_plabels(file)) for image, file in zip(found, files)]
-
-
 # -------------------------------------------------------------------------------------------------------------- helpers
 
 
-def check_boxes(boxes) -> np.ndarray:
+def check_boxes(boxes: Nodes) -> np.ndarray:
     """Return boxes as float64 (N, 4), or raise ValueError that names the first bad one."""
     rows = [np.asarray(box, dtype=float) for box in boxes]
     for i, row in enumerate(rows):
@@ -531,7 +449,8 @@ def check_boxes(boxes) -> np.ndarray:
     return np.array(rows).reshape(-1, 4)
 
 
-def check_parents(parents, boxes: np.ndarray) -> list[int]:
+def check_parents(parents: Sequence[int], boxes: np.ndarray) -> list[int]:
+    """Return parents as a list of N integers, or raise ValueError that names the first bad one."""
     parents = [int(p) for p in parents]
     if len(parents) != len(boxes):
         raise ValueError(f"parents must hold one index a node, got {len(parents)} for {len(boxes)} nodes")
@@ -557,3 +476,16 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = _intersections(a, b)
     union = _areas(a)[:, None] + _areas(b)[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch what reads labelled nodes; only then Ultralytics is imported."""
+    if name not in ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ultralytics.slim import plabels
+
+    return getattr(plabels, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *ELSEWHERE})

@@ -52,7 +52,9 @@ SOURCES = {  # data -> YAML, its folder, the model to make smaller
 def main(methods: str = "main", quick: str = "False", data: str = "real", measure: str = "True", **given) -> int:
     unknown = given.keys() - FULL.keys()
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; the keys are methods, quick, data, measure, {', '.join(FULL)}")
+        raise SystemExit(
+            f"unknown: {', '.join(unknown)}; the keys are methods, quick, data, measure, {', '.join(FULL)}"
+        )
     is_quick = str(quick) == "True"
     settings = {**(QUICK if is_quick else FULL), **given}
     name = "bench_quick" if is_quick else "bench"

@@ -94,7 +94,11 @@ def main(search_first: bool) -> None:
     for name in SETS:
         of_set = samples(name, "val")
         truth = [s.true for s in of_set]
-        for boxes, settings in (("true", None), ("detected, as Ultralytics does", STOCK), ("detected, as chosen", CHOSEN)):
+        for boxes, settings in (
+            ("true", None),
+            ("detected, as Ultralytics does", STOCK),
+            ("detected, as chosen", CHOSEN),
+        ):
             found = [s.nodes(*settings) if settings else s.true[0] for s in of_set]
             for mode in ("containment", "auto"):
                 rows.append({"images": name, "boxes": boxes, "mode": mode, **score(found, truth, mode), **machine()})

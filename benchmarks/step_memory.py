@@ -45,7 +45,10 @@ def measure(variant: str, imgsz: int, batch: int, steps: int) -> dict[str, float
             early = process.memory_info().rss
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = 1024 * int(status["VmHWM"].split()[0])
-    return {"peak_mb": round((peak - before) / 1e6, 1), "growth_mb": round((process.memory_info().rss - early) / 1e6, 1)}
+    return {
+        "peak_mb": round((peak - before) / 1e6, 1),
+        "growth_mb": round((process.memory_info().rss - early) / 1e6, 1),
+    }
 
 
 if __name__ == "__main__":

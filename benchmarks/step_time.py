@@ -42,7 +42,18 @@ def main(imgsz: int = 160, batch: int = 8, rounds: int = 15) -> None:
     rows = []
     for name, values in seconds.items():
         low, median, high = np.quantile(np.array(values) / plain, [0.1, 0.5, 0.9])
-        rows.append({"variant": name, "ratio": f"{median:.3f}", "p10": f"{low:.3f}", "p90": f"{high:.3f}", "imgsz": imgsz, "batch": batch, "rounds": rounds, **machine()})
+        rows.append(
+            {
+                "variant": name,
+                "ratio": f"{median:.3f}",
+                "p10": f"{low:.3f}",
+                "p90": f"{high:.3f}",
+                "imgsz": imgsz,
+                "batch": batch,
+                "rounds": rounds,
+                **machine(),
+            }
+        )
         print(f"{name:>8}  {median:.2f} of a plain step  ({low:.2f} to {high:.2f})")
     write_rows("step_time", rows)
 

@@ -21,7 +21,9 @@ from ultralytics.slim.pruning.prune import prune_model
 HERE = Path(__file__).resolve().parent
 
 
-def main(weights: str = "", data: str = "", imgsz: str = "320", steps: str = "1,3", flops: str = "0.7,0.5,0.35") -> None:
+def main(
+    weights: str = "", data: str = "", imgsz: str = "320", steps: str = "1,3", flops: str = "0.7,0.5,0.35"
+) -> None:
     yolo = YOLO(weights or str(HERE.parent.parent / "shared/weights/diagram_yolov8n.pt"))
     data, size, rows = data or str(HERE / "real_diagrams.yaml"), int(imgsz), []
     with tempfile.TemporaryDirectory() as folder:

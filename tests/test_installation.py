@@ -24,7 +24,9 @@ def dist_info(folder: Path, version: str) -> Path:
 def test_one_package_is_no_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(dist_info(tmp_path, __version__)), *sys.path])
     assert tell_mixed(__version__, tmp_path / "ultralytics") is None
-    monkeypatch.setattr(metadata, "distribution", lambda name: (_ for _ in ()).throw(metadata.PackageNotFoundError(name)))
+    monkeypatch.setattr(
+        metadata, "distribution", lambda name: (_ for _ in ()).throw(metadata.PackageNotFoundError(name))
+    )
     assert tell_mixed("1.0", tmp_path) is None  # nothing is installed: a checkout on the path is all there is
 
 

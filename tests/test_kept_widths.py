@@ -32,7 +32,9 @@ def options(tiny_data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["file", "in memory", "distilled", "sparse", "natively distilled", "from a YAML", "loaded"])
+@pytest.mark.parametrize(
+    "how", ["file", "in memory", "distilled", "sparse", "natively distilled", "from a YAML", "loaded"]
+)
 def test_training_keeps_the_widths(pruned, options, how):
     expected = widths(YOLO(pruned).model)
     assert expected != widths(YOLO("yolov8n.yaml", verbose=False).model)

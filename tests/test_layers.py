@@ -68,7 +68,9 @@ def test_a_module_knows_only_what_lies_below_it(module):
 
 
 def test_no_module_knows_itself_by_way_of_others():
-    TopologicalSorter({module: targets - {module} for module, targets in GRAPH.items()}).prepare()  # CycleError names them
+    TopologicalSorter(
+        {module: targets - {module} for module, targets in GRAPH.items()}
+    ).prepare()  # CycleError names them
 
 
 def test_the_face_of_slim_is_there_and_quiet():

@@ -21,6 +21,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim.prediction import evaluate, predict
 from ultralytics.slim.prediction.relation_errors import CAUSES
 from ultralytics.slim.runs.run_settings import RunSettings
+from ultralytics.slim.runs.settle import settled
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(prune_model.__file__).parent
@@ -93,7 +94,13 @@ def test_defaults_are_those_of_the_specification(weights, tiny_data, run_there, 
     assert settings_of(model.train) == {**common, "epochs": 50}
     assert settings_of(model.sparse_train) == {**common, "epochs": 50, "loss_type": "sparse"}
     distilling = settings_of(model.distill, weights)
-    assert {**common, "epochs": 100, "lr0": 0.001, "loss_type": "mgd", "Distillation": weights}.items() <= distilling.items()
+    assert {
+        **common,
+        "epochs": 100,
+        "lr0": 0.001,
+        "loss_type": "mgd",
+        "Distillation": weights,
+    }.items() <= distilling.items()
     assert distilling["optimizer"] != "auto", "with optimizer=auto Ultralytics ignores lr0"
     assert settings_of(model.train, epochs=3, amp=True)["epochs"] == 3
     own = settings_of(model.distill, weights, optimizer="SGD", lr0=0.01)
@@ -296,7 +303,7 @@ def test_resume_refuses_other_settings(whole):
 
 
 def test_a_resumed_run_replaces_its_picture(weights, tiny_data, tmp_path):
-    saved = {prune_model._picture(str(tiny_data), weights, tmp_path, "cpu").saved for _ in range(2)}
+    saved = {predict.typical_prediction(str(tiny_data), weights, tmp_path, "cpu").saved for _ in range(2)}
     assert saved == set(tmp_path.glob("*.jpg")) and len(saved) == 1
 
 
@@ -307,12 +314,15 @@ def test_pipeline_without_sparse_training_and_retraining(weights, tiny_data, tmp
     table = prune_model.compress(str(tmp_path), weights=weights, data=str(tiny_data), **SHORT, **left_out)
     assert [row.name for row in table] == ["original", "pruned", "distilled"]
     assert list(json.loads((tmp_path / "run/run.json").read_text())["stages"]) == ["prune", "distill"]
-    assert not list((tmp_path / "run").glob("*/sparse.pt")) and "not finished" not in (tmp_path / "run/report.md").read_text()
+    assert (
+        not list((tmp_path / "run").glob("*/sparse.pt"))
+        and "not finished" not in (tmp_path / "run/report.md").read_text()
+    )
 
 
 def test_the_image_size_of_a_run_is_rounded_once_for_all_its_stages(weights, tiny_data):
     given = {"weights": weights, "data": str(tiny_data), "imgsz": [50, 40], "format": "torchscript"}
-    assert prune_model._checked(given)["imgsz"] == 64
+    assert settled(RunSettings.read(given)).imgsz == 64
 
 
 def test_a_run_may_be_called_by_a_number(tmp_path):

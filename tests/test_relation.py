@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from places import ROOT
 
+import relation
 from relation import (
     Plabels,
     arrow_ends,
@@ -20,6 +23,7 @@ from relation import (
     read_plabels_dir,
     visualize_nodes,
 )
+from ultralytics.slim import plabels
 
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
 
@@ -434,3 +438,29 @@ def test_folder_without_images_or_labels(tmp_path):
 def test_relation_needs_neither_torch_nor_ultralytics():
     code = "import sys, relation; assert not {'torch', 'ultralytics', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_worked_examples_hold():
+    found = doctest.testmod(relation)
+    assert found.attempted >= 5 and not found.failed
+
+
+def test_it_is_one_file_without_torch(tmp_path):
+    """Finding, scoring and drawing need NumPy, SciPy and OpenCV alone, wherever the file lies."""
+    shutil.copy(ROOT / "relation.py", tmp_path)
+    code = (
+        "import sys, numpy as np, relation; boxes = [[0, 0, 90, 90], [5, 5, 40, 40]];"
+        "parents = relation.find_parent_nodes(boxes); assert relation.metric([(boxes, parents)], [(boxes, parents)])[2] == 1;"
+        "assert relation.visualize_nodes(np.zeros((99, 99, 3), np.uint8), boxes, parents).any();"
+        "assert relation.__file__.startswith(sys.argv[1]), relation.__file__;"
+        "assert not {'torch', 'ultralytics'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_reads_labels_is_imported_from_here_too():
+    assert relation.read_plabels_dir is plabels.read_plabels_dir and relation.Plabels is plabels.Plabels
+    assert {"read_plabels", "find_parent_nodes"} <= set(dir(relation))
+    with pytest.raises(AttributeError, match="no attribute 'read_labels'"):
+        relation.read_labels  # noqa: B018

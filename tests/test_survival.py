@@ -171,7 +171,12 @@ def test_recovers_from_nan(tiny_data, tmp_path, teacher_path, log):
             next(trainer.model.parameters()).data.fill_(float("nan"))
 
     trainer, losses = losses_of(
-        tiny_data, tmp_path, on_train_epoch_start=spoil, Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=3
+        tiny_data,
+        tmp_path,
+        on_train_epoch_start=spoil,
+        Distillation=str(teacher_path),
+        loss_type="cwd+sparse",
+        epochs=3,
     )
     assert "recovering from last.pt" in log.text and trainer.nan_recovery_attempts == 0
     assert any(math.isnan(x) for x in losses) and all(math.isfinite(x) for x in losses[-4:])

@@ -1,4 +1,5 @@
 """The patched trainer on a tiny set: what distillation and sparsity change, and what they must leave alone."""
+
 import copy
 import os
 import shutil
@@ -251,7 +252,9 @@ def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
     options = {"loss_type": "sparse", "sparsity": 0.5, "epochs": 6}
     train(tiny_data, tmp_path, on_train_batch_start=note, on_fit_epoch_end=shorten, **options)
     assert sorted(rates) == [0, 1, 2] and rates[0] == rates[1]
-    assert rates[2] / rates[0] == pytest.approx(1.64, abs=0.01), "fewer steps go as far; early ones, at a high lr, the most"
+    assert rates[2] / rates[0] == pytest.approx(1.64, abs=0.01), (
+        "fewer steps go as far; early ones, at a high lr, the most"
+    )
     assert best == {0: None, 1: 0.9, 2: None}, "the last third begins here"
 
 
@@ -408,7 +411,11 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
 
 @pytest.mark.slow
 def test_other_class_count_family_and_scale(tiny_data, tmp_path):
-    for name, config, nc in (("scale", "yolov8s.yaml", 2), ("family", "yolo26n.yaml", 2), ("classes", "yolo11n.yaml", 80)):
+    for name, config, nc in (
+        ("scale", "yolov8s.yaml", 2),
+        ("family", "yolo26n.yaml", 2),
+        ("classes", "yolo11n.yaml", 80),
+    ):
         teacher = DetectionModel(config, nc=nc, verbose=False)
         loss_type = "cwd+mgd+logit" if nc == 2 else "cwd+mgd"
         _, trainer = train(

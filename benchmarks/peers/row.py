@@ -39,7 +39,9 @@ def make(method: Method, task: Task, folder: Path) -> Made:
     for number, (stage, epochs) in enumerate(stages):
         if number == len(method.before):
             model = cut = method.cut(model, folder / "cut.pt", task) if method.cut else model
-        model = train(model, stage, epochs, method.image_size(task), task, folder / f"training{number}", method.trains_adapters)
+        model = train(
+            model, stage, epochs, method.image_size(task), task, folder / f"training{number}", method.trains_adapters
+        )
     return Made(cut, model, time.perf_counter() - started, peak_mb())
 
 

@@ -1,4 +1,5 @@
 """Reading `STAGE key=value ...`."""
+
 import pytest
 
 from ultralytics.slim.command.parsing import parse, require

@@ -40,7 +40,15 @@ def test_every_task_distils(tmp_path, name):
     teacher = checkpoint(teacher, tmp_path / "teacher.pt", **nc)
     imgsz = 128 if name == "p6" else 64
     _, trainer = train(
-        data, tmp_path, weights=student, epochs=1, imgsz=imgsz, batch=2, nbs=2, Distillation=str(teacher), loss_type=loss_type
+        data,
+        tmp_path,
+        weights=student,
+        epochs=1,
+        imgsz=imgsz,
+        batch=2,
+        nbs=2,
+        Distillation=str(teacher),
+        loss_type=loss_type,
     )
     assert float(trainer.tloss["distill_loss"]) > 0 and float(trainer.tloss["loss_ratio"]) > 0
 
@@ -72,7 +80,9 @@ def test_a_teacher_at_a_higher_resolution(tiny_data, tmp_path, options):
     def look(trainer):
         d = trainer.slim.distiller
         d.teacher.register_forward_pre_hook(lambda m, x: seen.append(x[0]))
-        trainer.model.register_forward_pre_hook(lambda m, x: seen.append(x[0]["img"]) if isinstance(x[0], dict) else None)
+        trainer.model.register_forward_pre_hook(
+            lambda m, x: seen.append(x[0]["img"]) if isinstance(x[0], dict) else None
+        )
 
     _, trainer = train(
         tiny_data, tmp_path, on_train_start=look, Distillation=str(teacher), loss_type="cwd+mgd", distill_imgsz=large,

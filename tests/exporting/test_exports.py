@@ -115,7 +115,8 @@ def test_the_files_lie_beside_the_checkpoint_and_nothing_else_does(table):
 def test_an_exported_model_finds_parents(table, drawn):
     """`rect=False`: PyTorch pads each image to the square that an export has."""
     of_torch, *others = [
-        PruneModel(row.path).evaluate(Path(drawn).parent, save=False, imgsz=IMGSZ, rect=False, device="cpu") for row in table
+        PruneModel(row.path).evaluate(Path(drawn).parent, save=False, imgsz=IMGSZ, rect=False, device="cpu")
+        for row in table
     ]
     assert of_torch.f1 > 0.3 and len(others) == len(FORMATS)
     assert [scores.f1 for scores in others] == pytest.approx([of_torch.f1] * len(others), abs=0.03)

@@ -1,4 +1,5 @@
 """Bad input is named before anything is trained or written."""
+
 import shutil
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def test_missing_yaml(tmp_path):
 
 def test_images_without_labels(data):
     shutil.rmtree(data.parent / "labels/train")
-    with pytest.raises(FileNotFoundError, match=r"train: none of the 8 images has a label file; expected for .*train0.png"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train: none of the 8 images has a label file; expected for .*train0.png"
+    ):
         check_data(str(data))
 
 

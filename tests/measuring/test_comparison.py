@@ -1,4 +1,5 @@
 """The comparison table: what it measures and how it reads."""
+
 import pytest
 import torch
 from torch import nn
@@ -109,7 +110,9 @@ def test_compare_measures_each_model_fused(models, tiny_data):
 
 def test_a_checkpoint_is_validated_once_within_a_run(monkeypatch, tmp_path):
     done = []
-    monkeypatch.setattr(accuracy, "_validate", lambda weights, *args, **val: done.append((str(weights), val)) or len(done))
+    monkeypatch.setattr(
+        accuracy, "_validate", lambda weights, *args, **val: done.append((str(weights), val)) or len(done)
+    )
     file, copy, other = (tmp_path / name for name in ("a.pt", "copy.pt", "b.pt"))
     for path, text in ((file, "a"), (copy, "a"), (other, "b")):
         path.write_text(text)

@@ -38,11 +38,13 @@ def older_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != load_pin().version])
-def test_a_patched_release_trains_prunes_and_resumes(tmp_path: Path, tiny_data: Path, older_packages: Path, version: str):
+def test_a_patched_release_trains_prunes_and_resumes(
+    tmp_path: Path, tiny_data: Path, older_packages: Path, version: str
+):
     """cwd, mgd, sparse, prune, retrain at the pruned widths, resume: each for an epoch or two."""
     unpack(fetch_release(version), tmp_path)
     apply(tmp_path)
-    script = (SUPPORT / "release_smoke.py")
+    script = SUPPORT / "release_smoke.py"
     done = subprocess.run(
         [sys.executable, script, tiny_data, tmp_path / "runs"],
         cwd=tmp_path,

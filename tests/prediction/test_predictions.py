@@ -218,7 +218,9 @@ def test_classes_by_name_and_number(model, there):
     assert set(model.predict(path, **options)[0].classes) == {"box", "disc"}
     assert set(model.predict(path, classes="box", **options)[0].classes) == {"box"}
     assert set(model.predict(path, classes="disc", **options)[0].classes) == {"disc"}
-    assert model.predict(path, classes=[1], **options)[0].classes == model.predict(path, classes="1", **options)[0].classes
+    assert (
+        model.predict(path, classes=[1], **options)[0].classes == model.predict(path, classes="1", **options)[0].classes
+    )
     assert class_numbers("box, 2", {0: "box", 2: "disc"}) == [0, 2]
     assert class_numbers(1, {0: "1", 1: "2"}) == [1], "digits: a number is a class's own"
     with pytest.raises(ValueError, match="classes=dics: no such class; this model has 0 box, 1 disc"):

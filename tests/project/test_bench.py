@@ -177,7 +177,9 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path: Path, monkeypatch:
     assert (tmp_path / "bench_gflops.svg").is_file()
 
 
-def test_the_reference_is_trained_once_for_itself_and_its_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_the_reference_is_trained_once_for_itself_and_its_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     for module in (common, bench):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(bench, "source", lambda wanted: "real")
@@ -202,12 +204,19 @@ def test_the_reference_is_trained_once_for_itself_and_its_exports(tmp_path: Path
 
 @pytest.mark.parametrize("method", ["ours", "int8, OpenVINO"])
 @pytest.mark.parametrize("device", ["cpu", "0"])
-def test_only_rows_trained_on_a_cpu_are_timed(method: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_rows_trained_on_a_cpu_are_timed(
+    method: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     made = row.Made(tmp_path / "cut.pt", tmp_path / "final.pt", 12.0, 34.0)
     monkeypatch.setattr(row, "make", lambda *_: made)
     monkeypatch.setattr(row.exports, "export", lambda *_, **__: tmp_path / "exported")
     monkeypatch.setattr(measure, "sizes", lambda *_: {"gflops": 1.0})
-    for name, figure in {"accuracy": "map50_95", "of_file": "size_mb", "latencies": "ms", "file_latencies": "ms"}.items():
+    for name, figure in {
+        "accuracy": "map50_95",
+        "of_file": "size_mb",
+        "latencies": "ms",
+        "file_latencies": "ms",
+    }.items():
         monkeypatch.setattr(measure, name, lambda *_, figure=figure: {figure: 0.5})
     where = []
     monkeypatch.setattr(measure, "relation_f1", lambda *given: where.append(given[-1]) or 0.5)

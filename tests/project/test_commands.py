@@ -1,4 +1,5 @@
 """Every command and every Python example of the documentation runs, on a tiny data set, or is listed with the reason why not."""
+
 import inspect
 import json
 import re

@@ -76,7 +76,7 @@ class Rolled(nn.Module):
         self.first, self.last = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 8, 1)
 
     def forward(self, x):
-        return self.last(torch.roll(self.first(x), 2, (2, 3)))
+        return self.last(torch.roll(self.first(x), (2, 2), (2, 3)))
 
 
 def test_an_operation(follow):
@@ -110,7 +110,9 @@ def test_a_stage(tiny_data, tmp_path):
     for path in (ROOT / "ultralytics").iterdir():
         if path.name not in ("slim", "__pycache__"):
             (tmp_path / "ultralytics" / path.name).symlink_to(path)
-    shutil.copytree(ROOT / "ultralytics/slim", tmp_path / "ultralytics/slim", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "ultralytics/slim", tmp_path / "ultralytics/slim", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("prune_model.py", "relation.py"):
         shutil.copy(ROOT / name, tmp_path)
     edited(tmp_path, recipe("Add a stage", "diff"))

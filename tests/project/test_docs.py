@@ -31,7 +31,10 @@ def test_the_loss_of_your_own_works_as_written():
     before = dict(losses.FEATURE_LOSSES)
     try:
         exec(code, {"nn": nn, "F": F, "LossSpec": losses.LossSpec, "FEATURE_LOSSES": losses.FEATURE_LOSSES})
-        assert SlimSettings.from_args({"Distillation": "t.pt", "loss_type": "cosine+logit"}).losses == ("cosine", "logit")
+        assert SlimSettings.from_args({"Distillation": "t.pt", "loss_type": "cosine+logit"}).losses == (
+            "cosine",
+            "logit",
+        )
         loss = FeatureLoss([4], [6], "cosine")
         assert loss([torch.randn(2, 4, 3, 3)], [torch.randn(2, 6, 3, 3)]).item() > 0
     finally:
@@ -64,5 +67,7 @@ def test_docstrings_render_as_a_reference(tmp_path):
     page = (tmp_path / "prune_model.html").read_text(encoding="utf-8")
     assert 'id="PruneModel.distill"' in page and "<h6 id=" in page, "methods, and Args as a heading of its own"
     pages = {path.relative_to(tmp_path).with_suffix("").as_posix() for path in tmp_path.rglob("*.html")}
-    modules = {path.relative_to(root).with_suffix("").as_posix() for path in (root / "ultralytics/slim").rglob("[a-z]*.py")}
+    modules = {
+        path.relative_to(root).with_suffix("").as_posix() for path in (root / "ultralytics/slim").rglob("[a-z]*.py")
+    }
     assert modules <= pages, f"no page for {modules - pages}"

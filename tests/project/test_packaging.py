@@ -244,7 +244,9 @@ def test_make_check_needs_no_more_than_ruff(tmp_path: Path):
 
 def pinned_ruff() -> str:
     """The version of ruff that pyproject.toml asks for, as ruff itself reads it."""
-    return re.search(r'^required-version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M).group(1)
+    return re.search(r'^required-version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M).group(
+        1
+    )
 
 
 @needs_make

@@ -1,4 +1,5 @@
 """The report of a run: what it says, that nothing is missing from the page, and what it does with half a run."""
+
 import base64
 import io
 import json
@@ -639,7 +640,9 @@ def test_names_of_dots_in_one_place_stay_beside_them():
 
 
 def test_a_name_that_has_several_points_is_written_once_and_they_are_joined():
-    chart = charts.scatter("t", {"ours": [("ours", 0.3, 0.6), ("ours", 0.5, 0.65)], "others": [("other", 0.5, 0.5)]}, "x", "y")
+    chart = charts.scatter(
+        "t", {"ours": [("ours", 0.3, 0.6), ("ours", 0.5, 0.65)], "others": [("other", 0.5, 0.5)]}, "x", "y"
+    )
     texts = [element.text for element in ElementTree.fromstring(chart).iter() if element.tag.endswith("text")]
     assert sorted(text for text in texts if text in ("ours", "other", "others")) == ["other", "others", "ours", "ours"]
     dots = re.findall(r'<circle class="f-a" cx="([\d.]+)" cy="([\d.]+)"', chart)

@@ -1,4 +1,5 @@
 """The dry run: how a time is reckoned, that it comes near the truth, and that nothing is left of it."""
+
 import json
 import time
 from pathlib import Path
@@ -148,7 +149,9 @@ def test_the_estimate_comes_near_the_truth(weights, tiny_data, tmp_path, monkeyp
         prune_model.compress("project", **settings)
         taken = time.perf_counter() - started
         stages = json.loads(Path("project/run/run.json").read_text())["stages"]
-        trainings = [(s.seconds, stages[s.stage]["seconds"]) for s in estimate if s.stage in {t.name for t in TRAININGS}]
+        trainings = [
+            (s.seconds, stages[s.stage]["seconds"]) for s in estimate if s.stage in {t.name for t in TRAININGS}
+        ]
         pairs = [(estimate.seconds, taken), tuple(map(sum, zip(*trainings)))]
         if all(0.5 < guess / truth < 2 for guess, truth in pairs):
             return

@@ -19,7 +19,9 @@ def read(**given) -> RunSettings:
 
 def test_the_demo_stands_in_where_nothing_is_given():
     settings = RunSettings.read({"factor": 0.3})
-    assert settings.weights == DEMO["weights"] and settings.imgsz == DEMO["imgsz"] == 320 and settings.prune.factor == 0.3
+    assert (
+        settings.weights == DEMO["weights"] and settings.imgsz == DEMO["imgsz"] == 320 and settings.prune.factor == 0.3
+    )
     assert read().imgsz == TRAINING["imgsz"] == 640
 
 
@@ -39,7 +41,10 @@ def test_arguments_reach_their_stage_alone():
     sparse, distill = settings.sparse.arguments, settings.distill.arguments
     assert (sparse["lr0"], sparse["epochs"]) == (0.1, 7) and (distill["lr0"], distill["epochs"]) == (0.002, 100)
     assert not sparse.keys() & {"weights", "factor", "format", "compare"} and sparse["data"] == "a.yaml"
-    assert (sparse["loss_type"], distill["loss_type"]) == ("sparse", "mgd") and "loss_type" not in settings.retrain.arguments
+    assert (sparse["loss_type"], distill["loss_type"]) == (
+        "sparse",
+        "mgd",
+    ) and "loss_type" not in settings.retrain.arguments
 
 
 def test_distillation_is_gentle_unless_it_is_told_otherwise():
@@ -57,7 +62,10 @@ def test_the_plan_in_words():
 
 def test_sparse_training_and_retraining_may_be_left_out():
     settings = read(**{"epochs": 4, "sparse.epochs": 0, "retrain.epochs": 0})
-    assert [stage.name for stage in settings.stages] == ["prune", "distill"] and settings.sparse is settings.retrain is None
+    assert [stage.name for stage in settings.stages] == [
+        "prune",
+        "distill",
+    ] and settings.sparse is settings.retrain is None
     assert settings.plan.startswith("plan: pruning (factor=0.5), distillation (mgd, 4 epochs), ")
 
 
@@ -116,7 +124,9 @@ def test_a_training_between_prunings_is_told_from_the_pruning():
     assert timed.options.batch == 4 and "batch" not in timed.between
 
 
-@pytest.mark.parametrize("options", [{"lr0": 0.1}, {"epochs": 2}, {"data": "a.yaml"}, {"data": "a.yaml", "epochs": 2, "lr": 1}])
+@pytest.mark.parametrize(
+    "options", [{"lr0": 0.1}, {"epochs": 2}, {"data": "a.yaml"}, {"data": "a.yaml", "epochs": 2, "lr": 1}]
+)
 def test_half_a_training_between_prunings_is_refused(options):
     with pytest.raises(SlimError, match="prune takes no|lr"):
         PruningSettings.read({"factor": 0.5, "steps": 2, **options}).check()
@@ -135,7 +145,9 @@ def test_the_pruning_of_a_run():
 
 def test_what_is_recorded_reads_back_as_the_same_settings():
     """run.json holds the keywords, flat, as runs before RunSettings wrote them."""
-    settings = read(**{"sparse.epochs": 0, "prune.flops": 0.5, "export.half": True, "compare": "b.pt,c.pt", "lr0": 0.002})
+    settings = read(
+        **{"sparse.epochs": 0, "prune.flops": 0.5, "export.half": True, "compare": "b.pt,c.pt", "lr0": 0.002}
+    )
     recorded = json.loads(json.dumps(dict(settings.recorded)))
     assert recorded["prune.flops"] == 0.5 and recorded["loss_type"] == "mgd" and recorded["epochs"] == 100
     assert RunSettings.of_record(recorded) == settings and settings.compare == ("b.pt", "c.pt")

@@ -18,7 +18,16 @@ TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"
 
 
 def train(model: YOLO, name: str, epochs: int = 2, **arguments) -> YOLO:
-    fixed = {"data": DATA, "imgsz": 64, "batch": 4, "nbs": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    fixed = {
+        "data": DATA,
+        "imgsz": 64,
+        "batch": 4,
+        "nbs": 4,
+        "workers": 0,
+        "device": "cpu",
+        "plots": False,
+        "verbose": False,
+    }
     model.train(name=name, project=str(OUT), epochs=epochs, **fixed, **arguments)
     return model
 
@@ -50,7 +59,9 @@ def resume() -> None:
 
 train(YOLO("yolov8n.yaml"), "plain", epochs=1)
 train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
-header, *rows = ([cell.strip() for cell in line.split(",")] for line in (OUT / "cwd/results.csv").read_text().splitlines())
+header, *rows = (
+    [cell.strip() for cell in line.split(",")] for line in (OUT / "cwd/results.csv").read_text().splitlines()
+)
 figures = dict(zip(header, rows[-1]))
 assert all(float(figures[f"train/{name}"]) > 0 for name in ("distill_loss", "loss_ratio"))
 train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd", epochs=1, distill_check=False)

@@ -82,7 +82,9 @@ def test_a_whole_analysis(yolo, tiny_data: Path, tmp_path: Path, monkeypatch) ->
     assert len(rows) == len(out.groups) > 30 and {r["share_cut"] for r in rows} == {"0.5"}
     assert all((tmp_path / name).read_text().startswith("<svg") for name in ("layers.svg", "factors.svg"))
     first = out.groups[0]
-    assert first.layers[0] == "model.0.conv" and prune_at(yolo, first, tiny_data) == pytest.approx(first.value, rel=1e-4)
+    assert first.layers[0] == "model.0.conv" and prune_at(yolo, first, tiny_data) == pytest.approx(
+        first.value, rel=1e-4
+    )
 
 
 def prune_at(yolo, group: Group, data: Path) -> float:

@@ -135,7 +135,9 @@ def test_global_scope_goes_below_the_floor_last() -> None:
     """A pool at its floor waits until the others are there too; then it goes on, so that no goal gets out of reach."""
     pools = [pool(np.full(64, 0.1)), pool(np.full(64, 1.0))]
     steps = order_narrowings(pools, "global", 8, floor=0.5)
-    assert [s.pool for s in steps[:8]] == [0] * 4 + [1] * 4  # to 32 of 64 each, though the second costs ten times as much
+    assert [s.pool for s in steps[:8]] == [0] * 4 + [
+        1
+    ] * 4  # to 32 of 64 each, though the second costs ten times as much
     assert sorted(steps[8:], key=lambda s: (s.pool, -s.after)) == steps[8:] and steps[-1].after == 8
     assert {s.after for s in take_share(pools, steps, "global", 0.25)} == {56, 48, 40, 32}
     pools[0].whole = 128  # it had twice as many before an earlier pruning: 64 is its floor

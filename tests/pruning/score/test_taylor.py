@@ -126,7 +126,9 @@ def test_pruning_by_taylor(yolo, tiny_data: Path, tmp_path: Path) -> None:
     assert (record["score"], record["scope"], record["repairs"], record["images"]) == ("taylor", "global", ["refit"], 8)
 
 
-@pytest.mark.parametrize(("images", "got"), [(None, "none"), ("folder", "folder"), (torch.rand(2, 3, 64, 64), "Tensor")])
+@pytest.mark.parametrize(
+    ("images", "got"), [(None, "none"), ("folder", "folder"), (torch.rand(2, 3, 64, 64), "Tensor")]
+)
 def test_taylor_asks_for_labels(yolo, tmp_path: Path, images, got: str) -> None:
     with pytest.raises(ValueError, match=f"labelled images: give images= the YAML .*, got {got}"):
         prune_model(yolo, tmp_path / "p.pt", 0.3, score="taylor", images=images)
@@ -147,7 +149,11 @@ def test_missing_labels_and_too_many_classes_are_named(yolo, tmp_path: Path, tin
 @pytest.mark.parametrize("task", ["seg", "pose", "obb"])
 def test_every_task_has_a_loss(task: str, tmp_path: Path, tiny_data: Path) -> None:
     """Labels of the task's own shape: polygons, key points, corners."""
-    extra = {"seg": " 0.2 0.2 0.6 0.2 0.4 0.7", "obb": " 0.2 0.2 0.6 0.2 0.6 0.7 0.2 0.7", "pose": " .4 .4 .3 .3" + " .4 .4 2" * 17}
+    extra = {
+        "seg": " 0.2 0.2 0.6 0.2 0.4 0.7",
+        "obb": " 0.2 0.2 0.6 0.2 0.6 0.7 0.2 0.7",
+        "pose": " .4 .4 .3 .3" + " .4 .4 2" * 17,
+    }
     shutil.copytree(tiny_data.parent / "images", tmp_path / "images")
     (tmp_path / "labels/train").mkdir(parents=True)
     for image in (tmp_path / "images/train").iterdir():

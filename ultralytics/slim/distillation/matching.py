@@ -26,9 +26,7 @@ def choose_layers(model: nn.Module) -> list[int]:
     return [i for i in blocks if i in feeds or i > neck_start or strides[i] >= 16]
 
 
-def match_layers(
-    student: nn.Module, teacher: nn.Module, layers: Sequence[int] | None = None
-) -> list[tuple[Tap, Tap]]:
+def match_layers(student: nn.Module, teacher: nn.Module, layers: Sequence[int] | None = None) -> list[tuple[Tap, Tap]]:
     """Pair the student's layers with the teacher's.
 
     Models with equal numbers of chosen layers at equal strides are paired in order; others by the layers that feed

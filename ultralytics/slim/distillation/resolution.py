@@ -40,14 +40,16 @@ def load_at(trainer: BaseTrainer, imgsz: int) -> None:
     _preprocess_both(trainer, stride)
     ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     path = trainer.data["train"]
-    trainer.train_loader = trainer.get_dataloader(path, batch_size=trainer.batch_size // ranks, rank=LOCAL_RANK, mode="train")
+    trainer.train_loader = trainer.get_dataloader(
+        path, batch_size=trainer.batch_size // ranks, rank=LOCAL_RANK, mode="train"
+    )
 
 
 def _build_large(trainer: BaseTrainer, imgsz: int) -> None:
     """Wrap `build_dataset`, which the trainer also calls when it halves the batch after running out of memory."""
     build, size = trainer.build_dataset, trainer.args.imgsz
 
-    def build_dataset(img_path: str, mode: str="train", *args, **kwargs):
+    def build_dataset(img_path: str, mode: str = "train", *args, **kwargs):
         trainer.args.imgsz = imgsz if mode == "train" else size
         try:
             return build(img_path, mode, *args, **kwargs)
@@ -81,4 +83,6 @@ def _scaled(images: torch.Tensor, imgsz: int, stride: int) -> torch.Tensor:
 
 def to_grid(teacher: list[torch.Tensor], student: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return the teacher's maps averaged down to the sizes (H, W) of the student's."""
-    return [F.adaptive_avg_pool2d(t, s.shape[-2:]) if t.shape[-2:] != s.shape[-2:] else t for s, t in zip(student, teacher)]
+    return [
+        F.adaptive_avg_pool2d(t, s.shape[-2:]) if t.shape[-2:] != s.shape[-2:] else t for s, t in zip(student, teacher)
+    ]

@@ -48,7 +48,8 @@ class FeatureLoss(nn.Module):
         self.spec = FEATURE_LOSSES[distiller]
         self.strides = tuple(strides) if strides else None
         self.adapters = nn.ModuleList(
-            nn.Conv2d(s, t, 1) if self.spec.adapter and s != t else nn.Identity() for s, t in zip(channels_s, channels_t)
+            nn.Conv2d(s, t, 1) if self.spec.adapter and s != t else nn.Identity()
+            for s, t in zip(channels_s, channels_t)
         )
         options = options or LossOptions()
         self.losses = nn.ModuleList(self.spec.build(s, t, options) for s, t in zip(channels_s, channels_t))

@@ -66,9 +66,7 @@ class MGDLoss(nn.Module):
         mask_ratio: λ in [0, 1), the share of dropped locations.
     """
 
-    def __init__(
-        self, student_channels: int, teacher_channels: int, alpha: float = 2e-5, mask_ratio: float = 0.65
-    ):
+    def __init__(self, student_channels: int, teacher_channels: int, alpha: float = 2e-5, mask_ratio: float = 0.65):
         super().__init__()
         if alpha < 0:
             raise InputError(f"alpha must not be negative, got {alpha}")

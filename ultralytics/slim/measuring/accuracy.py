@@ -15,7 +15,7 @@ from ultralytics.cfg import TASK2METRIC
 from ..files import fingerprint
 
 
-def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any=None, **val) -> float:
+def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = None, **val) -> float:
     """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
     yolo, metrics = validate(weights, data, imgsz, device, **val)
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
@@ -34,7 +34,7 @@ def measured_once() -> Iterator[None]:
 _remembered: ContextVar[dict | None] = ContextVar("validations", default=None)
 
 
-def validate(weights: str | Path, data: str, imgsz: int, device: Any=None, **val) -> tuple[YOLO, object]:
+def validate(weights: str | Path, data: str, imgsz: int, device: Any = None, **val) -> tuple[YOLO, object]:
     """Return the model of a checkpoint and its Ultralytics metrics on the data's `val` split; leaves no files."""
     known = _remembered.get()
     if known is None:

@@ -69,7 +69,9 @@ class ComparisonTable(TextTable):
         )
 
 
-def compare_models(weights: dict[str, str | Path], data: str, imgsz: int = 640, device: Any=None, **val) -> ComparisonTable:
+def compare_models(
+    weights: dict[str, str | Path], data: str, imgsz: int = 640, device: Any = None, **val
+) -> ComparisonTable:
     """Measure each named checkpoint on the same data and device.
 
     Args:

@@ -48,7 +48,9 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._finish(keep=kind is None or issubclass(kind, (KeyboardInterrupt, GeneratorExit)))
 
-    def keep(self, result: Results, parents: list[int], is_stream: bool, draw: Callable[[list[str]], np.ndarray]) -> Prediction:
+    def keep(
+        self, result: Results, parents: list[int], is_stream: bool, draw: Callable[[list[str]], np.ndarray]
+    ) -> Prediction:
         """Save one Ultralytics result and return it as a prediction.
 
         Args:

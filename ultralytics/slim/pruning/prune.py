@@ -130,7 +130,9 @@ def _prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, l
         images = load_images(options.images, options.imgsz, *fit_in_memory(graph, model, options.imgsz))
     score, scope = choose(model, options.score, options.scope, options.images)
     labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
-    ranking = rank(model, graph, score, scope, options.exclude, options.seed, images, labelled, "refit" in options.repair)
+    ranking = rank(
+        model, graph, score, scope, options.exclude, options.seed, images, labelled, "refit" in options.repair
+    )
     pools, first = counted_from(last.first if last else {}, ranking.pools)
     ranking = replace(ranking, pools=pools)
     target = goal if isinstance(goal, Target) else None

@@ -46,7 +46,5 @@ def retrained(model: nn.Module, retrain: Callable[[Path], object], record: dict,
         trained = load_checkpoint(path)[0].float().cpu().eval()
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, trained))
     if before != after:
-        raise FailedError(
-            f"retraining between two steps made {after:,} of {before:,} parameters: widths were not kept"
-        )
+        raise FailedError(f"retraining between two steps made {after:,} of {before:,} parameters: widths were not kept")
     return trained

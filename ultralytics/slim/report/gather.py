@@ -159,9 +159,7 @@ def _time(run: RunFolder, models: list[dict], weights: dict[str, Path], known: d
     if reusable and (not measures.has_onnx_runtime() or all(RUNTIMES["onnx"] in earlier[s] for s in first)):
         found = earlier
     else:
-        taken = measures.latencies(
-            {name: weights[name] for name in first.values()}, run.settings.imgsz, device
-        )
+        taken = measures.latencies({name: weights[name] for name in first.values()}, run.settings.imgsz, device)
         found = {shape: {runtime: rows[name] for runtime, rows in taken.items()} for shape, name in first.items()}
     for model in models:
         model["latency"] = found.get(model.get("shape"), {})

@@ -139,5 +139,3 @@ def gamma_histograms(before: Path, after: Path, factor: float) -> dict[str, Any]
         "near_zero": [float((v < NEAR_ZERO).mean()) for v in values],
         "check": str(check_gammas(models[1], factor)),
     }
-
-

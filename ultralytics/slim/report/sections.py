@@ -287,7 +287,16 @@ def _is_sparse_enough(check: str, score: str | None) -> str:
 
 def _exports(facts: dict) -> list:
     rows = facts.get("exports") or []
-    header = ("format", "size MB", "ms", "found", "PyTorch's found again", "also found by PyTorch", "score ±", "largest ±")
+    header = (
+        "format",
+        "size MB",
+        "ms",
+        "found",
+        "PyTorch's found again",
+        "also found by PyTorch",
+        "score ±",
+        "largest ±",
+    )
     cells = [
         (row["format"], f"{row['size_mb']:.2f}", _spread(row["latency"]), _count(row["found"]), _share(row["of_torch"]),
          _share(row["of_own"]), _tiny(row["score_median"]), _tiny(row["score_max"]))

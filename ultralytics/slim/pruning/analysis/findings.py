@@ -96,10 +96,15 @@ class Analysis:
 
     def _safe(self) -> str:
         if self.factors and self.factors[0].accuracy <= 0:
-            return "safe factor: none, for the whole model finds nothing right in these images; are they of its classes?"
+            return (
+                "safe factor: none, for the whole model finds nothing right in these images; are they of its classes?"
+            )
         if self.safe_factor is None:
             return "safe factor: not measured"
-        whole, best = self.factors[0], max((f for f in self.factors if f.factor <= self.safe_factor), key=lambda f: f.factor)
+        whole, best = (
+            self.factors[0],
+            max((f for f in self.factors if f.factor <= self.safe_factor), key=lambda f: f.factor),
+        )
         return (
             f"safe factor: {best.factor:g} keeps {best.accuracy:.4f} of {whole.accuracy:.4f} "
             f"({best.accuracy / max(whole.accuracy, 1e-12):.1%}; asked {self.keep:.0%}) at {best.gflops:.0%} of the GFLOPs, "
@@ -129,7 +134,10 @@ class Analysis:
             write_csv(
                 folder / "factors.csv",
                 ("factor", "gflops_kept", "accuracy"),
-                [(f.factor, f"{f.gflops:.4f}", f"{f.accuracy:.4f}") for f in sorted(self.factors, key=lambda f: f.factor)],
+                [
+                    (f.factor, f"{f.gflops:.4f}", f"{f.accuracy:.4f}")
+                    for f in sorted(self.factors, key=lambda f: f.factor)
+                ],
             )
             _picture(folder / "factors.svg", self._factors_chart())
 

@@ -113,7 +113,12 @@ def _checked_shares(options: AnalyseOptions) -> tuple[float, ...]:
 
 
 def scan_groups(
-    found: Analysis, model: nn.Module, graph: ChannelGraph, ranking: Ranking, labelled: LabelledImages, shares: tuple[float, ...]
+    found: Analysis,
+    model: nn.Module,
+    graph: ChannelGraph,
+    ranking: Ranking,
+    labelled: LabelledImages,
+    shares: tuple[float, ...],
 ) -> None:
     """Mask the weakest channels of one group after the other; each measurement is kept as soon as it is made."""
     net = with_loss(model) if found.metric == "loss" else copy.deepcopy(model)
@@ -140,7 +145,9 @@ def search_factor(
             middle = (low + high + 1) // 2
             pruned = cut(middle * GRID)
             accuracy = labelled.accuracy(pruned)
-            found.factors.append(Factor(round(middle * GRID, 6), get_flops(pruned, imgsz) / max(flops, 1e-12), accuracy))
+            found.factors.append(
+                Factor(round(middle * GRID, 6), get_flops(pruned, imgsz) / max(flops, 1e-12), accuracy)
+            )
             low, high = (middle, high) if accuracy >= found.keep * whole else (low, middle - 1)
             bar.total = bar.n + 1 + (high - low).bit_length()  # halves may be uneven
             bar.update()

@@ -44,7 +44,9 @@ def read_repairs(repair, has_images: bool) -> tuple[str, ...]:
         if name not in REPAIRS:
             raise InputError(f"repair should be 'auto', 'none' or some of {', '.join(REPAIRS)}, got {repair!r}")
         if name in NEEDS_IMAGES and not has_images:
-            raise InputError(f"repair={name!r} needs images: give images= (a folder, a data set's YAML, a list or a tensor)")
+            raise InputError(
+                f"repair={name!r} needs images: give images= (a folder, a data set's YAML, a list or a tensor)"
+            )
     return tuple(name for name in REPAIRS if name in names)
 
 

@@ -65,7 +65,9 @@ class LabelledImages:
             validator.names, validator.stride = model.names, int(max(model.stride))
             folder = validator.data[split]
             dataset = (
-                validator.build_dataset(folder) if self.task == "classify" else validator.build_dataset(folder, batch=batch)
+                validator.build_dataset(folder)
+                if self.task == "classify"
+                else validator.build_dataset(folder, batch=batch)
             )
         self.count = min(limit, len(dataset))
         picked = Subset(dataset, np.linspace(0, len(dataset) - 1, self.count).astype(int).tolist())

@@ -194,7 +194,9 @@ def _search(
         low, over, high, best = (low, over, middle, reading) if reading.value <= goal else (middle, reading, high, best)
         turn += 1
     taken = narrowings[:high]
-    others = [[*narrowings[:low], n] for n in _next_of_each(narrowings, low)[1 : TRIES + 1]]  # a smaller one as the last
+    others = [
+        [*narrowings[:low], n] for n in _next_of_each(narrowings, low)[1 : TRIES + 1]
+    ]  # a smaller one as the last
     for other in [narrowings[:low], *others[: TRIES // 6]] if timed else others:  # a reading may have been bad
         if target.is_met(best, 1 if timed else CLOSE):
             break
