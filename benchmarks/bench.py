@@ -8,8 +8,8 @@ tenth of the images at 160 px, one seed, half the GFLOPs and four epochs, about 
 everything runs, not which method is better: its rows go to results/bench_quick.csv. Without ../shared, or with
 data=drawn, the drawn diagrams and their model are used, and the rows say so. A row is written to results/bench.csv as
 soon as it is measured; those that are there are not measured again, so that an interrupted benchmark goes on where it
-stopped; measure=False prints and draws what is there. With device=0 a GPU trains, in float32 as the CPU does, and the rows
-name it: they hold accuracy and size, while latency, time and memory are those of rows measured on a CPU.
+stopped; measure=False prints and draws what is there. With device=0 a GPU trains, in float32 as the CPU does, and the
+rows name it: they hold accuracy and size, while latency, time and memory are those of rows measured on a CPU.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def row(method: str, task: Task, data: str, found: dict) -> dict[str, object]:
 
 FIGURES = (
     "cut_map50_95", "cut_map50", "map50_95", "map50", "relation_f1", "params", "gflops", "gflops_share", "size_mb",
-    "torch_ms", "torch_ratio", "onnx_ms", "onnx_ratio", "openvino_ms", "openvino_ratio", "image_size", "seconds", "peak_mb",
+    "torch_ms", "torch_ratio", "onnx_ms", "onnx_ratio", "openvino_ms", "openvino_ratio", "image_size", "seconds",
+    "peak_mb",
 )  # fmt: skip
 
 

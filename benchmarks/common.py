@@ -16,7 +16,8 @@ import torch
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-# The same for every training that is compared. None sees the validation images: the last epoch's averaged weights count.
+# The same for every training that is compared. None sees the validation images: the last epoch's averaged weights
+# count.
 TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup_bias_lr": 0.0, "warmup_epochs": 1}
 TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "amp": False}
 TRAINING |= {"plots": False, "val": False}

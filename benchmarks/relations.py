@@ -2,10 +2,10 @@
 
     python benchmarks/relations.py [search=True]
 
-The real diagrams and their model in ../shared, the drawn ones and theirs in datasets/ and weights/; imgsz 320. The table of
-the validation images goes to benchmarks/results/relations.csv. With search=True, the settings are tried on the training
-images first, and go to benchmarks/results/relations_search.csv. The models were trained on these images, so boxes are
-better there than on new ones, and what measures best may be a little too trusting.
+The real diagrams and their model in ../shared, the drawn ones and theirs in datasets/ and weights/; imgsz 320. The
+table of the validation images goes to benchmarks/results/relations.csv. With search=True, the settings are tried on the
+training images first, and go to benchmarks/results/relations_search.csv. The models were trained on these images, so
+boxes are better there than on new ones, and what measures best may be a little too trusting.
 """
 
 from __future__ import annotations

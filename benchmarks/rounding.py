@@ -2,11 +2,12 @@
 
     python benchmarks/rounding.py [model=...] [data=...] [flops=0.7,0.5,0.35] [imgsz=320] [batch=1] [threads=1]
 
-By default the real diagrams and their model in ../shared; without them yolov8n.yaml, untrained, for the latencies alone.
-All prunings of one target take turns with the original, BatchNorm fused. The figure is the median over the rounds of
-latency / the original's latency in the same round, with its quartiles. mAP50-95 is right after pruning, on every third
-*training* image, since a default is chosen from it. Results go to benchmarks/results/rounding.csv, drawn as
-rounding_torch.svg and rounding_onnx.svg beside it: the nearer to the diagonal, the more of the saved GFLOPs is saved time.
+By default the real diagrams and their model in ../shared; without them yolov8n.yaml, untrained, for the latencies
+alone. All prunings of one target take turns with the original, BatchNorm fused. The figure is the median over the
+rounds of latency / the original's latency in the same round, with its quartiles. mAP50-95 is right after pruning, on
+every third *training* image, since a default is chosen from it. Results go to benchmarks/results/rounding.csv, drawn as
+rounding_torch.svg and rounding_onnx.svg beside it: the nearer to the diagonal, the more of the saved GFLOPs is saved
+time.
 """
 
 from __future__ import annotations

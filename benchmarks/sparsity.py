@@ -2,11 +2,12 @@
 
     python benchmarks/sparsity.py [epochs=3,12] [seeds=0] [imgsz=160] [penalties=...] [optimizers=...] [data=drawn]
 
-The model of the drawn diagrams (data=real: of those in ../shared) is trained on, with no penalty, with this project's at
-several strengths, and with the sub-gradient that Network Slimming's code and the ports add to the gradients:
-s·(1 − 0.9·progress)·sign(γ). Measured on the `val` split after the last epoch: mAP50-95, the median |γ| over that at the
-start, the share of γ under 0.01; and mAP50-95 right after 30 % of the GFLOPs are cut by |γ| (every layer by the same share,
-constants folded), which is what the training is for. Rows that are in results/sparsity.csv are not measured again.
+The model of the drawn diagrams (data=real: of those in ../shared) is trained on, with no penalty, with this project's
+at several strengths, and with the sub-gradient that Network Slimming's code and the ports add to the gradients: s·(1 −
+0.9·progress)·sign(γ). Measured on the `val` split after the last epoch: mAP50-95, the median |γ| over that at the
+start, the share of γ under 0.01; and mAP50-95 right after 30 % of the GFLOPs are cut by |γ| (every layer by the same
+share, constants folded), which is what the training is for. Rows that are in results/sparsity.csv are not measured
+again.
 """
 
 from __future__ import annotations

@@ -27,7 +27,17 @@ def main(imgsz: int = 160, batch: int = 8, steps: int = 1000) -> None:
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         figures = json.loads(out.splitlines()[-1])
         plain = plain or figures["peak_mb"]
-        rows.append({"variant": name, "peak_ratio": f"{figures['peak_mb'] / plain:.3f}", **figures, "imgsz": imgsz, "batch": batch, "steps": steps, **machine()})  # fmt: skip
+        rows.append(
+            {
+                "variant": name,
+                "peak_ratio": f"{figures['peak_mb'] / plain:.3f}",
+                **figures,
+                "imgsz": imgsz,
+                "batch": batch,
+                "steps": steps,
+                **machine(),
+            }
+        )
         print(f"{name:>8}  peak {rows[-1]['peak_ratio']} of a plain step, grown by {figures['growth_mb']} MB")
         write_rows("step_memory", rows)
 

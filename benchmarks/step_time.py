@@ -28,7 +28,7 @@ VARIANTS = {
 
 def main(imgsz: int = 160, batch: int = 8, rounds: int = 15) -> None:
     trainers = {name: quiet_trainer(imgsz, batch, **options) for name, options in VARIANTS.items()}
-    for name, trainer in trainers.items():
+    for trainer in trainers.values():
         trainer.slim.start_epoch()
     data = drawn_batch(imgsz, batch)
     seconds = {name: [] for name in VARIANTS}

@@ -3,9 +3,9 @@
     python benchmarks/worth.py [epochs=8] [seeds=0,1,2] [variants=none,cwd,...] [flops=0.5] [imgsz=320] [fraction=1.0]
 
 The student is the model of the real diagrams in ../shared, cut to `flops` of its GFLOPs and re-fitted; the teacher is
-that model. Trainings do not see the validation images: the last epoch's averaged weights are measured on them once. Rows that
-are already in benchmarks/results/worth.csv are not run again, so that an interrupted benchmark goes on where it stopped;
-the table of means and spreads is printed at the end. About a minute an epoch on two cores.
+that model. Trainings do not see the validation images: the last epoch's averaged weights are measured on them once.
+Rows that are already in benchmarks/results/worth.csv are not run again, so that an interrupted benchmark goes on where
+it stopped; the table of means and spreads is printed at the end. About a minute an epoch on two cores.
 """
 
 from __future__ import annotations

@@ -490,7 +490,7 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
     [("stock", "stock release 8.4"), ("empty", "not made yet"), ("patched", "is the release 8.4.2, patched")],
 )
 def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, kind, message):
-    """The stock package installed over the fork, a checkout whose ultralytics/ is not made yet, or someone's own one."""
+    """The stock package over the fork, a checkout whose ultralytics/ is not made yet, or someone's own one."""
     for name in ("prune_model.py", "relation.py"):
         shutil.copy(ROOT / name, tmp_path)
     for other in ("empty", "patched"):

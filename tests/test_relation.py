@@ -450,7 +450,8 @@ def test_it_is_one_file_without_torch(tmp_path):
     shutil.copy(ROOT / "relation.py", tmp_path)
     code = (
         "import sys, numpy as np, relation; boxes = [[0, 0, 90, 90], [5, 5, 40, 40]];"
-        "parents = relation.find_parent_nodes(boxes); assert relation.metric([(boxes, parents)], [(boxes, parents)])[2] == 1;"
+        "parents = relation.find_parent_nodes(boxes); assert relation.metric([(boxes, parents)], [(boxes, "
+        "parents)])[2] == 1;"
         "assert relation.visualize_nodes(np.zeros((99, 99, 3), np.uint8), boxes, parents).any();"
         "assert relation.__file__.startswith(sys.argv[1]), relation.__file__;"
         "assert not {'torch', 'ultralytics'} & set(sys.modules)"

@@ -1,4 +1,4 @@
-"""What a distilling or sparse run must survive: half precision, accumulation, odd batches, NaN, early stops, custom code."""
+"""What a distilling or sparse run must survive: half precision, accumulation, odd batches, NaN, custom code."""
 
 import gc
 import math
@@ -238,5 +238,12 @@ def test_nothing_piles_up_from_step_to_step(tiny_data, tmp_path, teacher_path):
         gc.collect()
         alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
 
-    losses_of(tiny_data, tmp_path, on_train_epoch_end=count, Distillation=str(teacher_path), loss_type="cwd+mgd+logit+sparse", epochs=4)  # fmt: skip
+    losses_of(
+        tiny_data,
+        tmp_path,
+        on_train_epoch_end=count,
+        Distillation=str(teacher_path),
+        loss_type="cwd+mgd+logit+sparse",
+        epochs=4,
+    )
     assert alive[-1] <= alive[2]  # the first epochs make the optimizers' states

@@ -199,7 +199,7 @@ def test_a_penalty_that_moves_nothing_is_a_warning(tiny_data, tmp_path, log):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])
 def test_sparsity_moves_gamma_alike_under_every_optimizer(tiny_data, tmp_path, optimizer):
-    """The planned sum of the penalty's steps is one median γ (1 in a fresh model), warm-up and accumulation included."""
+    """The planned sum of the penalty's steps is one median γ (1 in a fresh model), warm-up and all."""
     moved = []
     _, trainer = train(
         tiny_data,

@@ -56,7 +56,7 @@ def text(averages: list[dict]) -> str:
 def points(
     averages: list[dict], x: tuple[str, ...], family: dict[str, str]
 ) -> dict[str, list[tuple[str, float, float]]]:
-    """Return {family: [(name, x, mAP50-95)]} of the methods whose family is given; the first of `x` that was measured counts."""
+    """Return {family: [(name, x, mAP50-95)]} of methods whose family is given; the first measured of `x` counts."""
     found: dict[str, list] = {name: [] for name in FAMILIES}
     for row in averages:
         known = [row[key] for key in x if key in row]

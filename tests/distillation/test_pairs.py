@@ -73,7 +73,7 @@ def test_a_p2_teacher_is_compared_where_the_strides_agree(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"multi_scale": 0.5, "imgsz": 128}], ids=["one size", "multi-scale"])
 def test_a_teacher_at_a_higher_resolution(tiny_data, tmp_path, options):
-    """The teacher sees the loader's large images, the student the same ones scaled down; maps meet on the student's grid."""
+    """The teacher sees the loader's large images, the student scaled ones; maps meet on the student's grid."""
     large, seen = 2 * options.get("imgsz", 64), []
     teacher = checkpoint("yolov8s.yaml", tmp_path / "teacher.pt", nc=2)
 

@@ -1,6 +1,7 @@
 """The older releases that the patches claim, trained for real under the installed torch.
 
-Releases before 8.3 read checkpoints with torch's old default; what the environment variable brings back is that default.
+Releases before 8.3 read checkpoints with torch's old default; what the environment variable brings back is that
+default.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ VERSIONS = [version for entry in SERIES for version in (entry.first, MIDDLE[entr
 def older_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the older releases need beside today's torch: a numpy that has `trapz`, and some imports.
 
-    They ask py-cpuinfo for the processor's name whenever they look for a device, which takes a second: here one stands in.
+    They ask py-cpuinfo for the processor's name whenever they look for a device, which takes a second: here one stands
+    in.
     """
     folder = tmp_path_factory.mktemp("older")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]

@@ -1,4 +1,4 @@
-"""Saved predictions: plabels that the reader reads, videos frame by frame, sources of every kind, and clear messages."""
+"""Saved predictions: plabels that the reader reads, videos frame by frame, every kind of source, clear messages."""
 
 from __future__ import annotations
 

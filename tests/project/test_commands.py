@@ -1,4 +1,4 @@
-"""Every command and every Python example of the documentation runs, on a tiny data set, or is listed with the reason why not."""
+"""Every command and Python example of the documentation runs on a tiny data set, or is listed with a reason."""
 
 import inspect
 import json
@@ -35,12 +35,14 @@ EXTRAS = {  # imgsz alone for every other stage
     "report": {},
 }
 NOT_RUN = {  # beginning of a command -> why it is not run here
-    "make ": "sets up an environment; test_packaging.py runs both targets with a Python that only notes what it is told",
+    "make ": "sets up an environment; test_packaging.py runs both targets with a Python that only notes what it is "
+    "told",
     "pip install -e .": "is how this very environment was made; test_packaging.py builds and installs the wheel",
     "git ": "another program's; test_patch_checkout.py applies the patch that `diff` writes",
     "torchrun ": "several machines; test_ddp.py starts two launchers on one",
     "python benchmarks/": "minutes to hours, on data outside the repository",
-    "python prune_model.py data=benchmarks/real_diagrams.yaml": "an hour, on data outside the repository; its keys are checked",
+    "python prune_model.py data=benchmarks/real_diagrams.yaml": "an hour, on data outside the repository; its keys "
+    "are checked",
     "yolo train model=yolov8n.yaml data=diagram.yaml": "45 minutes",
     "python - runs/baseline": "needs the result of those 45 minutes",
     "python -m patches materialise": "rewrites ultralytics/ under the running tests; test_patches.py does it elsewhere",

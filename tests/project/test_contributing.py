@@ -93,7 +93,7 @@ def test_an_export_format(follow):
 
 
 def edited(folder: Path, patch: str) -> None:
-    """Make the edits of a recipe: in each file the lines with a minus, which stand there once, give way to those with a plus."""
+    """Make the edits of a recipe: lines with a minus, which stand in the file once, give way to those with a plus."""
     for name, edits in re.findall(r"^\+\+\+ b/(\S+)\n(.*?)(?=^--- |\Z)", patch, re.M | re.S):
         text = (folder / name).read_text(encoding="utf-8")
         for edit in edits.split("@@\n")[1:]:

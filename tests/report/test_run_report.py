@@ -37,7 +37,8 @@ LOSSES = "epoch,train/box_loss,train/cls_loss,train/dfl_loss,metrics/mAP50(B),me
 CURVES = {
     "sparse": f"{LOSSES},gamma/p10,gamma/median,gamma/p90\n1,2,3,1,0.1,0.05,0.6,1,1.5\n2,1.8,2,1,0.2,0.1,0.4,0.8,1.4\n",
     "retrain": f"{LOSSES}\n1,2,3,1,0.1,0.05\n",
-    "distill": f"{LOSSES},train/distill_loss,train/loss_ratio\n1,2,3,1,0.1,0.05,1.5,0.25\n2,1.9,3,1,0.1,0.06,0.6,0.102\n",
+    "distill": f"{LOSSES},train/distill_loss,train/loss_ratio\n"
+    "1,2,3,1,0.1,0.05,1.5,0.25\n2,1.9,3,1,0.1,0.06,0.6,0.102\n",
 }
 TIME = {"median_ms": 8.0, "low_ms": 7.5, "high_ms": 9.0, "runs": 40}
 PAIRS = {"of_torch": 0.992, "of_own": 1.0, "score_median": 2e-7, "score_max": 3e-6}

@@ -64,7 +64,8 @@ def open_run(project: str | Path, name: str | None, resume: bool | str | Path, g
 
     Args:
         project, name: The folder of the run is `project/name`, numbered where it exists.
-        resume: Whether to go on with the run `name` or the newest unfinished one; or the folder of the run to go on with.
+        resume: Whether to go on with the run `name` or the newest unfinished one; or the run's
+            folder.
         given: The settings as users give them, see `runs.run_settings`.
     """
     if isinstance(resume, (str, Path)):

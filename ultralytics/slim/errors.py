@@ -48,7 +48,8 @@ class UsageError(SlimError, ValueError):
 # Functions of Ultralytics that judge what users give, by name; what goes wrong elsewhere in it is a fault.
 UPSTREAM_CHECKS = frozenset(
     "_read_images attempt_load_one_weight check_amp check_cfg check_class_names check_cls_dataset check_det_dataset "
-    "check_dict_alignment check_file check_imgsz check_model_file_from_stem check_requirements check_resume check_source "
+    "check_dict_alignment check_file check_imgsz check_model_file_from_stem check_requirements check_resume "
+    "check_source "
     "check_suffix check_yaml get_cfg get_dataset get_img_files guess_model_task load_checkpoint load_inference_source "
     "parse_model select_device torch_safe_load yaml_load verify_image_label".split()
 )

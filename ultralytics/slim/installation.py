@@ -12,7 +12,8 @@ from ultralytics.utils import LOGGER, RANK
 def tell_mixed(version: str, place: Path) -> str | None:
     """Return what is wrong where this process runs another ultralytics than the one that is installed, else None.
 
-    From a checkout's folder Python imports what lies there, while the `yolo` command, and Python anywhere else, run what
+    From a checkout's folder Python imports what lies there, while the `yolo` command, and Python anywhere else, run
+    what
     pip has installed: a stock package that was installed over this fork takes its place there without a word.
 
     Args:
@@ -26,7 +27,8 @@ def tell_mixed(version: str, place: Path) -> str | None:
     if installed.version == version:
         return None
     return (
-        f"two packages named ultralytics: this process runs {version} from {place}, but {installed.version} is installed "
+        f"two packages named ultralytics: this process runs {version} from {place}, but {installed.version} is "
+        f"installed "
         f"({Path(str(installed.locate_file(''))).resolve()}), and the yolo command runs that one. To have one, run "
         f"`pip install -e {place.parent}` if that is a checkout of the fork, or `pip uninstall ultralytics`."
     )

@@ -191,7 +191,8 @@ def _imgsz(value: Any, losses: tuple[str, ...]) -> int | None:
         raise InputError(f"distill_imgsz must be the side in pixels of the teacher's images, from 32, got {value!r}")
     if LOGIT in losses:
         raise InputError(
-            "distill_imgsz= cannot be combined with loss_type=logit: at another image size the teacher's predictions lie "
+            "distill_imgsz= cannot be combined with loss_type=logit: at another image size the teacher's predictions "
+            "lie "
             "on another grid. Use feature losses, such as cwd."
         )
     return value

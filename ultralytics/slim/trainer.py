@@ -40,7 +40,7 @@ warn_mixed()  # here, where YOLO is imported: whoever only looks at slim is told
 
 
 class ResumeOverrides(dict):
-    """The overrides of a resumed run, its new teacher aside: Ultralytics says of such an argument that it is ignored."""
+    """The overrides of a resumed run, its new teacher aside: Ultralytics would call that argument ignored."""
 
     teacher: str | None = None
 

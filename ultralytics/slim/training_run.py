@@ -124,8 +124,10 @@ class TrainingRun:
             return
         self._steps = 1
         LOGGER.warning(
-            f"{PREFIX}adapters and γ penalty stand still: optimizer_step() of {type(self.trainer).__name__} neither calls "
-            "super().optimizer_step() nor self.slim.before_step() and self.slim.after_step() around the optimizer's step"
+            f"{PREFIX}adapters and γ penalty stand still: optimizer_step() of {type(self.trainer).__name__} neither "
+            f"calls "
+            "super().optimizer_step() nor self.slim.before_step() and self.slim.after_step() around the optimizer's "
+            "step"
         )
 
     def _warn_of_collapse(self) -> None:

@@ -66,7 +66,7 @@ def net() -> Net:
 
 @torch.no_grad()
 def by_hand(net: Net) -> tuple[np.ndarray, np.ndarray]:
-    """Return dL/dz (2, 16) of the tied and (2, 12) of the bare channels: L is linear, so z dL/dz is each one's share."""
+    """Return dL/dz (2, 16) of the tied and (2, 12) of the bare channels: L is linear, z dL/dz is each one's share."""
     body, end = net.model
     tied, bare = [], []
     for x in Sums.batches:

@@ -104,7 +104,7 @@ def test_a_target_above_the_model_is_an_error(yolo: YOLO, tmp_path: Path, target
 
 
 class Machine:
-    """A clock and a runtime in which a model takes 1 ms a 100,000 parameters, more in busy moments, and never exactly."""
+    """A clock and a runtime in which 100,000 parameters take 1 ms, more in busy moments, and never exactly."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, noise: float = 0.02):
         self.now, self.random, self.noise, self.runs = 0.0, np.random.default_rng(0), noise, count(1)
@@ -245,7 +245,7 @@ def test_steps_end_at_the_goal_of_the_first_model(yolo: YOLO, tmp_path: Path, go
 
 
 def test_even_steps_find_the_widths_of_one(yolo: YOLO, tmp_path: Path) -> None:
-    """The same share of every layer, counted from the first model: where the channels are cut on the way changes nothing."""
+    """The same share of every layer, counted from the first model: where they are cut on the way changes nothing."""
     once, thrice = (prune_model(yolo, tmp_path / f"{n}.pt", 0.6, scope="layer", imgsz=64, steps=n) for n in (1, 3))
     assert once.widths == thrice.widths
 

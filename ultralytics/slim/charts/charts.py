@@ -141,7 +141,13 @@ def journey(
     return svg(axes.height, title, parts + _names(axes, dots, styles, taken, [line_through]))
 
 
-def _names(axes: Axes, dots: Sequence[Dot], styles: Sequence[str], taken=(), joined=()) -> list[str]:
+def _names(
+    axes: Axes,
+    dots: Sequence[Dot],
+    styles: Sequence[str],
+    taken: Sequence[Box] = (),
+    joined: Sequence[Sequence[tuple[float, float]]] = (),
+) -> list[str]:
     """Write the name of each dot beside it, with a line to it where that is farther away."""
     frame = Box(LEFT + 2, axes.top - 6, WIDTH - 2, axes.height - axes.bottom - 2)
     labels = place(dots, frame, taken, joined)

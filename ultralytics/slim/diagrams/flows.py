@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
 import numpy as np
 
 from . import words
@@ -78,7 +81,9 @@ def _pool(scene: Scene, rng: np.random.Generator, region: Box, lanes: int) -> li
     return [node for lane in found for node in lane]
 
 
-def _frame(scene: Scene, rng, region: Box, parent: int, depth: int, shape: str, leaves: list[int]) -> None:
+def _frame(
+    scene: Scene, rng: random.Random, region: Box, parent: int, depth: int, shape: str, leaves: list[int]
+) -> None:
     node = scene.add("container", region, shape, parent=parent, text=words.part(rng), title="top")
     inside = _inset(region, rng.uniform(7, 14), top=24)
     wide, high = inside[2] - inside[0], inside[3] - inside[1]
@@ -93,7 +98,7 @@ def _frame(scene: Scene, rng, region: Box, parent: int, depth: int, shape: str, 
         _grid(scene, rng, inside, node, leaves)
 
 
-def _grid(scene: Scene, rng, region: Box, parent: int, leaves: list[int]) -> None:
+def _grid(scene: Scene, rng: random.Random, region: Box, parent: int, leaves: list[int]) -> None:
     """Fill a region with parts in rows and columns, some cells left empty."""
     size = rng.uniform(0.8, 1.3)
     columns = max(1, int((region[2] - region[0]) / (74 * size)))
@@ -104,7 +109,7 @@ def _grid(scene: Scene, rng, region: Box, parent: int, leaves: list[int]) -> Non
                 leaves.append(_place(scene, rng, cell, str(rng.choice(["box", "box", "data", "event"])), parent, True))
 
 
-def _flow(scene: Scene, rng, region: Box, parent: int) -> list[int]:
+def _flow(scene: Scene, rng: random.Random, region: Box, parent: int) -> list[int]:
     """Fill a region with a process that runs in columns to the right, at times on parallel paths; return its nodes."""
     size = rng.uniform(0.75, 1.3)
     count = max(1, int((region[2] - region[0]) / (66 * size)))
@@ -128,11 +133,11 @@ def _flow(scene: Scene, rng, region: Box, parent: int) -> list[int]:
     return nodes
 
 
-def _kind(rng, parallel: bool) -> str:
+def _kind(rng: random.Random, parallel: bool) -> str:
     return str(rng.choice(["box", "box", "box", "event" if parallel else "decision", "decision"]))
 
 
-def _attach_data(scene: Scene, rng, nodes: list[int], region: Box, parent: int) -> None:
+def _attach_data(scene: Scene, rng: random.Random, nodes: list[int], region: Box, parent: int) -> None:
     """Put documents and stores above or below some activities, where the place is free."""
     taken = [scene.nodes[i].box for i in nodes]
     for i in nodes:
@@ -147,7 +152,7 @@ def _attach_data(scene: Scene, rng, nodes: list[int], region: Box, parent: int) 
             taken.append(box)
 
 
-def _place(scene: Scene, rng, cell: Box, kind: str, parent: int, large: bool = False) -> int:
+def _place(scene: Scene, rng: random.Random, cell: Box, kind: str, parent: int, large: bool = False) -> int:
     """Put one node near the middle of a cell, at a size that fits it."""
     wide, high = cell[2] - cell[0], cell[3] - cell[1]
     if kind == "box":
@@ -166,7 +171,7 @@ def _place(scene: Scene, rng, cell: Box, kind: str, parent: int, large: bool = F
     return scene.add(kind, box, shape, parent=parent, text=text, title="middle" if kind == "box" else "below")
 
 
-def _link_some(scene: Scene, rng, above: list[int], below: list[int], count: int = 1, **kwargs) -> None:
+def _link_some(scene: Scene, rng: random.Random, above: list[int], below: list[int], count: int = 1, **kwargs) -> None:
     """Link random nodes of one group to the nodes of the other that are nearest in x."""
     for a in rng.choice(above, count):
         b = min(below, key=lambda i: abs(scene.nodes[i].middle[0] - scene.nodes[a].middle[0]))
@@ -177,7 +182,7 @@ def _inset(box: Box, margin: float, top: float | None = None) -> Box:
     return box[0] + margin, box[1] + (margin if top is None else top), box[2] - margin, box[3] - margin
 
 
-def _split(box: Box, shares, axis: int, gap: float = 0.0) -> list[Box]:
+def _split(box: Box, shares: Sequence[float], axis: int, gap: float = 0.0) -> list[Box]:
     """Cut a box along an axis (0: x, 1: y) into parts in proportion to the shares."""
     shares = np.asarray(shares, dtype=float)
     room = box[axis + 2] - box[axis] - gap * (len(shares) - 1)

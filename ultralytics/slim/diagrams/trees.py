@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +83,18 @@ def _measure(branch: _Branch, start: float) -> None:
     branch.across = (branch.children[0].across + branch.children[-1].across) / 2
 
 
-def _place_tree(scene, rng, root, area, kind, shape, route, text, slack: float, skip_root: bool = False) -> None:
+def _place_tree(
+    scene: Scene,
+    rng: random.Random,
+    root: Any,
+    area: Any,
+    kind: Any,
+    shape: Any,
+    route: Any,
+    text: Any,
+    slack: float,
+    skip_root: bool = False,
+) -> None:
     """Add a tree that grows down through the area; `slack` jitters places, in shares of what is free around a node."""
     _measure(root, 0.0)
     margin = 0.04 * min(scene.width, scene.height)
@@ -107,7 +120,7 @@ def _place_tree(scene, rng, root, area, kind, shape, route, text, slack: float, 
     add(root, -1, -1 if skip_root else 0)
 
 
-def _join_side(scene: Scene, rng, part: Scene, root: int, side: int, edge: float, route: str) -> None:
+def _join_side(scene: Scene, rng: random.Random, part: Scene, root: int, side: int, edge: float, route: str) -> None:
     """Move a part that grows to the right beside the centre, mirrored for the left side, and link it to the root."""
     offset = len(scene.nodes)
     for node in part.nodes:

@@ -25,8 +25,8 @@ TEACHER_IMAGES = "img_teacher"  # key of the batch that holds what the teacher s
 def load_at(trainer: BaseTrainer, imgsz: int) -> None:
     """Make the trainer load its training images at `imgsz`, and hand the student smaller copies of them.
 
-    After this a preprocessed batch has `img` (N, C, H, W) for the student, as before, and `img_teacher` beside it. Boxes
-    are relative to the image, so they hold for both; validation is left alone.
+    After this a preprocessed batch has `img` (N, C, H, W) for the student, as before, and `img_teacher` beside it.
+    Boxes are relative to the image, so they hold for both; validation is left alone.
 
     Raises:
         InputError: If `imgsz` is smaller than the student's, or no multiple of the largest stride.
@@ -34,7 +34,8 @@ def load_at(trainer: BaseTrainer, imgsz: int) -> None:
     size, stride = trainer.args.imgsz, max(int(trainer.stride), 32)
     if imgsz < size or imgsz % stride:
         raise InputError(
-            f"distill_imgsz must be at least the student's imgsz={size} and a multiple of the stride {stride}, got {imgsz}"
+            f"distill_imgsz must be at least the student's imgsz={size} and a multiple of the stride {stride}, got "
+            f"{imgsz}"
         )
     _build_large(trainer, imgsz)
     _preprocess_both(trainer, stride)

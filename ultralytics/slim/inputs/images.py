@@ -25,8 +25,8 @@ plain_open = getattr(patches, "_image_open", Image.open)
 def list_images(source: str | list[str]) -> list[Path]:
     """Return the images of a split: folders (searched in depth), text files of paths, or a list of both.
 
-    They are those that Ultralytics trains on: links are followed, hidden files (such as a Mac's `._a.jpg`) left out, and
-    of the paths in a text file those that begin with `./` are relative to it, others to the working directory.
+    They are those that Ultralytics trains on: links are followed, hidden files (such as a Mac's `._a.jpg`) left out,
+        and of the paths in a text file those that begin with `./` are relative to it, others to the working directory.
     """
     images: list[Path] = []
     for path in map(Path, [source] if isinstance(source, str) else source):

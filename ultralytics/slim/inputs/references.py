@@ -28,7 +28,8 @@ def check_references(paths: Sequence[str], original: str | Path | None) -> None:
         ):
             if ours != theirs:
                 raise InputError(
-                    f"compare={path}: its {what} {_short(theirs)} should be those of {original}, {_short(ours)}; give a "
+                    f"compare={path}: its {what} {_short(theirs)} should be those of {original}, {_short(ours)}; give "
+                    f"a "
                     "checkpoint trained on the same data"
                 )
 

@@ -16,7 +16,7 @@ from .places import PROJECT, find_file, looked_in
 
 
 def find_weights(weights: str | Path, beside: Path = PROJECT, key: str = "weights") -> str:
-    """Return the path of a checkpoint, model YAML or exported model; published names are left to Ultralytics to download.
+    """Return the path of a checkpoint, model YAML or exported model; published names are for Ultralytics to download.
 
     Args:
         weights: As given: from the working directory, or else from the folder `beside`.
@@ -66,7 +66,8 @@ def torch_model(yolo: YOLO | nn.Module, doing: str) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     raise KindError(
-        f"{doing} needs a PyTorch model (.pt or .yaml), got {model!r}; with an exported one you can predict and evaluate"
+        f"{doing} needs a PyTorch model (.pt or .yaml), got {model!r}; with an exported one you can predict and "
+        f"evaluate"
     )
 
 

@@ -154,8 +154,8 @@ class LossSpec:
 
 
 # The weights put each loss at 0.2 to 0.5 of the detection loss of a pruned, not yet retrained student (measured on real
-# diagrams, see docs/distillation.md). The well-known ports use 1 for cwd and 0.3 for the others, but do not scale with the
-# batch as the detection loss does: at their batch of 20 that is 0.05 and 0.015 here.
+# diagrams, see docs/distillation.md). The well-known ports use 1 for cwd and 0.3 for the others, but do not scale with
+# the batch as the detection loss does: at their batch of 20 that is 0.05 and 0.015 here.
 FEATURE_LOSSES: dict[str, LossSpec] = {
     "cwd": LossSpec(lambda c_s, c_t, o: CWDLoss(o.tau), weight=0.15),
     "mgd": LossSpec(

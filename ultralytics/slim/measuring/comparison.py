@@ -46,7 +46,8 @@ class ComparisonTable(TextTable):
     @property
     def caption(self) -> str:
         return (
-            f"BatchNorm fused. GFLOPs and latency of one image of {self.imgsz} px; latency on {self.device} in float32, "
+            f"BatchNorm fused. GFLOPs and latency of one image of {self.imgsz} px; latency on {self.device} in "
+            f"float32, "
             f"median of runs that take turns. Size at half precision."
         )
 
@@ -64,7 +65,8 @@ class ComparisonTable(TextTable):
         change = last.map50_95 - first.map50_95
         return (
             f"{last.name} against {first.name}: {last.params / first.params:.0%} of the parameters, "
-            f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the size, "
+            f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the "
+            f"size, "
             f"{first.latency_ms / last.latency_ms:.2f} times as fast, {self.metric} {change:+.4f}"
         )
 

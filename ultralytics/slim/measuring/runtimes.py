@@ -33,8 +33,8 @@ def torch_run(model: nn.Module, imgsz: int, device: torch.device, batch: int = 1
 def onnx_run(weights: str | Path, imgsz: int, folder: Path, batch: int = 1) -> Callable[[], object]:
     """Export a copy of the checkpoint, and return a function that infers `batch` images with it.
 
-    The session has as many threads as PyTorch has. They do not wait by spinning, as they do by default: on the cores that
-    the next model in turn needs that made several models on two cores three times slower, each by another amount.
+    The session has as many threads as PyTorch has. They do not wait by spinning, as they do by default: on the cores
+    that the next model in turn needs that made several models on two cores three times slower, each by another amount.
 
     Args:
         weights: The checkpoint; nothing is written beside it.

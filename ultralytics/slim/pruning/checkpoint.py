@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,7 +77,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     write_whole(path, write_and_check)
 
 
-def as_dict(args) -> dict:
+def as_dict(args: Any) -> dict:
     """Return training arguments, a dict or a namespace, as a dict of plain values."""
     items = args if isinstance(args, dict) else vars(args) if args is not None else {}
     return {k: str(v) if isinstance(v, Path) else v for k, v in items.items()}

@@ -40,8 +40,10 @@ class GammaCheck:
         if self.fault:
             return f"sparse enough? unknown: {self.fault}"
         return (
-            f"sparse enough to remove {self.factor:.0%} of the channels by gamma? {'yes' if self.enough else 'no'}: the "
-            f"weakest {self.factor:.0%} hold {self.lost:.1%} of the total |gamma| (at most {ENOUGH:.0%} is enough, which "
+            f"sparse enough to remove {self.factor:.0%} of the channels by gamma? {'yes' if self.enough else 'no'}: "
+            f"the "
+            f"weakest {self.factor:.0%} hold {self.lost:.1%} of the total |gamma| (at most {ENOUGH:.0%} is enough, "
+            f"which "
             f"holds up to {self.ready:.0%} of the channels); {self.near_zero:.1%} of the gammas are under {NEAR_ZERO:g}"
         )
 

@@ -22,7 +22,8 @@ class PruneOptions:
             predictions on `images`; 'taylor', what it does to the loss (then `images` is the YAML of a data set with
             labels); or 'auto': 'surgeon' with images, 'gamma' where those are sparse, else 'l1'.
         scope: 'layer' removes the same share of every layer, 'global' what costs least for the multiplications it
-            saves; 'auto' is 'global' for 'surgeon' and 'taylor', which compare between layers, and 'layer' for the others.
+            saves; 'auto' is 'global' for 'surgeon' and 'taylor', which compare between layers, and 'layer' for the
+            others.
         round_to: Widths become multiples of this.
         floor: Share of each layer's channels that 'global' goes below only where the goal cannot be met otherwise;
             'auto' is 0.57 of what an even pruning to the same goal would keep (`select.targets.read_floor`).

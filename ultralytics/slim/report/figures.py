@@ -78,3 +78,10 @@ def _less(name: str, before: float, after: float, unit: str) -> Card:
 def points(share: float | None) -> str:
     """Return a share as points of 100."""
     return NONE if share is None else f"{100 * share:.1f}"
+
+
+def spread(latency: dict | None) -> str:
+    if not latency:
+        return NONE
+    middle, low, high = latency["median_ms"], latency["low_ms"], latency["high_ms"]
+    return f"{middle:.1f}" if low == high else f"{middle:.1f} ({low:.1f}–{high:.1f})"

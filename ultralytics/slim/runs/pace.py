@@ -6,8 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ultralytics import YOLO
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
 
 SECONDS, BATCHES = 3.0, 3  # a training, and a validation, is timed for so long at least, and for so many batches
 
@@ -73,32 +78,32 @@ class Clock:
         self.mark, passed = now, now - self.mark
         return passed
 
-    def on_train_start(self, trainer) -> None:
+    def on_train_start(self, trainer: BaseTrainer) -> None:
         self.pace.setup = self._lap()
 
-    def on_train_epoch_start(self, trainer) -> None:
+    def on_train_epoch_start(self, trainer: BaseTrainer) -> None:
         self._lap()
 
-    def on_train_batch_end(self, trainer) -> None:
+    def on_train_batch_end(self, trainer: BaseTrainer) -> None:
         self.batches.append(self._lap())
         trainer.stop = self._is_enough(self.batches)  # Ultralytics then validates, as at the end of an epoch
 
-    def on_train_epoch_end(self, trainer) -> None:
+    def on_train_epoch_end(self, trainer: BaseTrainer) -> None:
         self._lap()
 
-    def on_val_start(self, validator) -> None:
+    def on_val_start(self, validator: BaseValidator) -> None:
         self._lap()
 
-    def on_val_batch_end(self, validator) -> None:
+    def on_val_batch_end(self, validator: BaseValidator) -> None:
         self.val_batches.append(self._lap())
         if self._is_enough(self.val_batches):
             self.pace.validation = sum(self.val_batches) / len(self.val_batches) * len(validator.dataloader)
             raise Enough
 
-    def on_val_end(self, validator) -> None:
+    def on_val_end(self, validator: BaseValidator) -> None:
         self.pace.validation = sum(self.val_batches) + self._lap()
 
-    def on_fit_epoch_end(self, trainer) -> None:
+    def on_fit_epoch_end(self, trainer: BaseTrainer) -> None:
         self.pace.save = self._lap()
         raise Enough
 

@@ -70,8 +70,8 @@ class Run:
 
         Raises:
             MissingFileError: There is none.
-            InputError: run.json is not the record of a run; or a given setting or the original weights differ from those
-                recorded: results would be mixed.
+            InputError: run.json is not the record of a run; or a given setting or the original weights differ from
+                those recorded: results would be mixed.
         """
         folder = Path(project) / name if name else cls._unfinished(Path(project))
         if folder is None or not (folder / "run.json").is_file():
@@ -137,7 +137,7 @@ class Run:
         return bool(record) and path.is_file() and fingerprint(path) == record["sha256"]
 
     def training(self, name: str) -> dict:
-        """Return the training arguments that keep a stage's epochs in this folder, and go on with them if interrupted."""
+        """Return the training arguments that keep a stage's epochs here, and go on with them if interrupted."""
         last = self.folder / name / "weights/last.pt"
         place = {"project": str(self.folder), "name": name, "exist_ok": True}
         if name == self._continued and training_state(last) == "interrupted":
@@ -147,7 +147,7 @@ class Run:
         return place
 
     def _trained(self, name: str) -> Path | None:
-        """Return the best checkpoint of a training that finished in an earlier attempt, whose result was not yet kept."""
+        """Return the best checkpoint of a training that an earlier attempt finished and did not yet keep."""
         best, last = (self.folder / name / "weights" / file for file in ("best.pt", "last.pt"))
         done = name == self._continued and best.is_file() and training_state(last) == "finished"
         return best if done else None

@@ -87,7 +87,7 @@ def rehearse(settings: RunSettings) -> Estimate:
 
 
 class Attempt:
-    """The stages of a run, each tried for a moment; every method returns the seconds that the whole of it would take."""
+    """The stages of a run, each tried for a moment; methods return the seconds that the whole would take."""
 
     def __init__(self, settings: RunSettings, data: str, folder: Path):
         self.settings, self.data, self.folder = settings, data, folder

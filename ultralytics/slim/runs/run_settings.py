@@ -175,14 +175,14 @@ def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | No
 
 
 def _arguments(flat: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
-    """Return the training arguments of one stage: those for all trainings, its share of the epochs, those for it alone."""
+    """Return the training arguments of one stage: for all trainings, its share of the epochs, for it alone."""
     shared = {key: value for key, value in flat.items() if key not in RUN_KEYS and "." not in key}
     epochs = max(1, round(stage.share * flat["epochs"]))
     return {"data": flat["data"], "epochs": epochs, **shared, **_only(flat, stage.name)}
 
 
 def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
-    """Return the distillation of a run; its teacher is measured before it, so the training itself does not do so again."""
+    """Return the distillation of a run; the teacher is measured before it, so the training does not do so again."""
     arguments = {"distill_check": False, **_arguments(flat, DISTILL)}
     tuning = {} if "optimizer" in arguments else FINE_TUNING
     return TrainingSettings(MappingProxyType({**tuning, **arguments, "loss_type": flat["loss_type"]}))

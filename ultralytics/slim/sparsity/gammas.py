@@ -9,13 +9,13 @@ NEAR_ZERO = 1e-2  # a γ under this counts as zero in the reports
 
 
 def gammas(model: nn.Module, trainable_only: bool = True) -> list[nn.Parameter]:
-    """Return the scales γ, each of shape (C,), of the model's BatchNorm layers: all of them, or those that are trained."""
+    """Return the scales γ, each of shape (C,), of the model's BatchNorms: all of them, or those that are trained."""
     layers = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
     return [m.weight for m in layers if m.weight is not None and (m.weight.requires_grad or not trainable_only)]
 
 
 def absolute_gammas(model: nn.Module, trainable_only: bool = True) -> torch.Tensor:
-    """Return |γ| of all channels of the BatchNorm layers, one float32 tensor (channels,) on the CPU; empty without any."""
+    """Return |γ| of all channels of the BatchNorms, one float32 tensor (channels,) on the CPU; empty without any."""
     scales = gammas(model, trainable_only)
     return torch.cat([torch.zeros(0), *(g.detach().float().cpu().abs().flatten() for g in scales)])
 
@@ -40,5 +40,6 @@ def tell_flat_gammas(model: nn.Module) -> str | None:
     if not len(gamma):
         return "the model has no BatchNorm scales (a fused model?): the gamma score cannot rank its channels"
     if (gamma.max() - gamma.min()).item() < 1e-6:
-        return f"all BatchNorm scales are equal ({gamma[0].item():.3g}): the model was never trained, its ranking is arbitrary"
+        scale = gamma[0].item()
+        return f"all BatchNorm scales are equal ({scale:.3g}): the model was never trained, its ranking is arbitrary"
     return None

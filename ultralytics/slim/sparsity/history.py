@@ -42,7 +42,8 @@ class GammaHistory:
         if run_progress >= PATIENCE and median > FLAT_MEDIAN and stats["gamma/near_zero"] < FLAT_SHARE:
             return self._once(
                 "flat",
-                f"the γ hardly move: their median is {median:.0%} of that at the start and {stats['gamma/near_zero']:.1%} "
+                f"the γ hardly move: their median is {median:.0%} of that at the start and "
+                f"{stats['gamma/near_zero']:.1%} "
                 f"are under {NEAR_ZERO}. Pruning by γ would cut nearly at random: raise sparsity=, or train longer",
             )
         return ""

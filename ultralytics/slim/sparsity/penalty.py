@@ -13,8 +13,9 @@ from torch import nn
 from ..errors import InputError
 from .gammas import absolute_gammas, gammas
 
-# The default strength moves γ by this share of its median a step, at most by the whole over the run. Single runs, learning
-# rates not held equal: 0.0006 and 0.0008 a step cost 0.005 and 0.002 mAP, 0.0015 half of it, 0.5 (two steps) all of it.
+# The default strength moves γ by this share of its median a step, at most by the whole over the run. Single runs,
+# learning rates not held equal: 0.0006 and 0.0008 a step cost 0.005 and 0.002 mAP, 0.0015 half of it, 0.5 (two steps)
+# all of it.
 PACE = 0.0007
 DECAY = 0.9  # the penalty falls linearly from s to (1 - DECAY)·s over the run
 

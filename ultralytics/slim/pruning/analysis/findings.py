@@ -107,7 +107,8 @@ class Analysis:
         )
         return (
             f"safe factor: {best.factor:g} keeps {best.accuracy:.4f} of {whole.accuracy:.4f} "
-            f"({best.accuracy / max(whole.accuracy, 1e-12):.1%}; asked {self.keep:.0%}) at {best.gflops:.0%} of the GFLOPs, "
+            f"({best.accuracy / max(whole.accuracy, 1e-12):.1%}; asked {self.keep:.0%}) at {best.gflops:.0%} of the "
+            f"GFLOPs, "
             f"before any training{', repaired by ' + ' and '.join(self.repairs) if self.repairs else ''}"
         )
 

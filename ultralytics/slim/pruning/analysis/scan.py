@@ -134,7 +134,7 @@ def scan_groups(
 def search_factor(
     found: Analysis, model: nn.Module, cut: Callable[[float], nn.Module], labelled: LabelledImages, imgsz: int
 ) -> None:
-    """Bisect the factors for the largest at which the pruned model keeps what is asked of the accuracy, if it has any."""
+    """Bisect the factors for the largest at which the pruned model keeps what is asked of the accuracy."""
     whole, flops = labelled.accuracy(model), get_flops(model, imgsz)
     found.factors.append(Factor(0.0, 1.0, whole))
     if whole <= 0:

@@ -2,19 +2,26 @@
 
 Both cut one convolution's output into heads, and every head into query, key and value, by sizes written out in
 attributes. All heads must therefore keep the same number of channels: the heads are tied position by position. Query
-and key meet in a product and are tied there (`ops.matmul`). `Attention` reads the width of its result from its input,
-and so does `AAttn` in older releases, which are to load the result too: value and input are tied. `AAttn` demands
-equally wide query, key and value, and divides by the root of that width (which `rewrite` makes up for).
+and key meet in a product and are tied there (`products.matmul`). `Attention` reads the width of its result from its
+input, and so does `AAttn` in older releases, which are to load the result too: value and input are tied. `AAttn`
+demands equally wide query, key and value, and divides by the root of that width (which `rewrite` makes up for).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+import torch
 
 from ...compat import AAttn, Attention
 
+if TYPE_CHECKING:
+    from .trace import Trace
 
-def view_in_attention(trace, x) -> np.ndarray | None:
+
+def view_in_attention(trace: Trace, x: torch.Tensor) -> np.ndarray | None:
     """Return the labels of a view inside an attention block, or None where the block is none."""
     module, out = trace.module, trace.result
     if not isinstance(module, (AAttn, Attention)):
@@ -29,7 +36,7 @@ def view_in_attention(trace, x) -> np.ndarray | None:
     return labels
 
 
-def split_in_attention(trace, parts) -> bool:
+def split_in_attention(trace: Trace, parts: Sequence[np.ndarray]) -> bool:
     """Tie query, key and value as the block demands and note its widths; return whether this was such a split."""
     module = trace.module
     if not isinstance(module, (AAttn, Attention)) or len(parts) != 3:

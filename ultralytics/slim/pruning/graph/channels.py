@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def input_size(model: nn.Module, height: int = 2, width: int = 3) -> tuple[int, 
     return 1, channels, height * stride, width * stride
 
 
-def without_features(output):
+def without_features(output: Any) -> Any:
     """Return a model's raw output without `feats`, the neck's tensors that heads hand through for their shapes."""
     if isinstance(output, dict):
         return {k: without_features(v) for k, v in output.items() if k != "feats"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,7 +23,7 @@ def set_raw(net: nn.Module) -> None:
     head.training = not is_fused(net)
 
 
-def run_raw(net: nn.Module, x: torch.Tensor):
+def run_raw(net: nn.Module, x: torch.Tensor) -> Any:
     """Return the raw predictions of `net` for images (N, C, H, W)."""
     set_raw(net)
     output = net(x)

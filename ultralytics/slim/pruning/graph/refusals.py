@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from ultralytics.nn.modules.block import DFL
 
 from ...compat import RealNVP
+
+if TYPE_CHECKING:
+    from .trace import Trace
 
 
 class Refusal(ValueError):
@@ -38,7 +43,7 @@ def refuse_blocks(model: nn.Module) -> None:
                 raise Refusal(f"cannot prune {name or 'this model'} ({type(m).__name__}): {REFUSED[kind.__name__]}")
 
 
-def refuse_unrun(net: nn.Module, trace) -> None:
+def refuse_unrun(net: nn.Module, trace: Trace) -> None:
     """Raise a Refusal if a layer with weights did not run in the trace: what it reads could be cut unnoticed."""
     spared: set[str] = set()
     for name, m in net.named_modules():

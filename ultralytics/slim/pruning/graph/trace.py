@@ -8,18 +8,22 @@ that sees every tensor operation before PyTorch takes it apart: `chunk` is a chu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
 from .operations import RULES, WITHOUT_CHANNELS
 
 OUTPUT = "model output"  # the reason for which predictions are frozen
 
 
-def tensors_in(value) -> list[torch.Tensor]:
+def tensors_in(value: object) -> list[torch.Tensor]:
     """Return the tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, torch.Tensor):
         return [value]
@@ -52,12 +56,12 @@ class Trace(TorchFunctionMode):
         self._names = {id(m): name for name, m in model.named_modules()}
 
     # -- the running module -------------------------------------------------------------------------------------------
-    def enter(self, module, args):
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Forward pre-hook: `module` starts to run."""
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         self._stack.append((self._names[id(module)], module, first))
 
-    def leave(self, module, args, output):
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook: the running module is done."""
         self._stack.pop()
 
@@ -88,7 +92,7 @@ class Trace(TorchFunctionMode):
         return isinstance(self.module, (A2C2f, Detect))
 
     # -- labels of tensors --------------------------------------------------------------------------------------------
-    def labels(self, x) -> np.ndarray:
+    def labels(self, x: Any) -> np.ndarray:
         """Return a tensor's labels, an array that broadcasts against it; a parameter gets labels when first seen."""
         if not isinstance(x, torch.Tensor):
             return np.zeros((), dtype=int)
@@ -102,11 +106,11 @@ class Trace(TorchFunctionMode):
             self._put(x, none, False)
         return self._labels[id(x)]
 
-    def has_labels(self, x) -> bool:
+    def has_labels(self, x: Any) -> bool:
         """Return whether a value holds any channel."""
         return isinstance(x, torch.Tensor) and bool(self.labels(x).any())
 
-    def zero(self, x) -> bool:
+    def zero(self, x: Any) -> bool:
         """Return whether a masked channel of `x` reads 0."""
         return self._zero.get(id(x), False) if isinstance(x, torch.Tensor) else x == 0
 
@@ -118,7 +122,7 @@ class Trace(TorchFunctionMode):
             labels = np.zeros((1,) * x.dim(), dtype=int)
         return np.broadcast_to(labels.ravel(), (x.shape[dim],))
 
-    def combine(self, x, y) -> np.ndarray | None:
+    def combine(self, x: Any, y: Any) -> np.ndarray | None:
         """Return the labels of an elementwise result, after uniting both operands' channels."""
         a, b = self.labels(x), self.labels(y)
         for labels, other, mate in ((a, x, b), (b, y, a)):
@@ -133,7 +137,7 @@ class Trace(TorchFunctionMode):
         return np.broadcast_to(a if a.size >= b.size else b, shape)
 
     @staticmethod
-    def _narrow(x, mate: np.ndarray) -> bool:
+    def _narrow(x: Any, mate: np.ndarray) -> bool:
         """Return whether `x` has size 1 wherever `mate` holds channels."""
         if not isinstance(x, torch.Tensor):
             return True
@@ -153,7 +157,7 @@ class Trace(TorchFunctionMode):
     def produce(self, n: int, weight: torch.Tensor) -> np.ndarray:
         """Return new labels for a layer's outputs (the same again if the layer is run again)."""
         self.positions[id(weight)] = self.positions.get(id(weight), 0) + self.result.numel() // n
-        for name, labels, tensor in self.produced:
+        for _, labels, tensor in self.produced:
             if tensor is weight:
                 return labels
         labels = self.book.new(n)
@@ -166,7 +170,7 @@ class Trace(TorchFunctionMode):
             self.book.freeze(labels, f"{self.where()}: its input is not 0 where a channel is masked")
         self.occupy(weight, dim, labels, "in")
 
-    def depthwise(self, ins, weight, groups: int, outs: int, zero: bool) -> np.ndarray:
+    def depthwise(self, ins: np.ndarray, weight: torch.Tensor, groups: int, outs: int, zero: bool) -> np.ndarray:
         """Return the output labels of a channelwise convolution: each input's label, once a filter."""
         self.positions[id(weight)] = self.positions.get(id(weight), 0) + self.result.numel() // outs
         self.depthwise_inputs.append((weight, ins))
@@ -175,7 +179,7 @@ class Trace(TorchFunctionMode):
             return np.zeros(outs, dtype=int)
         return labels
 
-    def occupy(self, tensor, dim: int, labels: np.ndarray, role: str) -> None:
+    def occupy(self, tensor: torch.Tensor | None, dim: int, labels: np.ndarray, role: str) -> None:
         """Note that `labels` occupy `tensor` along `dim`; a tensor used twice unites what it meets."""
         if tensor is None:
             return
@@ -206,7 +210,9 @@ class Trace(TorchFunctionMode):
         return bool(own) and not any(id(p) in self._met for p in own)
 
     # -- the mode itself ----------------------------------------------------------------------------------------------
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ):
         """Run one operation and give its result labels."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func)).strip("_")
@@ -225,7 +231,7 @@ class Trace(TorchFunctionMode):
             self._put(tensor, *found)
         return self.result
 
-    def _pairs(self, labels):
+    def _pairs(self, labels: Any):
         """Return the result's tensors and what was found out about each."""
         results = list(self.result) if isinstance(self.result, (tuple, list)) else [self.result]
         if isinstance(labels, tuple) and labels[0] is not None:
@@ -234,7 +240,7 @@ class Trace(TorchFunctionMode):
             return results, labels
         return [], []
 
-    def _put(self, tensor, labels: np.ndarray, zero: bool) -> None:
+    def _put(self, tensor: torch.Tensor | None, labels: np.ndarray, zero: bool) -> None:
         if isinstance(tensor, torch.Tensor):
             self._labels[id(tensor)], self._zero[id(tensor)] = labels, zero
             self._alive.append(tensor)  # an id is only unique among the living

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ TOLERANCE = 1e-8  # of the largest output, in float64
 
 
 @contextmanager
-def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray):
+def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> Iterator[None]:
     """Let every channel of a model that is not in `keep` put out 0, for the time being.
 
     Only what makes a channel is set to 0 (filters, biases, BatchNorm scale, shift and mean), never what reads it: a
@@ -52,7 +54,8 @@ def _tensors(net: nn.Module) -> dict[str, torch.Tensor]:
 def check_equal(reference: nn.Module, model: nn.Module) -> float:
     """Compare both models on two image sizes; return the largest difference relative to the largest output.
 
-    Float64 takes twice the memory of float32, so one model at a time is turned into it, and back, which changes nothing.
+    Float64 takes twice the memory of float32, so one model at a time is turned into it, and back, which changes
+    nothing.
 
     Args:
         reference: What is right; on the CPU.
@@ -82,7 +85,7 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
 
 
 @contextmanager
-def in_float64(model: nn.Module):
+def in_float64(model: nn.Module) -> Iterator[None]:
     """Turn a model into float64 and evaluation mode for the time being; what its modules keep from a run goes again."""
     dtype, attributes = next(model.parameters()).dtype, [(m, dict(vars(m))) for m in model.modules()]
     model.double().eval()
@@ -95,7 +98,7 @@ def in_float64(model: nn.Module):
             vars(module).update(before)
 
 
-def run(model: nn.Module, x: torch.Tensor):
+def run(model: nn.Module, x: torch.Tensor) -> Any:
     """Run the model; where it fails, say in which layer."""
     trail: list[str] = []
     handles = [
@@ -127,7 +130,7 @@ def difference(want: list[torch.Tensor], got: list[torch.Tensor]) -> float:
     return worst
 
 
-def flatten(output) -> list[torch.Tensor]:
+def flatten(output: Any) -> list[torch.Tensor]:
     """Return the floating-point tensors of a model's output, without the features that heads hand through.
 
     Of an end-to-end head only the raw predictions count: its sorted detections change order at ties.
@@ -155,8 +158,8 @@ def _sums(net: nn.Module, x: torch.Tensor) -> dict[str, float]:
     """Return the sum of every module's output, in the order in which they finish."""
     found: dict[str, float] = {}
 
-    def note(name):
-        def hook(module, args, output):
+    def note(name: str):
+        def hook(module: nn.Module, args: Any, output: Any):
             found.setdefault(name, sum(t.sum().item() for t in flatten(output)))
 
         return hook

@@ -11,6 +11,7 @@ of the readers is not modelled: next to the image border the constant is off.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ def reader_means(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> dic
 def _note(means: dict, name: str):
     """Return a pre-hook that keeps the mean of what a layer reads."""
 
-    def before(_, args):
+    def before(_: nn.Module, args: Any):
         means[name] = _middle(args[0])
 
     return before
@@ -105,7 +106,7 @@ def _note(means: dict, name: str):
 def _stand_in(gone: torch.Tensor, random: torch.Generator):
     """Return a hook that replaces the removed channels of a BatchNorm's output by their distribution, N(β, γ²)."""
 
-    def hook(m, _, out):
+    def hook(m: nn.Module, _: nn.Module, out: torch.Tensor):
         n = out[0, 0].numel()
         levels = (torch.arange(n, dtype=torch.float64) + 0.5) / n
         normal = torch.special.ndtri(levels).to(out.dtype)

@@ -13,7 +13,10 @@ it runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,9 +68,10 @@ def refit(
     for layer, source in TQDM(pairs, desc="prune: re-fitting"):
         x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
         targets: dict[str, Targets] = {}
-        with _hooks(source, lambda name, m: _recorder(targets, name, m, kept, where, layer, random)):
+        record = partial(_recorder, targets, kept=kept, where=where, layer=layer, random=random)
+        with _Hooks(source, record):
             z = source(z)
-        with _hooks(layer, lambda name, m: _solver(targets, name, m, layer)):
+        with _Hooks(layer, partial(_solver, targets, layer=layer)):
             x = layer(x)
         done += len(targets)
         ours.append(x if layer.i in pruned.save else None)
@@ -77,7 +81,7 @@ def refit(
     return done
 
 
-def inputs_of(layer: nn.Module, x, saved: list):
+def inputs_of(layer: nn.Module, x: Any, saved: list[Any]) -> Any:
     """Return what a top-level layer reads: `x`, the previous output, or earlier ones by index from `saved`."""
     if layer.f == -1:
         return x
@@ -91,10 +95,10 @@ def is_solvable(m: nn.Module) -> bool:
     return isinstance(m, nn.Conv2d) and m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
 
 
-class _hooks:
+class _Hooks:
     """Context that hooks every solvable convolution of a layer; `make(name, module)` returns (pre-hook, hook)."""
 
-    def __init__(self, layer: nn.Module, make):
+    def __init__(self, layer: nn.Module, make: Callable):
         self.handles = []
         for name, m in layer.named_modules():
             if is_solvable(m):
@@ -112,11 +116,13 @@ class _hooks:
             handle.remove()
 
 
-def _recorder(targets: dict, name: str, m: nn.Conv2d, kept: dict, where: dict, layer: nn.Module, random):
+def _recorder(
+    targets: dict, name: str, m: nn.Conv2d, kept: dict, where: dict, layer: nn.Module, random: torch.Generator
+):
     """Return hooks that sample the output channels that were kept of an original convolution."""
     full = f"model.{layer.i}.{name}" if name else f"model.{layer.i}"
 
-    def after(_, __, out):
+    def after(_: nn.Module, __: Any, out: Any):
         if full not in kept or full not in where or name in targets:
             return
         if isinstance(m, nn.Linear):
@@ -136,7 +142,7 @@ def _solver(targets: dict, name: str, m: nn.Conv2d, layer: nn.Module):
     """Return hooks that solve for a pruned convolution's weights just before it runs."""
     norm, skip = _norm_behind(layer, name), _is_rescaled(layer, name)
 
-    def before(_, args):
+    def before(_: nn.Module, args: Any):
         if name in targets and not skip:
             x = args[0] if isinstance(m, nn.Linear) else patches(args[0], m, targets[name].at)
             solve(m, norm, x, targets[name].values)
@@ -158,7 +164,7 @@ def _is_rescaled(layer: nn.Module, name: str) -> bool:
     return isinstance(parent, AAttn) and not hasattr(parent.qkv, "bn")
 
 
-def patches(x: torch.Tensor, m: nn.Conv2d, at) -> torch.Tensor:
+def patches(x: torch.Tensor, m: nn.Conv2d, at: Any) -> torch.Tensor:
     """Return what `m` reads at output positions `at` of input (N, C, H, W): (M, C * kernel), in the weights' order."""
     (n, row, col), (kh, kw), (sh, sw), (dh, dw), (ph, pw) = at, m.kernel_size, m.stride, m.dilation, m.padding
     x = F.pad(x, (pw, pw, ph, ph)).permute(0, 2, 3, 1)

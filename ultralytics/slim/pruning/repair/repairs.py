@@ -25,7 +25,7 @@ REPAIRS = ("fold", "refit", "bn")
 NEEDS_IMAGES = {"refit", "bn"}
 
 
-def read_repairs(repair, has_images: bool) -> tuple[str, ...]:
+def read_repairs(repair: str | tuple[str, ...] | None, has_images: bool) -> tuple[str, ...]:
     """Return the repairs that are asked for, in the order in which they are made.
 
     Args:

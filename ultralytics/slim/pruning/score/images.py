@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
@@ -22,7 +24,7 @@ MOST = 256  # images: more change next to nothing
 LAYERS_ALIVE = 12  # outputs as large as the largest that are alive at once while two networks run a stage
 
 
-def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
+def fit_in_memory(graph: ChannelGraph, model: nn.Module, imgsz: int) -> tuple[int, int]:
     """Return (input channels, most images) so that all images' activations of one stage take about `MEMORY` bytes."""
     _, channels, height, width = input_size(model)
     shapes = {name: t.shape for name, t in model.state_dict().items()}
@@ -33,7 +35,7 @@ def fit_in_memory(graph: ChannelGraph, model, imgsz: int) -> tuple[int, int]:
     return channels, int(min(MOST, max(MEMORY // each, 4)))
 
 
-def load_images(source, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
+def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:
@@ -60,7 +62,7 @@ def load_images(source, imgsz: int, channels: int = 3, limit: int = MOST) -> tor
     return torch.stack([_prepared(item, imgsz, channels) for item in items])
 
 
-def _spread(items, limit: int):
+def _spread(items: Any, limit: int):
     """Return at most `limit` items, evenly spread."""
     if len(items) <= limit:
         return items
@@ -68,12 +70,12 @@ def _spread(items, limit: int):
     return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
 
 
-def is_yaml(source) -> bool:
+def is_yaml(source: Any) -> bool:
     """Return whether a source of images is given as the YAML of a data set."""
     return isinstance(source, (str, os.PathLike)) and str(source).endswith((".yaml", ".yml"))
 
 
-def _listed(source) -> list:
+def _listed(source: Any) -> list:
     """Return the paths or arrays that `source` stands for."""
     if isinstance(source, (list, tuple)):
         items = list(source)
@@ -90,7 +92,7 @@ def _listed(source) -> list:
     return items
 
 
-def _prepared(item, imgsz: int, channels: int) -> torch.Tensor:
+def _prepared(item: Any, imgsz: int, channels: int) -> torch.Tensor:
     """Return one image as a tensor (C, imgsz, imgsz), RGB, 0..1."""
     image = item if isinstance(item, np.ndarray) else imread(str(item))
     if image is None:

@@ -53,7 +53,7 @@ class LabelledImages:
         InputError: If the task has no validation here, or the images have no labels, or classes the model lacks.
     """
 
-    def __init__(self, model: nn.Module, data, split: str, imgsz: int, limit: int = 64, batch: int = 4):
+    def __init__(self, model: nn.Module, data: str | Path, split: str, imgsz: int, limit: int = 64, batch: int = 4):
         self.task, self.data, self.split = guess_model_task(model), str(data), split
         if self.task not in VALIDATORS:
             raise InputError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
@@ -78,7 +78,8 @@ class LabelledImages:
         labels = torch.cat([b["cls"].flatten() for b in self._batches])
         if not len(labels):
             raise InputError(
-                f"{self.data}: none of {self.count} images of '{self.split}' has labels; they are expected in label files "
+                f"{self.data}: none of {self.count} images of '{self.split}' has labels; they are expected in label "
+                f"files "
                 f"beside the images (labels/ instead of images/, .txt), as for training"
             )
         if labels.max() >= classes:

@@ -112,7 +112,7 @@ def _fpgm(filters: np.ndarray) -> np.ndarray:
     return torch.cdist(points, points).sum(1).numpy()
 
 
-# name -> (n, weights of a filter) -> (n,): filters of one layer, each folded with its BatchNorm; a new one is a line here
+# name -> (n, weights of a filter) -> (n,): filters of one layer, each folded with its BatchNorm. A new one is a line.
 FILTER_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "l1": lambda filters: np.abs(filters).sum(1),
     "l2": lambda filters: np.sqrt((filters**2).sum(1)),

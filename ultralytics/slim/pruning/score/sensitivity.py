@@ -3,13 +3,15 @@
 The predictions are made to matter as a detector is judged: class scores as probabilities, everything else of an anchor
 (box, mask, keypoints, angle) as far as some class is likely there. Their squared gradient with random signs is an
 unbiased estimate of the diagonal of the Gauss-Newton matrix (Martens, arXiv 1412.1193; the random signs are those of
-Bekas, Kokiopoulou, Saad, Applied Numerical Mathematics 57, 2007): it says where in the image, and in which channels, an error of a layer costs something.
+Bekas, Kokiopoulou, Saad, Applied Numerical Mathematics 57, 2007): it says where in the image, and in which channels, an
+error of a layer costs something.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -77,7 +79,7 @@ def _joined(parts: list, n: int) -> Sensitivity:
     return Sensitivity(torch.cat(where), sum(channels) / n, sum(removal) / n)
 
 
-def judged(output, random: torch.Generator) -> torch.Tensor:
+def judged(output: Any, random: torch.Generator) -> torch.Tensor:
     """Return a scalar whose squared gradient is, on average over the signs, that of the predictions as judged."""
     if isinstance(output, dict) and "scores" in output:
         return _anchors(output, random)

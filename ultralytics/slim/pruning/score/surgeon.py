@@ -1,17 +1,18 @@
 """What it costs the predictions when a channel goes and the rest of each layer makes up for it as well as it can.
 
 Optimal Brain Surgeon for channels (Hassibi, Stork, NIPS 1992; for whole structures of a layer: Kurtic, Frantar,
-Alistarh, ZipLM, arXiv 2302.04089, section 3.1). For a reader with weights W and inputs of covariance S, P = S⁻¹, removing
-the inputs J and re-fitting the others by least squares adds `tr(W_J P_JJ⁻¹ W_Jᵀ)` to the squared error of its output; W
-and P then follow in closed form, so that channels are taken out in turn, each time those that cost least. Rows of W are
-weighted with how the predictions react to that output channel, and S is sampled where they react (`sensitivity`), so
-costs are errors of the predictions and compare between layers. A kernel's taps are treated alike: S is that of
-single positions, and only WᵀW is kept, summed over the taps.
+Alistarh, ZipLM, arXiv 2302.04089, section 3.1). For a reader with weights W and inputs of covariance S, P = S⁻¹,
+removing the inputs J and re-fitting the others by least squares adds `tr(W_J P_JJ⁻¹ W_Jᵀ)` to the squared error of its
+output; W and P then follow in closed form, so that channels are taken out in turn, each time those that cost least.
+Rows of W are weighted with how the predictions react to that output channel, and S is sampled where they react
+(`sensitivity`), so costs are errors of the predictions and compare between layers. A kernel's taps are treated alike: S
+is that of single positions, and only WᵀW is kept, summed over the taps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,8 +90,8 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
     random, found, handles, first = torch.Generator().manual_seed(0), {}, [], [0]
     share = max(SAMPLES // len(images), 16)
 
-    def sampler(name):
-        def before(m, args):
+    def sampler(name: str):
+        def before(m: nn.Module, args: Any):
             x = args[0].movedim(-1, 1) if isinstance(m, nn.Linear) else args[0]
             where = _at_input(sensitive[name].where[first[0] : first[0] + len(x)], m, x)
             x = x.reshape(*x.shape[:2], -1)

@@ -36,7 +36,7 @@ def gate_gradients(model: nn.Module, graph: ChannelGraph, labelled: LabelledImag
 
 
 def _gates(graph: ChannelGraph) -> list[tuple[str, int, np.ndarray]]:
-    """Return (parameter, dimension, labels) of all that scales a channel: BatchNorms, and layers that have none behind."""
+    """Return (parameter, dimension, labels) of all that scales a channel: BatchNorms, and layers without one."""
     normed = np.zeros(len(graph.book) + 1, bool)
     norms = [s for s in graph.slots if s.role == "norm" and s.names[0].endswith((".weight", ".bias"))]
     for slot in norms:

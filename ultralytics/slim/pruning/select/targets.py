@@ -81,7 +81,7 @@ class Target:
         return Reading(amount(model, self.what, self.imgsz))
 
     def is_met(self, reading: Reading, part: float = 1.0) -> bool:
-        """Return whether this is the goal or within (a part of) the slack under it; more where a timing is less exact."""
+        """Return whether this is the goal or within (part of) the slack under it; more where a timing is less exact."""
         slack = max(part * self.slack, 2 * reading.error)
         return (1 - slack) * self.goal <= reading.value <= self.goal
 
@@ -141,7 +141,7 @@ def take_target(
     target: Target,
     start: Reading,
 ) -> tuple[list[Narrowing], Reading]:
-    """Return the first narrowings that bring the model down to its target, or at most 2 % under it, and what it has then.
+    """Return the first narrowings that bring the model to its target or at most 2 % under it, and what it has then.
 
     On the way to a target anything that is closest under the goal will do.
 
