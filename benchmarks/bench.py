@@ -29,7 +29,7 @@ from common import RESULTS, is_done, machine, read_rows, write_rows
 from peers import table
 from peers.methods import ABLATIONS, MAIN, METHODS, SHARES, Task
 
-from ultralytics.slim.charts.charts import scatter
+from ultralytics.slim.charts import scatter
 from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.files import write_text
 from ultralytics.slim.inputs.data import prepare_data

@@ -18,7 +18,7 @@ from pathlib import Path
 from common import RESULTS, machine, read_rows, write_rows
 
 from ultralytics import YOLO
-from ultralytics.slim.charts.charts import journey
+from ultralytics.slim.charts import journey
 from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.score.labelled import LabelledImages

@@ -19,7 +19,8 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.charts import charts
+from ultralytics.slim import charts
+from ultralytics.slim.charts import svg
 from ultralytics.slim.charts.placement import Box, Dot, place
 from ultralytics.slim.charts.svg import standalone, ticks
 from ultralytics.slim.measuring import timing
@@ -585,7 +586,7 @@ def test_ticks_are_round_numbers(low, high, expected):
     [([60, 0], (0, 66)), ([80, 75], (70, 81.5)), ([50, 50], (49, 50.3)), ([0, 0], (0, 1)), ([], (0, 1))],
 )
 def test_axis_starts_at_zero_unless_all_values_are_close_together(values, expected):
-    assert charts.value_range(values) == pytest.approx(expected)
+    assert svg.value_range(values) == pytest.approx(expected)
 
 
 SEEDS = range(100, 108)

@@ -12,9 +12,8 @@ from ultralytics.utils import LOGGER, RANK
 def tell_mixed(version: str, place: Path) -> str | None:
     """Return what is wrong where this process runs another ultralytics than the one that is installed, else None.
 
-    From a checkout's folder Python imports what lies there, while the `yolo` command, and Python anywhere else, run
-    what
-    pip has installed: a stock package that was installed over this fork takes its place there without a word.
+    From a checkout's folder Python imports what lies there, while the `yolo` command, and Python anywhere else,
+    run what pip has installed: a stock package that was installed over this fork takes its place there without a word.
 
     Args:
         version: The version imported.

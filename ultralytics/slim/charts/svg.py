@@ -131,3 +131,12 @@ def legend(names: Sequence[tuple[str, str]], y: float = 16) -> list[str]:
         parts.append(text(x + 14, y, name, "t"))
         x += 28 + 6.6 * len(name)
     return parts
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis: from 0, or from nearer where all values lie close together far from it."""
+    low, high = min(values, default=0), max(values, default=0)
+    span = max(high - low, 0.02 * high)
+    if low > 0.6 * high > 0:
+        return max(0.0, low - span), high + 0.3 * span
+    return 0, high * 1.1 or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..charts import charts
+from .. import charts
 from .blocks import Block, Chart, Grid
 from .figures import NONE, points, spread
 from .verdict import signed

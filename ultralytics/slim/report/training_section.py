@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..charts import charts
+from .. import charts
 from .blocks import Block, Chart, Grid, Words
 from .verdict import percent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...charts.charts import journey, profile
+from ...charts import journey, profile
 from ...charts.svg import standalone
 from ...files import write_csv, write_text
 from ..gamma_check import GammaCheck
