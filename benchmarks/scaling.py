@@ -96,7 +96,7 @@ def epoch(weights: Path, settings: dict, options: dict) -> float:
 
 
 if __name__ == "__main__":
-    use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    use_cores(os.environ["OMP_NUM_THREADS"])
     if sys.argv[1:2] == ["row"]:
         print(json.dumps(stages(sys.argv[2], *map(int, sys.argv[3:]))))
     else:

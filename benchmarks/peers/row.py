@@ -106,7 +106,7 @@ def _own(method: Method, made: Made, task: Task, root: Path, size: int) -> dict[
 
 
 def main(request: str, answer: str) -> None:
-    use_cores(int(os.environ["OMP_NUM_THREADS"]))
+    use_cores(os.environ["OMP_NUM_THREADS"])
     asked = json.loads(Path(request).read_text(encoding="utf-8"))
     task = Task(**{**asked["task"], "original": Path(asked["task"]["original"])})
     found = {}

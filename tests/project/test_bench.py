@@ -209,7 +209,7 @@ def test_only_rows_trained_on_a_cpu_are_timed(
 ):
     made = row.Made(tmp_path / "cut.pt", tmp_path / "final.pt", 12.0, 34.0)
     monkeypatch.setattr(row, "make", lambda *_: made)
-    monkeypatch.setattr(row.exports, "export", lambda *_, **__: tmp_path / "exported")
+    monkeypatch.setattr(row, "export_model", lambda *_, **__: tmp_path / "exported")
     monkeypatch.setattr(measure, "sizes", lambda *_: {"gflops": 1.0})
     for name, figure in {
         "accuracy": "map50_95",

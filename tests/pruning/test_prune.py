@@ -91,6 +91,7 @@ def test_the_target_is_in_the_record(yolo: YOLO, tmp_path: Path) -> None:
     assert torch.load(path, weights_only=False)["slim"]["target"] == ["params", 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [{"score": "random", "seed": 3}, {"images": torch.full((2, 3, 64, 64), 0.5)}])
 def test_same_input_and_seed_give_the_same_file(yolo: YOLO, tmp_path: Path, keys: dict) -> None:
     """Byte for byte, whatever its name and whenever it is written."""
@@ -98,6 +99,7 @@ def test_same_input_and_seed_give_the_same_file(yolo: YOLO, tmp_path: Path, keys
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_file(pruned, tmp_path: Path) -> None:
     """The order of sets and the hash seed leave no trace; the date is that of the original."""
     code = (
@@ -132,6 +134,7 @@ def test_factor_zero_changes_nothing(yolo: YOLO, tmp_path: Path) -> None:
     assert result.ratio == 0 and result.params[0] == result.params[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["gamma", "l1", "l2", "lamp", "fpgm", "random"])
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_every_score_and_scope(yolo: YOLO, tmp_path: Path, score: str, scope: str) -> None:
@@ -217,6 +220,7 @@ def test_pruning_twice(pruned, tmp_path: Path) -> None:
     assert again.params[0] == pruned.params[1] and again.params[1] < 0.75 * again.params[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "images"),
     [(n, None) for n in (NAME, "yolov9t.yaml", "yolov10n.yaml", "yolo12n.yaml")]
@@ -284,6 +288,7 @@ def test_onnx_runtime_agrees(pruned, tmp_path: Path) -> None:
     assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("safe", ["0", "1"])
 def test_stock_ultralytics_loads_and_runs_it(pruned, stock_ultralytics: Path, tmp_path: Path, safe: str) -> None:
     code = (
@@ -300,6 +305,7 @@ def test_stock_ultralytics_loads_and_runs_it(pruned, stock_ultralytics: Path, tm
     assert torch.allclose(torch.load(out), here, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_real_weights(shared: Path, tmp_path: Path) -> None:
     for name in ("diagram_yolov8n", "abd_yolov8n_147cls", "yolo11n_coco"):
         yolo = YOLO(shared / "weights" / f"{name}.pt")
@@ -315,6 +321,7 @@ def test_larger_scales(tmp_path: Path, scale: str) -> None:
     assert prune_model(randomised(f"yolov8{scale}.yaml"), tmp_path / "p.pt", 0.5, imgsz=64).error <= 1e-8
 
 
+@pytest.mark.slow
 def test_peak_memory_is_at_most_three_times_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `benchmarks/prune_cost.py` measures it, in a process of its own."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")

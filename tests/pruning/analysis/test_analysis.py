@@ -71,6 +71,7 @@ def yolo():
     return randomised("yolov8n.yaml", nc=2)
 
 
+@pytest.mark.slow
 def test_a_whole_analysis(yolo, tiny_data: Path, tmp_path: Path, monkeypatch) -> None:
     accuracies = iter([0.8, 0.79, 0.1, 0.78, 0.1])  # of the whole model, then as bisection asks
     monkeypatch.setattr(LabelledImages, "accuracy", lambda self, net: next(accuracies))

@@ -73,6 +73,7 @@ def structured() -> torch.Tensor:
     return nn.functional.interpolate(torch.rand(16, 3, 8, 8), size=128, mode="bicubic").clamp(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["yolov8n.yaml", "yolo12n.yaml", "yolo26n.yaml", "yolov8n-seg.yaml", "yolov8n-cls.yaml"]
 )
@@ -96,6 +97,7 @@ def test_refit_comes_closer_than_slicing(structured: torch.Tensor, tmp_path: Pat
     assert not any(m.training for m in fitted.model.modules())
 
 
+@pytest.mark.slow
 def test_surgeon_is_the_default_with_images_and_meets_a_target(structured: torch.Tensor, tmp_path: Path) -> None:
     result = prune_model(randomised("yolov8n.yaml", nc=2), tmp_path / "p.pt", flops=0.6, images=structured, imgsz=128)
     assert result.score == "surgeon" and 0.588 <= result.gflops[1] / result.gflops[0] <= 0.6
@@ -138,6 +140,7 @@ def test_one_image_of_a_classifier_is_enough(tmp_path: Path) -> None:
     assert prune_model(yolo, tmp_path / "p.pt", 0.5, images=torch.rand(1, 3, 32, 32), imgsz=32).ratio > 0.3
 
 
+@pytest.mark.slow
 def test_real_diagrams_survive_half_the_flops(shared: Path, tmp_path: Path) -> None:
     """Right after cutting half the GFLOPs, without training, the predictions still resemble the original's."""
     yolo = YOLO(shared / "weights" / "diagram_yolov8n.pt")

@@ -64,6 +64,7 @@ def test_statistics_are_those_of_what_arrives() -> None:
         estimate_statistics(net, images[:1])
 
 
+@pytest.mark.slow
 def test_every_repair_is_made_and_recorded(tmp_path: Path) -> None:
     yolo, images = randomised("yolov8n.yaml", nc=2), torch.rand(4, 3, 64, 64)
     outputs, x = {}, torch.rand(1, 3, 64, 64)

@@ -37,6 +37,7 @@ def test_goal_defaults_to_the_issue_factor() -> None:
     assert read_goal(None, flops=0.5) == (None, ("flops", 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolov8n", "yolo11n"])
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_every_target_is_met_or_its_neighbours_are_named(name: str, scope: str) -> None:
@@ -73,6 +74,7 @@ def test_the_file_is_at_its_target(yolo: YOLO, tmp_path: Path, what: str, value:
     assert result.factor is None and torch.load(result.path, weights_only=False)["slim"]["target"] == [what, value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2])
 def test_no_layer_goes_below_the_floor_where_others_can(yolo: YOLO, tmp_path: Path, steps: int) -> None:
     """The default floor follows the goal; without one the same goal leaves some layers far narrower."""
@@ -87,6 +89,7 @@ def test_no_layer_goes_below_the_floor_where_others_can(yolo: YOLO, tmp_path: Pa
     assert least(held) >= held.floor - 0.01 and least(free) < held.floor - 0.1
 
 
+@pytest.mark.slow
 def test_the_floor_puts_no_goal_out_of_reach(yolo: YOLO, tmp_path: Path) -> None:
     """At a tenth of the GFLOPs every layer is below 0.9 of its width: the floor gives way, and the goal is met."""
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -129,6 +132,7 @@ def fused_ms(model: torch.nn.Module) -> float:
     return Machine.milliseconds(copy.deepcopy(model).float().fuse(verbose=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 def test_latency_is_met_on_a_busy_machine(yolo: YOLO, tmp_path: Path, monkeypatch, share: float) -> None:
     Machine(monkeypatch)
@@ -165,6 +169,7 @@ def test_slack_grows_with_the_spread_of_a_timing(yolo: YOLO) -> None:
     assert not target.is_met(Reading(1.001 * target.goal, 0.02))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, runtime: str) -> None:
     """The same model takes as long as itself; one with a fifth of the GFLOPs is faster."""
@@ -224,6 +229,7 @@ def test_what_is_due_on_the_way_falls_geometrically(yolo: YOLO) -> None:
     assert [factor_due(0.875, i / 3) for i in (1, 2, 3)] == pytest.approx([0.5, 0.75, 0.875])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "goal", [{"factor": 0.6}, {"factor": 0.6, "scope": "global"}, {"flops": 0.4}, {"params": 0.3}, {"size_mb": 2.5}]
 )
@@ -244,6 +250,7 @@ def test_steps_end_at_the_goal_of_the_first_model(yolo: YOLO, tmp_path: Path, go
     )
 
 
+@pytest.mark.slow
 def test_even_steps_find_the_widths_of_one(yolo: YOLO, tmp_path: Path) -> None:
     """The same share of every layer, counted from the first model: where they are cut on the way changes nothing."""
     once, thrice = (prune_model(yolo, tmp_path / f"{n}.pt", 0.6, scope="layer", imgsz=64, steps=n) for n in (1, 3))
@@ -258,6 +265,7 @@ def test_floors_are_those_of_the_first_model(tmp_path: Path) -> None:
     assert widest and set(widest.values()) == {32} and once.widths == many.widths
 
 
+@pytest.mark.slow
 def test_training_between_the_steps_is_gone_on_from(yolo: YOLO, tmp_path: Path) -> None:
     trained = []
 
