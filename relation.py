@@ -67,7 +67,7 @@ def distinct_nodes(nodes: Nodes, scores: Sequence[float] | np.ndarray, iou: floa
     Args:
         nodes: (N, 4) boxes xyxy.
         scores: N confidences.
-        iou: intersection over union, in (0, 1].
+        iou: Intersection over union, in (0, 1].
     """
     boxes, scores = check_boxes(nodes), np.asarray(scores, dtype=float)
     if scores.shape != (len(boxes),):
@@ -223,8 +223,8 @@ def metric(
     right / true edges, F1 = 2 right / (predicted + true); 0 / 0 is 0. Roots are not edges; classes play no part.
 
     Args:
-        pred, true: for each image, in the same order, a pair (boxes_xyxy (N, 4), N parents); both in the same unit.
-        iou: least overlap of a match, in (0, 1].
+        pred, true: For each image, in the same order, a pair (boxes_xyxy (N, 4), N parents); both in the same unit.
+        iou: Least overlap of a match, in (0, 1].
 
     Raises:
         ValueError: Different numbers of images, a bad box, or parents that do not fit their boxes; names the image.
@@ -302,13 +302,13 @@ def visualize_nodes(
         nodes: (N, 4) boxes xyxy in pixels.
         parents: N indices, -1 for a root.
         labels: N texts written at the boxes, or None. OpenCV's font draws other than ASCII as `?`.
-        thickness: of lines, in pixels; by default from the size of the image.
+        thickness: Of lines, in pixels; by default from the size of the image.
 
     Returns:
         (H, W, 3) BGR, uint8.
 
     Raises:
-        ValueError: an image of another type or shape, a bad box, or parents or labels that do not fit the boxes.
+        ValueError: An image of another type or shape, a bad box, or parents or labels that do not fit the boxes.
     """
     canvas = to_bgr(image)
     boxes = check_boxes(nodes)

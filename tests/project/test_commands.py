@@ -213,7 +213,7 @@ def test_every_stage_and_key_is_documented():
 
 
 def test_links_lead_somewhere():
-    for path in FILES:
+    for path in [*FILES, ROOT / "CONTRIBUTING.md"]:
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", path.read_text(encoding="utf-8")):
             file = (path.parent / target) if target else path
             assert file.exists(), f"{path.name} -> {target}"

@@ -34,7 +34,7 @@ def test_strength_is_how_far_gamma_moves_whatever_lr_and_length(lr, steps):
     net = model([1.0, 2.0, 3.0])
     planned = sum(lr * decay(i / steps) for i in range(steps))
     penalty = SparsityPenalty(net, strength=0.5)
-    penalty.plan(planned, steps)
+    penalty.set_rate(planned, steps)
     moved = sum(penalty.step(lr, i / steps) for i in range(steps))
     assert moved == pytest.approx(0.5 * 2.0, rel=1e-6)  # half the median
     assert torch.allclose(net[1].weight.data, torch.tensor([0.0, 1.0, 2.0]), atol=1e-5)
@@ -43,7 +43,7 @@ def test_strength_is_how_far_gamma_moves_whatever_lr_and_length(lr, steps):
 def test_a_huge_strength_brings_every_gamma_to_exactly_zero():
     net = model([1.0, -2.0, 3.0])
     penalty = SparsityPenalty(net, strength=1e3)
-    penalty.plan(1.0, 1)
+    penalty.set_rate(1.0, 1)
     penalty.step(1.0, 0.0)
     assert torch.count_nonzero(net[1].weight).item() == 0
 
@@ -51,7 +51,7 @@ def test_a_huge_strength_brings_every_gamma_to_exactly_zero():
 @pytest.mark.parametrize("steps, expected", [(10, 0.007), (1000, 0.7), (100_000, 1.0)])
 def test_the_default_strength_keeps_a_pace_that_short_runs_survive(steps, expected):
     penalty = SparsityPenalty(model([1.0, 2.0, 3.0]), strength=None)
-    penalty.plan(weight=steps * 0.01, steps=steps)
+    penalty.set_rate(weight=steps * 0.01, steps=steps)
     moved = steps * 0.01 * penalty.rate
     assert moved == pytest.approx(expected * 2.0)
 

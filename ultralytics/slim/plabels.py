@@ -36,12 +36,12 @@ def read_plabels(path: str | Path, image_size: tuple[int, int] | None = None) ->
     `p` is the 0-based row of the parent, or -1 for a root, whose parent box is zeros. An empty file is legal.
 
     Args:
-        path: the file. Blank lines are skipped, and not counted as rows.
+        path: The file. Blank lines are skipped, and not counted as rows.
         image_size: (width, height) to return boxes in pixels; by default they stay in [0, 1].
 
     Raises:
-        MissingFileError: no such file.
-        InputError: a malformed row, a parent that is no row, a parent box that is not that row's, or a cycle;
+        MissingFileError: No such file.
+        InputError: A malformed row, a parent that is no row, a parent box that is not that row's, or a cycle;
             names the file and the line.
     """
     path = Path(path)
@@ -98,12 +98,12 @@ def read_plabels_dir(images: str | Path, plabels: str | Path) -> list[tuple[Path
     """Read the labels of every image in a folder and its sub-folders, sorted by path; boxes as shares of the image.
 
     Args:
-        images: folder of images with any suffix that Ultralytics reads, in either case of letters.
-        plabels: folder that holds `<name>.txt` for each image `<name>.png`, `<name>.webp`, ... at the same place.
+        images: Folder of images with any suffix that Ultralytics reads, in either case of letters.
+        plabels: Folder that holds `<name>.txt` for each image `<name>.png`, `<name>.webp`, ... at the same place.
 
     Raises:
-        MissingFileError: a missing folder, no images, or images without a file of labels; names them.
-        InputError: two images that share a file of labels, or a bad row.
+        MissingFileError: A missing folder, no images, or images without a file of labels; names them.
+        InputError: Two images that share a file of labels, or a bad row.
     """
     images, plabels = Path(images), Path(plabels)
     for folder in (images, plabels):

@@ -16,8 +16,8 @@ from .files import fingerprint, write_whole
 from .logs import PREFIX
 from .sparsity.gammas import gamma_stats
 from .sparsity.history import GammaHistory
+from .sparsity.optimizer_steps import gamma_group, planned_steps, stepped
 from .sparsity.penalty import SparsityPenalty
-from .sparsity.planned import gamma_group, planned, stepped
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -35,7 +35,7 @@ class TrainingRun:
         self._batches = self._steps = 0  # of this run, to see whether the seams around the optimizer's step are called
         self._strength, self._planned_for = penalty and penalty.strength, None
         if penalty:
-            self._plan()
+            self._set_penalty_rate()
             trainer.add_callback("on_fit_epoch_end", lambda _: self._warn_of_collapse())
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
@@ -47,17 +47,17 @@ class TrainingRun:
     def active(self) -> bool:
         return self.distiller is not None or self.penalty is not None
 
-    def _plan(self) -> None:
+    def _set_penalty_rate(self) -> None:
         """Set the penalty's rate for the steps that are before the trainer, unless it is set for just these."""
         trainer = self.trainer
-        plan = len(trainer.train_loader), trainer.epochs, trainer.batch_size
-        if plan == self._planned_for:
+        steps = len(trainer.train_loader), trainer.epochs, trainer.batch_size
+        if steps == self._planned_for:
             return
         if not self._planned_for or self._planned_for[2] != trainer.batch_size:
             self._accumulate = trainer.accumulate  # later on it may be one that the warm-up has lowered
-        self._planned_for = plan
+        self._planned_for = steps
         self.penalty.strength = self._strength  # None: as far as the number of steps allows
-        self.penalty.plan(*planned(trainer, self.penalty, self._accumulate))
+        self.penalty.set_rate(*planned_steps(trainer, self.penalty, self._accumulate))
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
@@ -65,7 +65,7 @@ class TrainingRun:
         if self.distiller:
             self.distiller.start_epoch(again)
         if self.penalty:
-            self._plan()  # after running out of memory the batches are halved, and with time= the epochs counted anew
+            self._set_penalty_rate()  # batches are halved when memory runs out; with time= epochs are counted anew
             self._judge_from_the_last_third()
 
     def _judge_from_the_last_third(self) -> None:
@@ -162,7 +162,7 @@ class TrainingRun:
         state = torch.load(self._file, map_location=self.trainer.device, weights_only=True)
         if self.penalty and state.get("gamma_median") is not None:
             self.penalty.median, self._planned_for = state["gamma_median"], None
-            self._plan()  # anew: the batch size may be another
+            self._set_penalty_rate()  # anew: the batch size may be another
         elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
             self.penalty.rate = state["gamma_rate"]
         if self.history and state.get("gamma_history"):

@@ -19,12 +19,12 @@ def parse(
     """Return (stage, {key: value}).
 
     Args:
-        args: the words after the program's name.
-        stages: stage -> the keys it takes; the first one is meant where none is named.
-        parts: part of the first stage -> the keys that may be given for it alone, as `PART.key=value`.
+        args: The words after the program's name.
+        stages: Stage -> the keys it takes; the first one is meant where none is named.
+        parts: Part of the first stage -> the keys that may be given for it alone, as `PART.key=value`.
 
     Raises:
-        UsageError: an unknown stage or key, or a key without a value; names the nearest known one.
+        UsageError: An unknown stage or key, or a key without a value; names the nearest known one.
     """
     default, parts = next(iter(stages)), parts or {}
     words = merge_equals_args([a.removeprefix("--") for a in args])

@@ -68,9 +68,9 @@ def draw_dataset(folder: str | Path, train: int = 320, val: int = 80, seed: int 
         The folder.
 
     Raises:
-        FileExistsError: the folder exists; it is left as it is.
-        ValueError: no drawings in a split.
-        OSError: the folder's place cannot be written.
+        FileExistsError: The folder exists; it is left as it is.
+        ValueError: No drawings in a split.
+        OSError: The folder's place cannot be written.
     """
     if train < 1 or val < 1:
         raise ValueError(f"train and val must be at least 1 drawing each, got train={train} and val={val}")

@@ -23,7 +23,7 @@ def wrap(text: str, width: float, height: float, size: float, smallest: float) -
     """Break a text into lines that fit a box, shrinking the letters if need be.
 
     Args:
-        size, smallest: height of a line in pixels, as wished and at least.
+        size, smallest: Height of a line in pixels, as wished and at least.
 
     Returns:
         (lines, size); no lines where even the smallest letters do not fit.

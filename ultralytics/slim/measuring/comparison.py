@@ -77,11 +77,11 @@ def compare_models(
     """Measure each named checkpoint on the same data and device.
 
     Args:
-        weights: name -> path of an Ultralytics checkpoint.
-        data: data YAML on whose `val` split the accuracy is measured.
-        imgsz: size of validation and of the timed image, in pixels.
-        device: as in Ultralytics; by default the first GPU, else the CPU.
-        val: further arguments of Ultralytics' `val`.
+        weights: Name -> path of an Ultralytics checkpoint.
+        data: Data YAML on whose `val` split the accuracy is measured.
+        imgsz: Size of validation and of the timed image, in pixels.
+        device: As in Ultralytics; by default the first GPU, else the CPU.
+        val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
     for name, path in weights.items():

@@ -52,11 +52,11 @@ class Comparison:
     """What was found in one image beside what is there.
 
     Attributes:
-        twins: the true node of each matched found node.
-        right: the found edges (child, parent) that are true, as indices of found boxes.
-        lost: every other found edge and every true edge without a found one, each with one of `CAUSES`.
-        spare: what each unmatched found node is: `loose box`, `duplicate` or `no node`.
-        missed: what each unmatched true node is: `loose box` or `missed`.
+        twins: The true node of each matched found node.
+        right: The found edges (child, parent) that are true, as indices of found boxes.
+        lost: Every other found edge and every true edge without a found one, each with one of `CAUSES`.
+        spare: What each unmatched found node is: `loose box`, `duplicate` or `no node`.
+        missed: What each unmatched true node is: `loose box` or `missed`.
     """
 
     twins: dict[int, int]
@@ -94,8 +94,8 @@ def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5) -> Comp
 
     Args:
         pred, true: (boxes_xyxy (N, 4), N parents) each, in the same unit.
-        mode: of `find_parent_nodes`, by which the parents in `pred` were found.
-        iou: least overlap of a match.
+        mode: Of `find_parent_nodes`, by which the parents in `pred` were found.
+        iou: Least overlap of a match.
     """
     boxes, true_boxes = check_boxes(pred[0]), check_boxes(true[0])
     parents, true_parents = check_parents(pred[1], boxes), check_parents(true[1], true_boxes)

@@ -50,9 +50,9 @@ class Evaluation(RelationScores):
     """Relation scores of a model, with what is behind them.
 
     Attributes:
-        images: one row of the table `relations.csv` for each image.
-        causes: how many edges each cause lost, over all images; 1 - F1 = lost / (found + true edges).
-        folder: where the table and the pictures are, or None.
+        images: One row of the table `relations.csv` for each image.
+        causes: How many edges each cause lost, over all images; 1 - F1 = lost / (found + true edges).
+        folder: Where the table and the pictures are, or None.
     """
 
     images: list[dict]
@@ -95,10 +95,10 @@ class Prediction:
     """The nodes found in one image or frame.
 
     Attributes:
-        saved: the JPEG that shows them, or the video that this is a frame of; None where nothing was drawn.
-        parents: the index of each node's parent, -1 for none.
-        plabels: the file of labels, or None.
-        frame: number of the frame of a video, from 1; None for an image.
+        saved: The JPEG that shows them, or the video that this is a frame of; None where nothing was drawn.
+        parents: The index of each node's parent, -1 for none.
+        plabels: The file of labels, or None.
+        frame: Number of the frame of a video, from 1; None for an image.
     """
 
     source: str

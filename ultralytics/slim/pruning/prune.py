@@ -119,7 +119,7 @@ def _prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, l
     """Return a pruned, repaired and verified copy of a model.
 
     Args:
-        model: float32, evaluation mode; not modified.
+        model: Float32, evaluation mode; not modified.
         options: Without any 'auto'.
         goal: The target of this pruning; or the share of the first model's channels to be gone after it.
         last: The pruning before it; None for the first.

@@ -35,7 +35,7 @@ class Figures:
 
     Attributes:
         gflops: Compute of one image.
-        accuracy: mAP50-95 as a share; None where it was not measured.
+        accuracy: MAP50-95 as a share; None where it was not measured.
         classes: Name of a class -> its pair of mAP50-95.
         latency: Runtime -> pair of (median, lower quartile, upper quartile, number of runs), times in ms.
         relations: Pair of F1, or None where the data has no relations.

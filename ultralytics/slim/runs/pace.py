@@ -26,10 +26,10 @@ class Pace:
     """Seconds that parts of a training or a validation take.
 
     Attributes:
-        setup: until the first batch, and what the first batch took longer than the others.
-        batch: one training batch, loading included.
-        validation: the whole validation split once.
-        save: from the end of a validation to the next epoch.
+        setup: Until the first batch, and what the first batch took longer than the others.
+        batch: One training batch, loading included.
+        validation: The whole validation split once.
+        save: From the end of a validation to the next epoch.
     """
 
     setup: float = 0.0

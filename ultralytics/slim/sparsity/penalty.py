@@ -57,8 +57,8 @@ class SparsityPenalty:
         self.strength, self.median = strength, absolute_gammas(model).median().item()
         self.rate = 0.0
 
-    def plan(self, weight: float, steps: float) -> None:
-        """Set the rate from Σ w over the planned steps of the run, and their number."""
+    def set_rate(self, weight: float, steps: float) -> None:
+        """Set the rate from Σ w over the steps that are to come, and their number."""
         if self.strength is None:
             self.strength = min(1.0, PACE * steps)
         self.rate = self.strength * self.median / max(weight, 1e-12)

@@ -32,7 +32,7 @@ def gamma_group(trainer: BaseTrainer, penalty: SparsityPenalty) -> dict[str, Any
     raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
 
 
-def planned(trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step: int) -> tuple[float, float]:
+def planned_steps(trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step: int) -> tuple[float, float]:
     """Return Σ lr·decay over the optimizer steps that the run plans, and their number, warm-up included."""
     nb = len(trainer.train_loader)
     lr0 = gamma_group(trainer, penalty)["initial_lr"]
