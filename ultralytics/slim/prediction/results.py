@@ -17,22 +17,6 @@ from ..files import write_csv, write_text
 MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The outcome of a training: the kept checkpoint, Ultralytics' own folder of the run, and its final measures."""
-
-    path: Path
-    folder: Path
-    metrics: dict[str, float]
-
-    def __str__(self) -> str:
-        named = {key.removeprefix("metrics/"): value for key, value in self.metrics.items() if "metrics/" in key}
-        measures = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
-        return f"{self.path} ({measures}; curves and logs in {self.folder})"
-
-    __repr__ = __str__
-
-
 class RelationScores(NamedTuple):
     """Scores of the edges child -> parent over all images."""
 

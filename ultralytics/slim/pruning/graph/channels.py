@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
+from .operations import RULES
 from .raw import is_fused
 from .refusals import refuse_blocks, refuse_unrun
 from .trace import OUTPUT, Trace
@@ -83,7 +85,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     for m in net.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.eval()
-    trace, hooks = Trace(net), []
+    trace, hooks = Trace(net, RULES), []
     for m in net.modules():
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]

@@ -30,11 +30,6 @@ ZERO_KEEPING = (
     "adaptive_max_pool1d adaptive_max_pool2d interpolate upsample sqrt square sign cpu cuda"
 ).split()
 ZERO_LOSING = "sigmoid hardsigmoid softplus exp cos logsigmoid reciprocal rsqrt".split()
-WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no channel
-    "get set size dim numel stride is_floating_point is_complex len data_ptr get_device is_contiguous "
-    "empty zeros ones arange full zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full "
-    "linspace tensor"
-).split()
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:

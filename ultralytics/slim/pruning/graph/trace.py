@@ -8,7 +8,7 @@ that sees every tensor operation before PyTorch takes it apart: `chunk` is a chu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
-from .operations import RULES, WITHOUT_CHANNELS
 
 OUTPUT = "model output"  # the reason for which predictions are frozen
+WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no channel
+    "get set size dim numel stride is_floating_point is_complex len data_ptr get_device is_contiguous "
+    "empty zeros ones arange full zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full "
+    "linspace tensor"
+).split()
 
 
 def tensors_in(value: object) -> list[torch.Tensor]:
@@ -34,6 +37,10 @@ def tensors_in(value: object) -> list[torch.Tensor]:
 class Trace(TorchFunctionMode):
     """Give labels to tensors as they are made, and note every index of every parameter that a label occupies.
 
+    Args:
+        model: The model that will run.
+        rules: What operations do to labels, by name (`operations.RULES`).
+
     Attributes:
         book: Labels, their unions, what is frozen.
         slots: (tensor, dimension, labels, role) of each parameter or buffer dimension that holds channels; the
@@ -44,8 +51,9 @@ class Trace(TorchFunctionMode):
         positions: How often each weight is applied, by id: output positions of its layer on the traced input.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, rules: Mapping[str, Callable]):
         super().__init__()
+        self._rules = rules
         self.book, self.slots, self.produced = LabelBook(), [], []
         self.attributes, self.depthwise_inputs, self.positions = [], [], {}
         self._labels, self._zero, self._alive = {}, {}, []
@@ -220,11 +228,11 @@ class Trace(TorchFunctionMode):
         self.result = func(*args, **kwargs)
         if name in WITHOUT_CHANNELS:
             return self.result
-        if name not in RULES:
+        if name not in self._rules:
             self.unknown(f"operation '{name}'", args, kwargs)
             return self.result
         try:
-            labels = RULES[name](self, *args, **kwargs)
+            labels = self._rules[name](self, *args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             labels = self.unknown(f"operation '{name}' in a form that is not understood ({error})", args, kwargs)
         for tensor, found in zip(*self._pairs(labels)):
