@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.slim.errors import (
@@ -17,6 +18,7 @@ from ultralytics.slim.errors import (
     translated,
 )
 from ultralytics.slim.files import write_text
+from ultralytics.slim.runs.training import fit
 from ultralytics.utils.torch_utils import select_device
 
 
@@ -73,3 +75,35 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SlimError, match="file"):
         write_text(tmp_path / "file/below.txt", "text")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"optimizer": "SDG"}, "SDG"),
+        ({"freeze": 100}, "freeze"),
+        ({"device": "cuda:99"}, "cuda:99|CUDA"),
+        ({"imgsz": "large"}, "imgsz"),
+        ({"epochs": 0}, "epochs"),
+    ],
+)
+def test_a_training_that_ultralytics_refuses_is_the_users(tiny_data, tmp_path, given, message):
+    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
+    settings = {"data": str(tiny_data), "imgsz": 32, "epochs": 1, "batch": 2, "workers": 0, "device": "cpu"}
+    with pytest.raises(SlimError, match=message):
+        fit(tmp_path / "start.pt", tmp_path / "end.pt", {**settings, "project": str(tmp_path), "plots": False, **given})
+    assert not (tmp_path / "end.pt").exists()
+
+
+def test_a_bug_in_a_training_is_not_the_users(tiny_data, tmp_path, monkeypatch):
+    """Of the very kind that Ultralytics raises for bad input."""
+
+    def broken(self, x, *args, **kwargs):
+        raise TypeError("a bug")
+
+    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
+    monkeypatch.setattr("ultralytics.nn.modules.block.C2f.forward", broken)
+    settings = {"imgsz": 32, "epochs": 1, "workers": 0, "device": "cpu", "project": str(tmp_path), "plots": False}
+    with pytest.raises(TypeError, match="a bug") as caught:
+        fit(tmp_path / "start.pt", tmp_path / "end.pt", {"data": str(tiny_data), **settings})
+    assert not isinstance(caught.value, SlimError)

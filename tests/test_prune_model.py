@@ -419,10 +419,13 @@ def test_bad_data_is_one_message(weights, relations, run_there, capsys, spoil, s
     assert set(run_there.rglob("*")) <= before, "nothing is written"
 
 
-def test_a_file_that_is_no_checkpoint(tiny_data, run_there, capsys):
+def test_a_file_that_is_no_checkpoint(weights, tiny_data, run_there, capsys):
     Path("bad.pt").write_text("hello")
-    for words in (["prune"], ["run", f"data={tiny_data}"]):
-        assert prune_model.main([*words, "weights=bad.pt"]) == 1
+    commands = [["prune"], ["run", f"data={tiny_data}"], ["export"], ["predict", "source=bad.pt"], ["train"]]
+    commands += [["compare", f"data={tiny_data}", "imgsz=32", "device=cpu"]]
+    for words in commands:
+        given = f"weights={weights},bad.pt" if words[0] == "compare" else "weights=bad.pt"
+        assert prune_model.main([*words, given]) == 1
         assert "bad.pt is not a loadable checkpoint" in capsys.readouterr().err
     assert [path.name for path in run_there.iterdir()] == ["bad.pt"]
 

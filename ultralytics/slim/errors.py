@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from types import TracebackType
+from pathlib import Path
+from types import CodeType, TracebackType
 
 import torch
 
@@ -45,13 +46,17 @@ class UsageError(SlimError, ValueError):
     """The command line cannot be understood."""
 
 
-# Functions of Ultralytics that judge what users give, by name; what goes wrong elsewhere in it is a fault.
+# Functions of Ultralytics that judge what users give, by name: whatever is raised in one of them or in what it calls,
 UPSTREAM_CHECKS = frozenset(
-    "_read_images attempt_load_one_weight check_amp check_cfg check_class_names check_cls_dataset check_det_dataset "
-    "check_dict_alignment check_file check_imgsz check_model_file_from_stem check_requirements check_resume "
-    "check_source "
-    "check_suffix check_yaml get_cfg get_dataset get_img_files guess_model_task load_checkpoint load_inference_source "
-    "parse_model select_device torch_safe_load yaml_load verify_image_label".split()
+    "attempt_load_one_weight autocast_list cache_labels check_cfg check_class_names check_cls_dataset "
+    "check_det_dataset check_dict_alignment check_file check_imgsz check_requirements check_resume check_source "
+    "check_suffix check_yaml get_cfg get_dataset get_img_files get_labels guess_model_task load_checkpoint "
+    "load_inference_source parse_model resolve_platform_uri select_device torch_safe_load yaml_load".split()
+)
+# and those that judge it among other work: what they raise themselves. Anything else there is a fault.
+UPSTREAM_RAISERS = frozenset(
+    "_build_train_pipeline _check_is_pytorch_model _handle_nan_recovery _new_video _setup_ddp _setup_train "
+    "_single_check _smart_load build_optimizer get_dataloader load_image resume_training train".split()
 )
 
 
@@ -60,8 +65,8 @@ def translated(*kinds: type[Exception]) -> Iterator[None]:
     """Make errors with which Ultralytics answers bad input errors of this family, with the same words and kind.
 
     Args:
-        kinds: Kinds that are the user's wherever they are raised inside; of others those that one of
-            `UPSTREAM_CHECKS` raised. A full disk, a folder without permission and a device without memory are the
+        kinds: Kinds that are the user's wherever they are raised inside; of others those that `UPSTREAM_CHECKS` or
+            `UPSTREAM_RAISERS` raised. A full disk, a folder without permission and a device without memory are the
             user's, too.
     """
     try:
@@ -96,8 +101,15 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 def _is_checked(trace: TracebackType | None) -> bool:
     """Return whether one of Ultralytics' checks was at work when an error was raised."""
+    code = None
     while trace is not None:
-        if trace.tb_frame.f_code.co_name in UPSTREAM_CHECKS and "ultralytics" in trace.tb_frame.f_code.co_filename:
+        code = trace.tb_frame.f_code
+        if code.co_name in UPSTREAM_CHECKS and _is_upstream(code):
             return True
         trace = trace.tb_next
-    return False
+    return code is not None and code.co_name in UPSTREAM_RAISERS and _is_upstream(code)
+
+
+def _is_upstream(code: CodeType) -> bool:
+    parts = Path(code.co_filename).parts
+    return "ultralytics" in parts and "slim" not in parts[parts.index("ultralytics") :]

@@ -27,7 +27,10 @@ def parse(
         UsageError: An unknown stage or key, or a key without a value; names the nearest known one.
     """
     default, parts = next(iter(stages)), parts or {}
-    words = merge_equals_args([a.removeprefix("--") for a in args])
+    try:
+        words = merge_equals_args([a.removeprefix("--") for a in args])
+    except SyntaxError as error:  # a bracket that is not closed
+        raise UsageError(str(error)) from error
     first = words[0] if words else ""
     named = first in stages or (bool(first) and "=" not in first and first not in stages[default])
     stage = words.pop(0) if named else default

@@ -18,6 +18,7 @@ from ultralytics.utils.torch_utils import time_sync
 from .. import logs
 from ..files import disk_size
 from ..inputs.data import check_data
+from ..inputs.weights import open_model
 from ..measuring.costs import device_name
 from ..measuring.detections import Found, choose_images, detect, match_detections
 from ..measuring.tables import TextTable
@@ -129,7 +130,7 @@ def compare_exports(
 
     A file that cannot be run on this machine is named in a warning, and its row says no more than its size.
     """
-    torch_model = YOLO(str(weights))
+    torch_model = open_model(weights)
     models = {TORCH: torch_model} | {name: YOLO(str(path), task=torch_model.task) for name, path in files.items()}
     # Without rect=False PyTorch would pad less than an export of fixed size has to.
     settings = {"conf": conf, "device": device, "rect": False} | ({"imgsz": imgsz} if imgsz else {})

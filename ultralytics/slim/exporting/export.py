@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 from .. import logs
@@ -21,7 +20,7 @@ from ..errors import FailedError, InputError
 from ..files import disk_size
 from ..inputs.data import check_data
 from ..inputs.images import list_images
-from ..inputs.weights import torch_model
+from ..inputs.weights import open_model, torch_model
 from .formats import INT8, check_packages, read_formats
 
 CALIBRATION = 300  # training images that the ranges of int8 are taken from, as many as Ultralytics recommends
@@ -45,7 +44,7 @@ def export_model(weights: str | Path, name: str, data: str | None = None, **opti
     (name,) = read_formats(name)
     int8 = name.endswith(INT8) or options.get("quantize") == 8
     check_packages([name.removesuffix(INT8) + INT8 * int8])
-    yolo, started = YOLO(str(weights)), time.monotonic()
+    yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
     options = {**_defaults(name, data, int8), **options}

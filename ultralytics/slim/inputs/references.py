@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from ..compat import load_checkpoint
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, translated
 
 
 def check_references(paths: Sequence[str], original: str | Path | None) -> None:
@@ -19,9 +21,9 @@ def check_references(paths: Sequence[str], original: str | Path | None) -> None:
     for path in paths:
         if not Path(path).is_file():
             raise MissingFileError(f"compare={path}: no such file; give a checkpoint trained on the same data")
-    model = load_checkpoint(str(original))[0] if original else None
+    model = _loaded(original) if original else None
     for path in paths if original else ():
-        other = load_checkpoint(path)[0]
+        other = _loaded(path)
         for what, ours, theirs in (
             ("task", model.task, other.task),
             ("classes", list(model.names.values()), list(other.names.values())),
@@ -32,6 +34,11 @@ def check_references(paths: Sequence[str], original: str | Path | None) -> None:
                     f"a "
                     "checkpoint trained on the same data"
                 )
+
+
+def _loaded(path: str | Path) -> nn.Module:
+    with translated(Exception):
+        return load_checkpoint(str(path))[0]
 
 
 def _short(value: object) -> str:

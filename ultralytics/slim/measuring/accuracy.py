@@ -12,7 +12,9 @@ from typing import Any
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
 
+from ..errors import translated
 from ..files import fingerprint
+from ..inputs.weights import open_model
 
 
 def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = None, **val) -> float:
@@ -46,7 +48,8 @@ def validate(weights: str | Path, data: str, imgsz: int, device: Any = None, **v
 
 
 def _validate(weights: str | Path, data: str, imgsz: int, device: Any, **val) -> tuple[YOLO, object]:
-    yolo = YOLO(str(weights))
+    yolo = open_model(weights)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}
-        return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
+        with translated():
+            return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)

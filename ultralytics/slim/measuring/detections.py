@@ -14,6 +14,7 @@ from ultralytics.utils.metrics import box_iou
 
 from ..errors import InputError
 from ..inputs.images import label_files, list_images
+from ..inputs.weights import open_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import OBB, Boxes, Results
@@ -63,7 +64,7 @@ def boxes_of(result: Results) -> Boxes | OBB:
 
 def detect(model: YOLO | str | Path, images: list[Path], **settings) -> list[Found]:
     """Return what a model finds in each image; `settings` are those of Ultralytics' `predict`."""
-    yolo = model if isinstance(model, YOLO) else YOLO(str(model))
+    yolo = model if isinstance(model, YOLO) else open_model(model)
     found = []
     for result in yolo.predict([str(i) for i in images], stream=True, verbose=False, **settings):
         boxes = boxes_of(result)
