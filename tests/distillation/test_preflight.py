@@ -92,10 +92,12 @@ def test_other_classes_are_not_measured(tiny_data, tmp_path, log):
     assert "so its accuracy is not measured" in log.text and "fitness on the validation data" not in log.text
 
 
-def test_a_rank_without_validation_data_does_not_validate():
+def test_a_rank_without_validation_data_does_not_validate(log):
     """Older releases load it on rank 0 alone, and its validator does not gather."""
     teacher = SimpleNamespace(model=[SimpleNamespace(nc=2)])
-    preflight._compare_accuracy(SimpleNamespace(teacher=teacher, trainer=SimpleNamespace(data={"nc": 2})))
+    trainer = SimpleNamespace(data={"nc": 2}, get_validator=lambda: pytest.fail("validates"))
+    preflight.compare_accuracy(SimpleNamespace(teacher=teacher, trainer=trainer))
+    assert not log.text
 
 
 @pytest.mark.slow

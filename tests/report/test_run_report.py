@@ -270,7 +270,7 @@ def test_reason_is_given_where_there_is_no_smaller_scale():
     ],
 )
 def test_scales_are_named_as_ultralytics_does(family, own, renamed):
-    assert references._renamed(family, own, "n") == renamed
+    assert references.name_at_scale(family, own, "n") == renamed
 
 
 def test_smallest_scale_says_so(finished):

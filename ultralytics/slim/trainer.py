@@ -92,7 +92,7 @@ def prepare(trainer: BaseTrainer) -> TrainingRun:
     run = TrainingRun(trainer, distiller, penalty)
     run.restore()
     if distiller:
-        preflight.report(distiller)
+        preflight.announce(distiller)
     return run
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 
-def report(distiller: Distiller) -> None:
+def announce(distiller: Distiller) -> None:
     """Log teacher, matched layers, adapters and the expected slow-down; warn of a teacher that is no better.
 
     Every rank must call this: validation gathers from all of them.
@@ -28,7 +28,7 @@ def report(distiller: Distiller) -> None:
     if RANK in {-1, 0}:
         _log_plan(distiller)
     if distiller.settings.distill_check and not distiller.trainer.resume:
-        _compare_accuracy(distiller)
+        compare_accuracy(distiller)
 
 
 def _log_plan(distiller: Distiller) -> None:
@@ -64,7 +64,7 @@ def expected_slow_down(distiller: Distiller) -> float:
     return 1 + (teacher + 3 * adapters) / (3 * student)  # a step is a forward and a backward of twice its cost
 
 
-def _compare_accuracy(distiller: Distiller) -> None:
+def compare_accuracy(distiller: Distiller) -> None:
     """Measure teacher and student on the validation data, and warn of a teacher that is not better."""
     trainer = distiller.trainer
     if _classes(distiller.teacher) != trainer.data["nc"]:

@@ -35,7 +35,7 @@ def smaller_scale(original: nn.Module, imgsz: int) -> dict:
         model = _build(original, {**spec, "scale": scale})
     except Exception as error:  # of a class or a YAML of the user's own: any kind
         return {"fault": f"Scale {scale} of {family} could not be built to compare with: {error}."}
-    return {"name": _renamed(family, own, scale), **measures.cost(model.eval().fuse(verbose=False), imgsz)}
+    return {"name": name_at_scale(family, own, scale), **measures.cost(model.eval().fuse(verbose=False), imgsz)}
 
 
 def _build(like: nn.Module, spec: dict) -> nn.Module:
@@ -45,7 +45,7 @@ def _build(like: nn.Module, spec: dict) -> nn.Module:
         return type(like)(copy.deepcopy(spec), ch=spec.get("channels", 3), nc=classes, verbose=False)
 
 
-def _renamed(family: str, own: str, scale: str) -> str:
+def name_at_scale(family: str, own: str, scale: str) -> str:
     """Return the name of another scale: yolov8s-seg becomes yolov8n-seg."""
     name, count = re.subn(rf"(?<=\d){re.escape(own)}(?![a-z0-9])", scale, family, count=1)
     return name if count else f"{family}, scale {scale}"

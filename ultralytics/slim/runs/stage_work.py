@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def make_models(run: Run, data: str) -> dict[str, Path]:
     for stage in run.settings.stages:
         start = list(models.values())[-1]
         needed = [models[name] for name in stage.needs if name in models]
-        models[stage.makes] = run.stage(stage.name, lambda out: _work(run, stage.name, start, needed, data, out))  # noqa: B023 (at once)
+        models[stage.makes] = run.stage(stage.name, partial(_work, run, stage.name, start, needed, data))
     return models
 
 
