@@ -15,9 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # be
 import shutil
 
 import pytest
-from places import ROOT
 
-CLASSES = ("box", "disc")
+from places import ROOT
 
 
 def pytest_unconfigure() -> None:
@@ -50,6 +49,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of the YAML of a data set of 8 + 4 drawn images (128 px, two classes), for runs of seconds."""
+    from tiny_data import CLASSES, draw_sample  # needs OpenCV, as nothing above does
+
     folder = tmp_path_factory.mktemp("tiny")
     for split, count in (("train", 8), ("val", 4)):
         for index in range(count):
@@ -61,11 +62,21 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An untrained yolov8n, as a checkpoint; not to be written beside."""
+    from ultralytics import YOLO
+
+    path = tmp_path_factory.mktemp("weights") / "start.pt"
+    YOLO("yolov8n.yaml").save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def teacher_path(tiny_data, tmp_path_factory):
     """A trained-for-a-moment checkpoint of two classes, wider than the students so that they need adapters."""
-    from short_runs import SHORT
-
     from ultralytics import YOLO
+
+    from short_runs import SHORT
 
     folder = tmp_path_factory.mktemp("teacher")
     model = YOLO("yolov8s.yaml", verbose=False)
@@ -89,27 +100,3 @@ def log(caplog):
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
-
-
-def draw_sample(folder: Path, split: str, name: str, seed: int, size: int = 128) -> None:
-    """Draw one image with a box and a disc, one in each half, and write its label file."""
-    import cv2
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    image = np.full((size, size, 3), 235, np.uint8) + random.integers(0, 20, (size, size, 3), dtype=np.uint8)
-    rows = []
-    for number in range(len(CLASSES)):
-        radius = int(random.integers(size // 10, size // 5))
-        x = int(random.integers(radius, size // 2 - radius)) + number * size // 2
-        y = int(random.integers(radius, size - radius))
-        color = tuple(int(value) for value in random.integers(0, 160, 3))
-        if number == 0:
-            cv2.rectangle(image, (x - radius, y - radius), (x + radius, y + radius), color, -1)
-        else:
-            cv2.circle(image, (x, y), radius, color, -1)
-        rows.append(f"{number} {x / size:.6f} {y / size:.6f} {2 * radius / size:.6f} {2 * radius / size:.6f}")
-    for kind in ("images", "labels"):
-        (folder / kind / split).mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / "images" / split / f"{name}.png"), image)
-    (folder / "labels" / split / f"{name}.txt").write_text("\n".join(rows) + "\n")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from short_runs import SHORT, Interrupt, hooks_in, stop_at, train
-from test_survival import losses_of
 
 import prune_model
 from prune_model import PruneModel
@@ -16,6 +14,8 @@ from ultralytics import YOLO
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.utils.torch_utils import unwrap_model
+
+from short_runs import SHORT, Interrupt, hooks_in, losses_of, stop_at, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU; run it where there is one")
 CPU, FP32, BF16, FP16 = ({"device": d, "amp": amp} for d, amp in (("cpu", False), (0, False), (0, "bf16"), (0, True)))

@@ -10,11 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ddp_worker import fingerprint
-from places import ROOT, SUPPORT
-from short_runs import Interrupt, stop_at
-from task_data import make_task_data
-from test_preflight import always
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -24,6 +19,12 @@ from ultralytics.slim.distillation.distiller import Distiller
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.utils import YAML
 from ultralytics.utils.dist import generate_ddp_file
+
+from checkpoints import always
+from ddp_worker import fingerprint
+from places import ROOT, SUPPORT
+from short_runs import Interrupt, stop_at
+from task_data import make_task_data
 
 OPTIONS = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 OPTIONS |= dict(optimizer="SGD", lr0=0.01, warmup_epochs=0, val=False)
@@ -125,7 +126,7 @@ def test_a_temporary_teacher_of_each_rank_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(teacher.dist, "barrier", lambda: barriers.append(1))
     for rank in (0, 1):
         monkeypatch.setattr(teacher, "RANK", rank)
-        source = tmp_path / f"{teacher.PREFIX}{rank}.pt"
+        source = tmp_path / f"{teacher.TEMPORARY}{rank}.pt"
         source.write_text(f"of rank {rank}")
         trainer = SimpleNamespace(args=SimpleNamespace(Distillation=str(source)), wdir=tmp_path, save_dir=tmp_path)
         teacher.keep_temporary(trainer)
@@ -227,12 +228,13 @@ def test_an_overflow_on_another_rank_is_one_on_all(monkeypatch):
     """Each rank scales its loss: with one that has backed off alone, averaged gradients would mix two scales."""
     adapter = torch.nn.Linear(2, 2)
     rank = object.__new__(Distiller)
+    rank.adapter_lr = 1e-3
     rank.settings = SimpleNamespace(distill_close_mosaic=True)
     rank.trainer = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"), lf=lambda epoch: 1.0, epoch=0)
     rank.losses, rank.optimizer = adapter, torch.optim.AdamW(adapter.parameters())
     before = rank.trainer.scaler.get_scale()
     rank.trainer.scaler.scale(adapter(torch.ones(2)).sum()).backward()
-    monkeypatch.setattr(distiller, "_average_gradients", lambda module: module.weight.grad.fill_(torch.inf))
+    monkeypatch.setattr(distiller, "average_gradients", lambda module: module.weight.grad.fill_(torch.inf))
     weight = adapter.weight.clone()
     rank.step_adapters()
     rank.trainer.scaler.update()

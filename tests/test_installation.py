@@ -7,10 +7,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from places import ROOT
 
 from ultralytics import __version__
 from ultralytics.slim.installation import tell_mixed
+
+from places import ROOT
 
 
 def dist_info(folder: Path, version: str) -> Path:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from short_runs import Interrupt, stop_at
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import checkpoint_of
+
+from short_runs import Interrupt, stop_at
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)

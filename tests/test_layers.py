@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
 from places import ROOT
 
 SLIM = ROOT / "ultralytics/slim"
@@ -78,7 +79,7 @@ def test_the_face_of_slim_is_there_and_quiet():
     code = (
         "import ultralytics.utils; print('|', flush=True);"  # on a new machine Ultralytics tells of its settings file
         "import ultralytics.slim as slim, sys; assert 'ultralytics.engine.trainer' not in sys.modules;"
-        "assert all(getattr(slim, name) is not None for name in slim.__all__) and set(slim.__all__) <= set(dir(slim));"
+        "assert all(getattr(slim, name) is not None for name in slim.FACE) and set(slim.FACE) <= set(dir(slim));"
         "from ultralytics.slim.pipeline import quiet; from ultralytics.slim.pruning.analyse import analyse_model;"
         "assert analyse_model is slim.analyse_model"
     )

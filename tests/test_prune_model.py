@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from task_data import make_task_data
 
 import prune_model
 from prune_model import PruneModel
@@ -23,17 +22,11 @@ from ultralytics.slim.prediction.relation_errors import CAUSES
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.settle import settled
 
+from task_data import make_task_data
+
 pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(prune_model.__file__).parent
 SHORT = {"imgsz": 64, "batch": 4, "epochs": 1, "device": "cpu", "plots": False}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
-    """An untrained yolov8n, as a checkpoint."""
-    path = tmp_path_factory.mktemp("weights") / "start.pt"
-    YOLO("yolov8n.yaml").save(path)
-    return str(path)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import ROOT
 
 import relation
 from relation import (
@@ -24,6 +23,8 @@ from relation import (
     visualize_nodes,
 )
 from ultralytics.slim import plabels
+
+from places import ROOT
 
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
 

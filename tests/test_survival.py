@@ -5,18 +5,12 @@ import math
 
 import pytest
 import torch
-from short_runs import SHORT, hooks_in, pretending, train, weights_of
 
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
-
-def losses_of(tiny_data, tmp_path, **options):
-    """Train and return (trainer, distillation losses of every batch)."""
-    losses = []
-    keep = lambda t: losses.append(float(t.loss_items["distill_loss"]))  # noqa: E731
-    return train(tiny_data, tmp_path, on_train_batch_end=keep, **options)[1], losses
+from short_runs import SHORT, hooks_in, losses_of, pretending, train, weights_of
 
 
 @pytest.mark.slow

@@ -10,6 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.axes import Axes
+
+from ultralytics import YOLO
+from ultralytics.cfg import entrypoint
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.slim.distillation.distiller import ADAPTER_LR, LOSS_ITEMS
+from ultralytics.slim.training_run import TrainingRun
+from ultralytics.utils import YAML
+
 from short_runs import (
     SHORT,
     Interrupt,
@@ -21,13 +29,6 @@ from short_runs import (
     train,
     weights_of,
 )
-
-from ultralytics import YOLO
-from ultralytics.cfg import entrypoint
-from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.distillation.distiller import ADAPTER_LR, LOSS_ITEMS
-from ultralytics.slim.training_run import TrainingRun
-from ultralytics.utils import YAML
 
 
 @pytest.mark.slow

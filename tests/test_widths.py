@@ -6,12 +6,13 @@ import copy
 
 import pytest
 import torch
-from random_models import randomised
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import is_narrower, keep_widths
+
+from random_models import randomised
 
 NAME = "yolov8n.yaml"
 

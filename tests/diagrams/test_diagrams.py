@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from places import ROOT
 
 from relation import find_parent_nodes, metric, read_plabels_dir
 from ultralytics.data.utils import check_det_dataset
@@ -21,6 +20,8 @@ from ultralytics.slim.diagrams.render import render
 from ultralytics.slim.diagrams.scene import CLASSES, Scene
 from ultralytics.slim.diagrams.shapes import SHAPES, outline
 from ultralytics.slim.diagrams.style import Style
+
+from places import ROOT
 
 YAML_FILE = ROOT / "diagram.yaml"
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from short_runs import prepared
-from task_data import make_task_data
-from test_pairs import checkpoint
 from torch import nn
 
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.distillation.distiller import LOSS_ITEMS, batch_factor
+
+from checkpoints import checkpoint
+from short_runs import prepared
+from task_data import make_task_data
 
 
 def first_batch(trainer):

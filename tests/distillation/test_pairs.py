@@ -3,12 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from short_runs import train
-from task_data import make_task_data
 
 from ultralytics import YOLO
 from ultralytics.slim.distillation.matching import match_layers
 from ultralytics.utils import YAML
+
+from checkpoints import checkpoint
+from short_runs import train
+from task_data import make_task_data
 
 PAIRS = {  # student, teacher, task, loss
     "segment": ("yolov8n-seg.yaml", "yolov8s-seg.yaml", "segment", "cwd+mgd+logit"),
@@ -19,16 +21,6 @@ PAIRS = {  # student, teacher, task, loss
     "task": ("yolov8n.yaml", "yolov8n-seg.yaml", "detect", "cwd"),  # a teacher of another task, by its features
     "classify": ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "classify", "cwd"),
 }
-
-
-def checkpoint(config, path, **yaml):
-    """Save an untrained model as a checkpoint."""
-    model = YOLO(config, verbose=False)
-    if yaml:
-        model.model = type(model.model)({**model.model.yaml, **yaml}, ch=yaml.get("channels", 3), verbose=False)
-    model.model.args = {"imgsz": 64}
-    model.save(path)
-    return path
 
 
 @pytest.mark.slow

@@ -4,19 +4,19 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from short_runs import Interrupt, interrupt, train
-from task_data import make_task_data
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics import YOLO
-from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.slim.distillation import preflight
+
+from checkpoints import always
+from short_runs import Interrupt, interrupt, train
+from task_data import make_task_data
 
 
 @pytest.fixture
@@ -27,18 +27,6 @@ def boxes_only(tmp_path):
         image.unlink()
     (data / "val" / "disc").rmdir()
     return data
-
-
-def always(answer: int, path: Path) -> Path:
-    """Save a classifier that says one of two classes whatever it sees."""
-    model = YOLO("yolov8n-cls.yaml", verbose=False)
-    model.model = ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False)
-    head = model.model.model[-1].linear
-    nn.init.zeros_(head.weight)
-    head.bias.data = torch.eye(2)[answer]
-    model.model.args, model.model.task = {"imgsz": 64}, model.task
-    model.save(path)
-    return path
 
 
 @pytest.mark.parametrize("teacher, student, useless", [(0, 1, False), (1, 0, True), (0, 0, True)])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import ROOT
 
 import prune_model
 from prune_model import PruneModel
@@ -21,6 +20,8 @@ from ultralytics.slim.exporting.export import export_model, hushed
 from ultralytics.slim.exporting.formats import packages_of, read_formats
 from ultralytics.slim.measuring.detections import Found
 from ultralytics.slim.pruning.prune import prune_model as prune
+
+from places import ROOT
 
 FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, packages_of(name)))]
 IMGSZ = 160
@@ -46,7 +47,7 @@ def pruned(tmp_path_factory, drawn) -> Path:
 
 
 @pytest.fixture
-def weights(pruned, tmp_path) -> Path:
+def small(pruned, tmp_path) -> Path:
     return Path(shutil.copy(pruned, tmp_path / "small.pt"))
 
 
@@ -90,8 +91,8 @@ def test_agreement_without_detections():
 @pytest.fixture(scope="module")
 def table(pruned, drawn, tmp_path_factory, few_rounds) -> ExportTable:
     """The comparison in all formats whose packages are installed."""
-    weights = shutil.copy(pruned, tmp_path_factory.mktemp("all") / "small.pt")
-    return PruneModel(weights).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)
+    small = shutil.copy(pruned, tmp_path_factory.mktemp("all") / "small.pt")
+    return PruneModel(small).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)
 
 
 @pytest.mark.slow
@@ -123,24 +124,24 @@ def test_an_exported_model_finds_parents(table, drawn):
 
 
 @pytest.mark.slow
-def test_another_model_in_the_file_is_seen(weights, drawn):
+def test_another_model_in_the_file_is_seen(small, drawn):
     """What `check` reports is about the file on disk: put a model with other class scores there, and it shows."""
-    path = export_model(weights, "torchscript", imgsz=IMGSZ)
-    other = YOLO(weights)
+    path = export_model(small, "torchscript", imgsz=IMGSZ)
+    other = YOLO(small)
     for head in other.model.model[-1].cv3:
         head[-1].bias.data -= 1
-    other.save(weights.with_name("other.pt"))
-    shutil.move(export_model(weights.with_name("other.pt"), "torchscript", imgsz=IMGSZ), path)
+    other.save(small.with_name("other.pt"))
+    shutil.move(export_model(small.with_name("other.pt"), "torchscript", imgsz=IMGSZ), path)
     images = sorted((Path(drawn).parent / "images/val").iterdir())
-    row = compare_exports(weights, {"torchscript": path}, images, imgsz=IMGSZ)[1]
+    row = compare_exports(small, {"torchscript": path}, images, imgsz=IMGSZ)[1]
     assert row.of_torch < 1 and row.score_max > 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("onnx" not in FORMATS, reason="needs onnx and onnxruntime: pip install -e '.[export]'")
-def test_int8_is_smaller_and_keeps_the_float_export(weights, drawn):
+def test_int8_is_smaller_and_keeps_the_float_export(small, drawn):
     """Ultralytics' own int8 export deletes a float32 file of the same checkpoint."""
-    table = PruneModel(weights).check_exports("onnx,onnx-int8", drawn, imgsz=IMGSZ, images=4)
+    table = PruneModel(small).check_exports("onnx,onnx-int8", drawn, imgsz=IMGSZ, images=4)
     floats, int8 = table[1:]
     assert Path(floats.path).is_file() and Path(int8.path).is_file()
     assert int8.size_mb < 0.4 * floats.size_mb
@@ -148,11 +149,11 @@ def test_int8_is_smaller_and_keeps_the_float_export(weights, drawn):
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_run_here_leaves_the_others(weights, drawn, tmp_path):
-    path = export_model(weights, "torchscript", imgsz=IMGSZ)
+def test_a_file_that_cannot_run_here_leaves_the_others(small, drawn, tmp_path):
+    path = export_model(small, "torchscript", imgsz=IMGSZ)
     (tmp_path / "bad.torchscript").write_text("not a model")
     images = sorted((Path(drawn).parent / "images/val").iterdir())[:2]
-    table = compare_exports(weights, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
+    table = compare_exports(small, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
     assert table[1].latency is None and table[1].of_torch is None and table[2].of_torch == 1
     assert str(table).splitlines()[3].split()[2:] == ["–"] * 6
 
@@ -169,23 +170,23 @@ def test_a_file_that_cannot_run_here_leaves_the_others(weights, drawn, tmp_path)
         ("onnx-int8", "int8 needs data="),
     ],
 )
-def test_bad_formats_are_named(weights, name, message, capsys):
-    assert prune_model.main(["export", f"weights={weights}", f"format={name}"]) == 1
+def test_bad_formats_are_named(small, name, message, capsys):
+    assert prune_model.main(["export", f"weights={small}", f"format={name}"]) == 1
     assert message in capsys.readouterr().err
 
 
-def test_missing_packages_are_named_before_anything_is_exported(weights, monkeypatch, capsys, drawn):
+def test_missing_packages_are_named_before_anything_is_exported(small, monkeypatch, capsys, drawn):
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name in ("ncnn", "pnnx", "nncf") else name)
-    words = ["export", f"weights={weights}", "format=torchscript,ncnn,openvino-int8", f"data={drawn}"]
+    words = ["export", f"weights={small}", "format=torchscript,ncnn,openvino-int8", f"data={drawn}"]
     assert prune_model.main(words) == 1
     assert "needs ncnn and pnnx and nncf: pip install ncnn pnnx nncf" in capsys.readouterr().err
     with pytest.raises(ImportError, match="pip install ncnn pnnx"):
-        prune_model.compress(str(weights.parent / "runs"), weights=str(weights), data=drawn, format="ncnn")
-    assert [p.name for p in weights.parent.iterdir()] == ["small.pt"]
+        prune_model.compress(str(small.parent / "runs"), weights=str(small), data=drawn, format="ncnn")
+    assert [p.name for p in small.parent.iterdir()] == ["small.pt"]
 
 
-def test_a_failed_export_leaves_the_earlier_one(weights, monkeypatch):
-    earlier = weights.with_suffix(".torchscript")
+def test_a_failed_export_leaves_the_earlier_one(small, monkeypatch):
+    earlier = small.with_suffix(".torchscript")
     earlier.write_text("whole")
 
     def fail(self, **options):
@@ -194,8 +195,8 @@ def test_a_failed_export_leaves_the_earlier_one(weights, monkeypatch):
 
     monkeypatch.setattr(YOLO, "export", fail)
     with pytest.raises(RuntimeError, match=r"small.pt could not be exported to torchscript: disk full"):
-        export_model(weights, "torchscript", imgsz=IMGSZ)
-    assert earlier.read_text() == "whole" and len(list(weights.parent.iterdir())) == 2
+        export_model(small, "torchscript", imgsz=IMGSZ)
+    assert earlier.read_text() == "whole" and len(list(small.parent.iterdir())) == 2
 
 
 def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, caplog):

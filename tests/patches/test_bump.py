@@ -8,11 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fake_upstream import PATCH, UPSTREAM, Project
 
 from patches.bump import bump
 from patches.errors import DoesNotFit
 from patches.pin import load_pin, load_series
+
+from fake_upstream import PATCH, UPSTREAM, Project
 
 METADATA = "Metadata-Version: 2.1\nName: ultralytics\nVersion: 1\n"
 

@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_upstream import PATCH, UPSTREAM, Project
 
 from patches.__main__ import main
 from patches.apply import apply, check
 from patches.errors import DoesNotFit, LocalEdits, PatchError
 from patches.export import diff
 from patches.revert import revert, status
+
+from fake_upstream import PATCH, UPSTREAM, Project
 
 needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 

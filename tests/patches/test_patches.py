@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fake_upstream import PATCH, UPSTREAM, Project
 
 from patches.__main__ import main
 from patches.contexts import minimal_diff
@@ -20,6 +19,8 @@ from patches.fetch import WHEEL_VARIABLE, cache_folder, fetch_wheel, pip_environ
 from patches.pin import Pin, load_pin, patch_for, version_key
 from patches.seams import Seam, verify_seams
 from patches.unified import FilePatch, apply_to_bytes, parse_patch, reversed_patch
+
+from fake_upstream import PATCH, UPSTREAM, Project
 
 
 def patched(text: bytes, patch: bytes) -> bytes:

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from places import SUPPORT
-from test_series import MIDDLE, SERIES
 
 from patches.apply import apply
 from patches.fetch import fetch_release, unpack
 from patches.pin import load_pin
+
+from places import SUPPORT
+from releases import MIDDLE, SERIES
 
 VERSIONS = [version for entry in SERIES for version in (entry.first, MIDDLE[entry.first], entry.last)]
 

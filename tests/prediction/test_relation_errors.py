@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from places import ROOT
 
 from relation import find_parent_nodes, metric
 from ultralytics.slim.prediction.relation_errors import (
@@ -18,6 +17,8 @@ from ultralytics.slim.prediction.relation_errors import (
     compare_nodes,
     visualize_errors,
 )
+
+from places import ROOT
 
 ROOM, DESK, LAMP = [0, 0, 100, 100], [10, 10, 60, 60], [20, 20, 30, 30]  # each inside the one before
 TRUE = ([ROOM, DESK, LAMP], [-1, 0, 1])

@@ -7,10 +7,11 @@ import zipfile
 
 import torch
 import yaml
-from places import ROOT
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
+
+from places import ROOT
 
 WEIGHTS = ROOT / "weights/diagram-yolov8n.pt"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from places import ROOT
 from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.architectures import shake
 from ultralytics.utils.torch_utils import get_flops
+
+from places import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from places import ROOT
 
 import prune_model
 from patches.__main__ import main as patches
@@ -19,6 +18,8 @@ from ultralytics.slim.command.parsing import ULTRALYTICS, parse
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.runs import training
 from ultralytics.slim.runs.run_settings import RUN_KEYS
+
+from places import ROOT
 
 pytestmark = pytest.mark.usefixtures("few_rounds")
 READMES = ("README.md", "README.zh-CN.md")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from places import ROOT
 from torch import nn
 
 from ultralytics import YOLO
@@ -22,6 +21,8 @@ from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.operations import RULES
 from ultralytics.slim.pruning.score.magnitude import FILTER_SCORES
 from ultralytics.slim.settings import SlimSettings
+
+from places import ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -7,13 +7,14 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from places import ROOT
 from torch import nn
 
 from ultralytics.slim.distillation.distiller import LOGIT_WEIGHT
 from ultralytics.slim.losses import layer_losses as losses
 from ultralytics.slim.losses.feature_loss import FeatureLoss
 from ultralytics.slim.settings import TRAIN_ARGS, SlimSettings, distill_losses
+
+from places import ROOT
 
 DOCS = ROOT / "docs"
 

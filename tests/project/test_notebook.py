@@ -9,11 +9,12 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
-from places import ROOT
 
 from examples.execute import NOTEBOOK, execute, tidy
 from ultralytics import YOLO
 from ultralytics.slim.prediction.results import Prediction, Predictions, contact_sheet
+
+from places import ROOT
 
 HOMES = ("/home/", "/root/", "/tmp/", "/work/", "/Users/", "C:\\")
 

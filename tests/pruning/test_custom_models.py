@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_models import randomised, shake
-from test_channels import Grouped, Ordinary, Strange
 from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.pruning.graph.refusals import Refusal
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
+
+from random_models import randomised, shake
+from small_modules import Grouped, Ordinary, Strange
 
 AT = 4  # the layer that is replaced: 64 channels in and out, read by the next layer and by the neck
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from places import ROOT
-from random_models import randomised
 
 from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
@@ -20,12 +18,10 @@ from ultralytics.slim.pruning import prune as prune_module
 from ultralytics.slim.pruning.graph import rewrite
 from ultralytics.slim.pruning.prune import image_size, prune_model
 
+from places import ROOT
+from random_models import randomised
+
 NAME = "yolov8n.yaml"
-
-
-@pytest.fixture(scope="module")
-def yolo() -> YOLO:
-    return randomised(NAME, nc=3)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import psutil
 import pytest
 
 import prune_model
-from ultralytics import YOLO
 from ultralytics.slim.runs import pace
 from ultralytics.slim.runs.pace import Clock, Enough, Pace
 from ultralytics.slim.runs.rehearsal import Attempt, Estimate, StageTime, in_words, split_devices
@@ -101,13 +100,6 @@ def test_the_table_adds_up():
     table = Estimate([StageTime("sparse", 3, 100.0), StageTime("prune", None, 20.0)])
     assert table.seconds == 120 and "2 min" in str(table).splitlines()[-2] and "estimate" in repr(table)
     assert "| all |  | 2 min |" in table.to_markdown()
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "start.pt"
-    YOLO("yolov8n.yaml").save(path)
-    return str(path)
 
 
 def test_an_export_that_cannot_work_fails_in_the_rehearsal(weights, tiny_data, tmp_path):

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import torch
-from ddp_worker import GlooTrainer
 from torch import nn
 
 from ultralytics.slim.losses.layer_losses import FEATURE_LOSSES, LossSpec
 from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
+
+from ddp_worker import GlooTrainer
 
 AUGMENTATIONS = ("mosaic", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr")
 STEP = dict.fromkeys((*AUGMENTATIONS, "box", "cls", "dfl", "weight_decay"), 0.0)

@@ -61,3 +61,10 @@ def weights_of(model):
 
 def hooks_in(module):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+def losses_of(tiny_data, tmp_path, **options):
+    """Train and return (trainer, distillation losses of every batch)."""
+    losses = []
+    keep = lambda t: losses.append(float(t.loss_items["distill_loss"]))  # noqa: E731
+    return train(tiny_data, tmp_path, on_train_batch_end=keep, **options)[1], losses

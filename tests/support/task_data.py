@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import CLASSES, draw_sample
 
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.dataset import ClassificationDataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import YAML
+
+from tiny_data import CLASSES, draw_sample
 
 KEYPOINTS = 17
 

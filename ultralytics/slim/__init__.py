@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .moved import keep_earlier_names
 
-_PLACES = {
+FACE = {  # name -> the module that has it
     "prune_model": "pruning.prune",
     "analyse_model": "pruning.analysis.scan",
     "PruneResult": "pruning.result",
@@ -20,16 +20,15 @@ _PLACES = {
     "FEATURE_LOSSES": "losses.layer_losses",
     "SlimError": "errors",
 }
-__all__ = tuple(_PLACES)
 
 keep_earlier_names()
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
+    if name not in FACE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{FACE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *FACE})

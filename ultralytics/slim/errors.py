@@ -96,7 +96,7 @@ def _kind_of(kind: type[Exception]) -> type[SlimError]:
 def _is_of_the_machine(error: Exception) -> bool:
     full_disk = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
     of_system = isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError)
-    return of_system or full_disk or isinstance(error, torch.OutOfMemoryError)
+    return of_system or full_disk or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _is_checked(trace: TracebackType | None) -> bool:

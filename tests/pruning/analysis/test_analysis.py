@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from random_models import randomised
 from torch import nn
 
 from ultralytics.slim.pruning.analysis.findings import Analysis, Factor, Group
@@ -66,16 +65,11 @@ def test_a_model_that_finds_nothing_has_no_safe_factor() -> None:
     assert out.safe_factor is None and "the whole model finds nothing right" in str(out)
 
 
-@pytest.fixture(scope="module")
-def yolo():
-    return randomised("yolov8n.yaml", nc=2)
-
-
 @pytest.mark.slow
-def test_a_whole_analysis(yolo, tiny_data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_whole_analysis(yolo_of_two, tiny_data: Path, tmp_path: Path, monkeypatch) -> None:
     accuracies = iter([0.8, 0.79, 0.1, 0.78, 0.1])  # of the whole model, then as bisection asks
     monkeypatch.setattr(LabelledImages, "accuracy", lambda self, net: next(accuracies))
-    out = analyse_model(yolo, tiny_data, tmp_path, shares=0.5, limit=2, imgsz=64, score="l1", repair="fold")
+    out = analyse_model(yolo_of_two, tiny_data, tmp_path, shares=0.5, limit=2, imgsz=64, score="l1", repair="fold")
     assert out.complete and out.safe_factor == 0.6 and [f.factor for f in out.factors] == [0, 0.5, 0.75, 0.6, 0.65]
     assert out.factors[1].gflops < 0.6 and out.factors[2].gflops < out.factors[1].gflops
     with open(tmp_path / "layers.csv", encoding="utf-8") as file:
@@ -83,23 +77,23 @@ def test_a_whole_analysis(yolo, tiny_data: Path, tmp_path: Path, monkeypatch) ->
     assert len(rows) == len(out.groups) > 30 and {r["share_cut"] for r in rows} == {"0.5"}
     assert all((tmp_path / name).read_text().startswith("<svg") for name in ("layers.svg", "factors.svg"))
     first = out.groups[0]
-    assert first.layers[0] == "model.0.conv" and prune_at(yolo, first, tiny_data) == pytest.approx(
+    assert first.layers[0] == "model.0.conv" and prune_at(yolo_of_two, first, tiny_data) == pytest.approx(
         first.value, rel=1e-4
     )
 
 
-def prune_at(yolo, group: Group, data: Path) -> float:
+def prune_at(yolo_of_two, group: Group, data: Path) -> float:
     """Return the loss of a model from which half of one group was really cut."""
-    names = [n for n, m in yolo.model.named_modules() if isinstance(m, nn.Conv2d)]
+    names = [n for n, m in yolo_of_two.model.named_modules() if isinstance(m, nn.Conv2d)]
     others = tuple(n for n in names if n not in group.layers and ".dfl" not in n)
     path = data.parent / "cut.pt"
     keys = {"score": "l1", "scope": "layer", "imgsz": 64, "round_to": 1}
-    cut = prune_model(yolo, path, 0.5, exclude=others, repair="none", **keys).model
-    cut.names = yolo.model.names
-    return LabelledImages(yolo.model, data, "val", 64, limit=2).loss(with_loss(cut))
+    cut = prune_model(yolo_of_two, path, 0.5, exclude=others, repair="none", **keys).model
+    cut.names = yolo_of_two.model.names
+    return LabelledImages(yolo_of_two.model, data, "val", 64, limit=2).loss(with_loss(cut))
 
 
-def test_interrupted_it_keeps_what_is_measured(yolo, tiny_data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_interrupted_it_keeps_what_is_measured(yolo_of_two, tiny_data: Path, tmp_path: Path, monkeypatch) -> None:
     losses = iter([1.0, 2.0, 3.0])
 
     def loss(self, net):
@@ -108,14 +102,14 @@ def test_interrupted_it_keeps_what_is_measured(yolo, tiny_data: Path, tmp_path: 
         return value
 
     monkeypatch.setattr(LabelledImages, "loss", loss)
-    out = analyse_model(yolo, tiny_data, tmp_path / "a", limit=2, imgsz=64, score="l1", repair="fold")
+    out = analyse_model(yolo_of_two, tiny_data, tmp_path / "a", limit=2, imgsz=64, score="l1", repair="fold")
     assert not out.complete and out.base == 1 and [g.value for g in out.groups] == [2, 3]
     assert out.safe_factor is None and "stopped before the end" in str(out)
     assert (tmp_path / "a/layers.csv").read_text().count("\n") == 3 and not (tmp_path / "a/factors.csv").exists()
 
 
 @pytest.mark.parametrize("keys", [{"shares": (0.5, 1.0)}, {"metric": "mAP"}, {"keep": 0}, {"factor": True}])
-def test_wrong_arguments_are_named(yolo, tiny_data: Path, keys: dict) -> None:
+def test_wrong_arguments_are_named(yolo_of_two, tiny_data: Path, keys: dict) -> None:
     (name,) = keys
     with pytest.raises(ValueError, match=f"{name} should be"):
-        analyse_model(yolo, tiny_data, **keys)
+        analyse_model(yolo_of_two, tiny_data, **keys)

@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from random_models import randomised, shake
 from torch import nn
 
 from ultralytics.slim.pruning.graph.channels import ChannelGraph, trace_channels
@@ -16,6 +15,8 @@ from ultralytics.slim.pruning.graph.verify import flatten
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.repair.fold import fold_constants
 from ultralytics.slim.pruning.select.pools import make_pools
+
+from random_models import randomised, shake
 
 
 def layer(a: int, b: int, k: int = 3, **keys) -> nn.Sequential:

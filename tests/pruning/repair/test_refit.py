@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from random_models import randomised
 from torch import nn
 
 from ultralytics import YOLO
@@ -16,6 +15,8 @@ from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.repair.refit import patches, solve
 from ultralytics.slim.pruning.score.images import load_images
 from ultralytics.slim.pruning.score.sensitivity import judged, pick_positions, sensitivities
+
+from random_models import randomised
 
 
 def test_patches_are_what_a_convolution_reads() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_models import randomised
 from torch import nn
 
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.repair.batchnorm import estimate_statistics
 from ultralytics.slim.pruning.repair.repairs import read_repairs
+
+from random_models import randomised
 
 
 @pytest.mark.parametrize(

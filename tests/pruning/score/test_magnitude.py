@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_channels import Halves, Net
 from torch import nn
 
 from ultralytics.slim.pruning.graph.channels import trace_channels
@@ -14,6 +13,8 @@ from ultralytics.slim.pruning.score.surgeon import Covariance, Part, Reader
 from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed, take_share
 from ultralytics.slim.pruning.select.pools import Pool, make_pools
 from ultralytics.slim.sparsity.gammas import tell_flat_gammas
+
+from small_modules import Halves, Net
 
 
 class Two(nn.Module):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_models import randomised, shake
 from torch import nn
 
 from ultralytics.slim.pruning.graph.channels import trace_channels
@@ -18,6 +17,8 @@ from ultralytics.slim.pruning.score.labelled import LabelledImages, with_loss
 from ultralytics.slim.pruning.score.ranking import rank
 from ultralytics.slim.pruning.score.taylor import gate_gradients, label_scores, taylor_scores
 from ultralytics.slim.pruning.select.pools import make_pools
+
+from random_models import randomised, shake
 
 
 class Body(nn.Module):
@@ -92,11 +93,6 @@ def test_scores_by_hand(net: Net) -> None:
         assert np.allclose(pool.scores, np.sqrt((expected**2).mean(0)), rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def yolo():
-    return randomised("yolov8n.yaml", nc=2)
-
-
 class Squares(Sums):
     """The loss is the mean square of the outputs."""
 
@@ -120,8 +116,8 @@ def test_zeroing_weak_channels_changes_the_loss_as_predicted(net: Net) -> None:
     assert loss() == before  # the mask is gone
 
 
-def test_pruning_by_taylor(yolo, tiny_data: Path, tmp_path: Path) -> None:
-    result = prune_model(yolo, tmp_path / "p.pt", 0.3, score="taylor", images=str(tiny_data), imgsz=64)
+def test_pruning_by_taylor(yolo_of_two, tiny_data: Path, tmp_path: Path) -> None:
+    result = prune_model(yolo_of_two, tmp_path / "p.pt", 0.3, score="taylor", images=str(tiny_data), imgsz=64)
     record = torch.load(result.path, weights_only=False)["slim"]
     assert (record["score"], record["scope"], record["repairs"], record["images"]) == ("taylor", "global", ["refit"], 8)
 
@@ -129,12 +125,12 @@ def test_pruning_by_taylor(yolo, tiny_data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "got"), [(None, "none"), ("folder", "folder"), (torch.rand(2, 3, 64, 64), "Tensor")]
 )
-def test_taylor_asks_for_labels(yolo, tmp_path: Path, images, got: str) -> None:
+def test_taylor_asks_for_labels(yolo_of_two, tmp_path: Path, images, got: str) -> None:
     with pytest.raises(ValueError, match=f"labelled images: give images= the YAML .*, got {got}"):
-        prune_model(yolo, tmp_path / "p.pt", 0.3, score="taylor", images=images)
+        prune_model(yolo_of_two, tmp_path / "p.pt", 0.3, score="taylor", images=images)
 
 
-def test_missing_labels_and_too_many_classes_are_named(yolo, tmp_path: Path, tiny_data: Path) -> None:
+def test_missing_labels_and_too_many_classes_are_named(yolo_of_two, tmp_path: Path, tiny_data: Path) -> None:
     one = randomised("yolov8n.yaml", nc=1)
     one.model.names = {0: "box"}
     with pytest.raises(ValueError, match="class 1 is labelled, but the model has 1 classes"):
@@ -143,7 +139,7 @@ def test_missing_labels_and_too_many_classes_are_named(yolo, tmp_path: Path, tin
     yaml = tmp_path / "bare.yaml"
     yaml.write_text(f"path: {tmp_path.as_posix()}\ntrain: images/train\nval: images/val\nnames: {{0: box, 1: disc}}\n")
     with pytest.raises(ValueError, match=r"bare\.yaml: none of 8 images of 'train' has labels"):
-        LabelledImages(yolo.model, yaml, "train", 64)
+        LabelledImages(yolo_of_two.model, yaml, "train", 64)
 
 
 @pytest.mark.parametrize("task", ["seg", "pose", "obb"])

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_models import randomised
 
 from ultralytics import YOLO
 from ultralytics.slim.measuring.runtimes import onnx_run
@@ -26,10 +25,7 @@ from ultralytics.slim.pruning.select.pools import make_pools
 from ultralytics.slim.pruning.select.stopwatch import Reading, Stopwatch
 from ultralytics.slim.pruning.select.targets import make_target, take_target
 
-
-@pytest.fixture(scope="module")
-def yolo() -> YOLO:
-    return randomised("yolov8n.yaml", nc=3)
+from random_models import randomised
 
 
 def test_goal_defaults_to_the_issue_factor() -> None:

@@ -1,5 +1,3 @@
 """The embedded default data set: diagrams with nodes and their parents, drawn on the user's machine from a seed."""
 
 from .dataset import draw_dataset
-
-__all__ = ("draw_dataset",)

@@ -120,7 +120,7 @@ class Distiller:
         if self.optimizer is None or not self.on:
             return
         trainer = self.trainer
-        _average_gradients(self.losses)  # first: one rank's overflow is to be seen by the scalers of all
+        average_gradients(self.losses)  # first: one rank's overflow is to be seen by the scalers of all
         trainer.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.losses.parameters(), max_norm=10.0)
         for group in self.optimizer.param_groups:
@@ -181,7 +181,8 @@ def _broadcast(module: nn.Module) -> None:
         dist.broadcast(tensor, src=0)
 
 
-def _average_gradients(module: nn.Module) -> None:
+def average_gradients(module: nn.Module) -> None:
+    """Replace the gradients of a module by their mean over the ranks, where there are several."""
     if not (dist.is_available() and dist.is_initialized()):
         return
     for p in module.parameters():
