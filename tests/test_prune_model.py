@@ -272,11 +272,13 @@ def test_pipeline_finishes_after_an_interruption(whole):
     assert all((folder / f"report.{kind}").is_file() for kind in ("html", "md", "json"))
 
 
+@pytest.mark.slow
 def test_pipeline_goes_on_within_a_training(whole):
     rows = (whole[0] / "retrain/results.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"], "one epoch before the interruption, one after"
 
 
+@pytest.mark.slow
 def test_pipeline_trains_by_the_plan(whole):
     text = {stage: (whole[0] / stage / "args.yaml").read_text() for stage in ("sparse", "retrain", "distill")}
     assert "loss_type: sparse" in text["sparse"] and "epochs: 2" in text["sparse"]
@@ -284,12 +286,14 @@ def test_pipeline_trains_by_the_plan(whole):
     assert "Distillation:" in text["distill"] and "start.pt" in text["distill"].partition("Distillation:")[2]
 
 
+@pytest.mark.slow
 def test_pruned_widths_last_to_the_end(whole):
     table = {row.name: row for row in whole[1]}
     assert table["pruned"].params < 0.6 * table["sparse"].params
     assert table["pruned"].params == table["retrained"].params == table["distilled"].params
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings(whole):
     with pytest.raises(ValueError, match=r"epochs=4 \(now 3\)"):
         prune_model.compress(str(whole[0].parent), "run", resume=True, epochs=3)

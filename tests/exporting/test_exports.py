@@ -108,11 +108,13 @@ def test_every_format_says_what_pytorch_says(table, name):
     assert row.latency.median_ms > 0 and row.size_mb > 1
 
 
+@pytest.mark.slow
 def test_the_files_lie_beside_the_checkpoint_and_nothing_else_does(table):
     made = [Path(row.path) for row in table]
     assert sorted(made[0].parent.iterdir()) == sorted(made) and len(table) == 1 + len(FORMATS)
 
 
+@pytest.mark.slow
 def test_an_exported_model_finds_parents(table, drawn):
     """`rect=False`: PyTorch pads each image to the square that an export has."""
     of_torch, *others = [
