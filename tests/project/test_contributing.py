@@ -124,6 +124,8 @@ from ultralytics.slim.runs.run_settings import RunSettings
 assert "polishing (3 epochs)" in RunSettings.read({{}}).plan
 assert "polishing" not in RunSettings.read({{"polish.epochs": 0}}).plan
 small = dict(imgsz=64, batch=4, epochs=1, device="cpu", workers=0, format="torchscript", verbose=True)
+left_out = RunSettings.read({{"polish.epochs": 0}})
+assert left_out.stages[-1].makes == "distilled" and RunSettings.read({{}}).stages[-1].makes == "polished"
 table = prune_model.compress(weights="start.pt", data={str(tiny_data)!r}, **small)
 assert [row.name for row in table] == ["original", "sparse", "pruned", "retrained", "distilled", "polished"]
 """

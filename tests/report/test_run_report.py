@@ -375,6 +375,12 @@ def test_unfinished_run_says_what_it_is_about(run_copy):
     assert "This compares the models sparse and retrained of an unfinished run or an incomplete folder." in text
 
 
+def test_a_run_whose_last_stage_was_left_out_is_whole():
+    ends = ("original", "retrained")
+    told = [" ".join(judge(Figures((2, 1), (0.5, 0.5), names=ends, **more)).details) for more in ({}, {"whole": ends})]
+    assert "unfinished run" in told[0] and "unfinished" not in told[1]
+
+
 def test_missing_data_is_named_and_known_figures_are_kept(run_copy):
     (run_copy / "report.json").unlink()
     spoil_record(run_copy, lambda record: record["settings"].update(data="/nowhere/my.yaml"))

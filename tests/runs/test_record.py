@@ -91,6 +91,8 @@ def test_settings_are_not_mixed(tmp_path):
     start(tmp_path, {"epochs": 3, "device": None})
     with pytest.raises(ValueError, match=r"epochs=3 \(now 5\)"):
         Run.resume(tmp_path, "run", {"epochs": 5})
+    with pytest.raises(ValueError, match=r"epochs=3 \(now many\)"):
+        Run.resume(tmp_path, "run", {"epochs": "many"})
     with pytest.raises(ValueError, match="lr0"):
         Run.resume(tmp_path, "run", {"lr0": 0.1})
     assert own(Run.resume(tmp_path, "run", {"device": 0, "epochs": 3})) == {"epochs": 3, "device": 0}

@@ -22,7 +22,7 @@ from .runs.rehearsal import Estimate, rehearse
 from .runs.run_settings import RunSettings
 from .runs.settle import in_strides, settled
 from .runs.stage_work import make_models
-from .runs.stages import FINAL, ORIGINAL
+from .runs.stages import ORIGINAL
 
 
 def compress_run(run: Run) -> ComparisonTable:
@@ -38,12 +38,13 @@ def compress_run(run: Run) -> ComparisonTable:
     LOGGER.info(f"{run.folder}\n{settings.plan}")
     with run, quiet(not settings.verbose), measured_once():
         models = make_models(run, data)
-        final = models[FINAL]
+        last = list(models)[-1]
+        final = models[last]
         exported = check_exports(final, settings.export.format, data, **settings.export.options)
         LOGGER.info(f"\n{exported}")
         picture = typical_prediction(data, final, run.folder, settings.device)
         relations = relations_of(
-            data, {name: models[name] for name in (ORIGINAL, FINAL)}, settings.imgsz, settings.device
+            data, {name: models[name] for name in (ORIGINAL, last)}, settings.imgsz, settings.device
         )
         table = compare_models(models, data, settings.imgsz, settings.device)
         causes = {name: scores.causes for name, scores in relations.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .blocks import Card
@@ -34,9 +35,9 @@ def figures_of(facts: dict) -> Figures:
     )
 
 
-def verdict_of(facts: dict) -> dict:
-    """Return the verdict as plain values."""
-    found = judge(figures_of(facts))
+def verdict_of(facts: dict, whole: tuple[str, str]) -> dict:
+    """Return the verdict as plain values; `whole` are the first and the last model of a finished run."""
+    found = judge(replace(figures_of(facts), whole=whole))
     return {"kind": found.kind, "headline": found.headline, "details": found.details}
 
 

@@ -64,7 +64,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         "files": {p.relative_to(run.path).as_posix(): disk_size(p) for p in _outputs(run.path / "weights")},
         "missing": run.missing,
     }
-    return {**facts, "verdict": verdict_of(facts)}
+    return {**facts, "verdict": verdict_of(facts, (ORIGINAL, run.settings.stages[-1].makes))}
 
 
 def _key(run: RunFolder) -> dict:

@@ -20,7 +20,7 @@ KEPT, USABLE = 0.98, 0.90  # shares of the original accuracy
 SAME_SPEED = 1.05  # below this a model counts as equally fast
 SAME_POINTS = 0.1  # differences of mAP below this many points count as none
 FEW_IMAGES = 50
-WHOLE = (ORIGINAL, FINAL)  # the two ends of a whole run
+WHOLE = (ORIGINAL, FINAL)  # the two ends of a whole run without a stage left out at its end
 KINDS = {
     "good": "Good", "fair": "A trade", "bad": "Not good enough", "none": "Nothing gained", "unknown": "Not measured"
 }  # fmt: skip
@@ -40,7 +40,7 @@ class Figures:
         latency: Runtime -> pair of (median, lower quartile, upper quartile, number of runs), times in ms.
         relations: Pair of F1, or None where the data has no relations.
         images: Number of images that accuracy was measured on.
-        names: What the two models are.
+        names: What the two models are, and `whole`, what they would be in a finished run.
         path: (model, mAP50-95) of each stage in order, the original first, as far as measured.
     """
 
@@ -51,6 +51,7 @@ class Figures:
     relations: tuple[float, float] | None = None
     images: int = 0
     names: tuple[str, str] = WHOLE
+    whole: tuple[str, str] = WHOLE
     path: list[tuple[str, float]] = field(default_factory=list)
 
 
@@ -178,11 +179,12 @@ def where_lost(classes: dict[str, tuple[float, float]]) -> str:
 
 def _details(figures: Figures, kind: str) -> list[str]:
     advice, relations = _advice(figures, kind), _relations(figures.relations)
-    return [_partly(figures.names), advice, _by_stage(figures.path), relations, _caution(figures)]
+    return [_partly(figures), advice, _by_stage(figures.path), relations, _caution(figures)]
 
 
-def _partly(names: tuple[str, str]) -> str:
-    if names == WHOLE:
+def _partly(figures: Figures) -> str:
+    names = figures.names
+    if names == figures.whole:
         return ""
     return f"This compares the models {names[0]} and {names[1]} of an unfinished run or an incomplete folder."
 

@@ -177,7 +177,9 @@ def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | No
 def _arguments(flat: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     """Return the training arguments of one stage: for all trainings, its share of the epochs, for it alone."""
     shared = {key: value for key, value in flat.items() if key not in RUN_KEYS and "." not in key}
-    epochs = max(1, round(stage.share * flat["epochs"]))
+    epochs = flat["epochs"]
+    if isinstance(epochs, (int, float)):  # else it is no number of epochs, which `read` says, and a resumed run, too
+        epochs = max(1, round(stage.share * epochs))
     return {"data": flat["data"], "epochs": epochs, **shared, **_only(flat, stage.name)}
 
 
