@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Before Ultralytics, which sets a number of threads where the user has set none, and torch are imported.
-ASKED_CORES = None if "ultralytics" in sys.modules else os.environ.get("OMP_NUM_THREADS")
+# Before torch is imported, and Ultralytics, which sets one thread where the user has set none.
+ASKED_CORES = os.environ.get("OMP_NUM_THREADS")
+if "ultralytics" in sys.modules and ASKED_CORES == "1":
+    ASKED_CORES = None  # it was imported before, and this is most likely its own doing
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait by spinning crawl where others compute too
 
 import ultralytics

@@ -1,0 +1,31 @@
+"""On how many cores a command computes, whoever calls it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from places import ROOT
+
+CODE = """
+import {first}
+import prune_model, torch
+from ultralytics.utils import torch_utils
+assert prune_model.main(["export", "weights=nope.pt"]) == 1
+print(torch.get_num_threads(), torch_utils.NUM_THREADS)
+"""
+ALL = min(8, os.cpu_count() or 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["prune_model", "ultralytics"])
+@pytest.mark.parametrize(("asked", "count"), [(None, ALL), ("1", 1), ("3", 3)])
+def test_main_from_python_uses_the_cores_of_the_command(first, asked, count):
+    """Ultralytics' import asks for one thread; what the user set holds, unless that import came first and hid it."""
+    env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    env |= {"OMP_NUM_THREADS": asked} if asked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(first=first)], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    expected = ALL if first == "ultralytics" and asked == "1" else count
+    assert done.stdout.split()[-2:] == [str(expected)] * 2, done.stderr
