@@ -3,14 +3,11 @@
 import base64
 import io
 import json
-import math
-import random
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,17 +16,11 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim import charts
-from ultralytics.slim.charts import svg
-from ultralytics.slim.charts.placement import Box, Dot, place
-from ultralytics.slim.charts.svg import standalone, ticks
-from ultralytics.slim.measuring import timing
 from ultralytics.slim.measuring.detections import Found, match_detections
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.report import measures, references, side_by_side
 from ultralytics.slim.report.measures import cost, latencies
 from ultralytics.slim.report.run_folder import gamma_histograms, read_columns
-from ultralytics.slim.report.verdict import Figures, judge, share_words, where_lost
 from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.record import Run
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -375,12 +366,6 @@ def test_unfinished_run_says_what_it_is_about(run_copy):
     assert "This compares the models sparse and retrained of an unfinished run or an incomplete folder." in text
 
 
-def test_a_run_whose_last_stage_was_left_out_is_whole():
-    ends = ("original", "retrained")
-    told = [" ".join(judge(Figures((2, 1), (0.5, 0.5), names=ends, **more)).details) for more in ({}, {"whole": ends})]
-    assert "unfinished run" in told[0] and "unfinished" not in told[1]
-
-
 def test_missing_data_is_named_and_known_figures_are_kept(run_copy):
     (run_copy / "report.json").unlink()
     spoil_record(run_copy, lambda record: record["settings"].update(data="/nowhere/my.yaml"))
@@ -422,115 +407,7 @@ def test_cut_off_row_of_a_results_file_is_left_out(tmp_path):
     assert read_columns(tmp_path / "results.csv") == {"epoch": [1], "train/box_loss": [2.5]}
 
 
-# -------------------------------------------------------------------------------------------------------------- verdict
-
-STEADY = {"PyTorch": ((17.0, 16.9, 17.1, 40), (10.0, 9.9, 10.1, 40))}
-NOISY = {"PyTorch": ((17.0, 5.0, 60.0, 40), (15.0, 5.0, 60.0, 40))}
-SLOWER = {"PyTorch": ((10.0, 9.9, 10.1, 40), (20.0, 19.9, 20.1, 40))}
-BOTH = {**STEADY, "ONNX Runtime": ((10.0, 9.9, 10.1, 40), (10.1, 10.0, 10.2, 40))}
-CLASSES = {"box": (0.7, 0.7), "data": (0.5, 0.48), "event": (0.6, 0.598), "pool": (0.8, 0.8)}
-
-
-@pytest.mark.parametrize(
-    ("figures", "kind", "headline"),
-    [
-        (Figures((8, 4), (0.65, 0.646), CLASSES, STEADY), "good",
-         "Half the compute, 1.7 times as fast here, 0.4 mAP lost, mostly in class data."),
-        (Figures((8, 4), (0.65, 0.6504), {}, STEADY), "good",
-         "Half the compute, 1.7 times as fast here, accuracy kept."),
-        (Figures((9, 3), (0.6, 0.612), {}, BOTH), "good",
-         "A third of the compute, 1.7 times as fast here in PyTorch, no faster in ONNX Runtime, 1.2 mAP gained."),
-        (Figures((8, 3.36), (0.6, 0.6), {}, NOISY), "fair", "42 % of the compute, no faster here, accuracy kept."),
-        (Figures((8, 4), (0.6, 0.57), {}, STEADY), "fair", "Half the compute, 1.7 times as fast here, 3.0 mAP lost."),
-        (Figures((8, 4), (0.6, 0.5), {}, SLOWER), "bad", "Half the compute, 2.0 times as slow here, 10.0 mAP lost."),
-        (Figures((8, 4), (0.6, 0.0)), "bad", "Half the compute, 60.0 mAP lost."),
-        (Figures((8, 4), (0.6, 0.6), {}, STEADY, (0.8, 0.7)), "bad",
-         "Half the compute, 1.7 times as fast here, accuracy kept, 10.0 relation F1 lost."),
-        (Figures((8, 4), (0.6, 0.6), {}, STEADY, (0.0, 0.0)), "good",
-         "Half the compute, 1.7 times as fast here, accuracy kept."),
-        (Figures((8, 8), (0.6, 0.6), {}, STEADY), "none",
-         "As much compute as before, 1.7 times as fast here, accuracy kept."),
-        (Figures((8, 10), (0.6, 0.6)), "none", "25 % more compute, accuracy kept."),
-        (Figures((8, 4)), "unknown", "Half the compute, accuracy not measured."),
-        (Figures((8, 4), (0.0, 0.0)), "bad", "Half the compute, accuracy kept."),
-    ],
-)  # fmt: skip
-def test_verdict(figures, kind, headline):
-    found = judge(figures)
-    assert (found.kind, found.headline) == (kind, headline)
-
-
-@pytest.mark.parametrize(
-    ("figures", "detail"),
-    [
-        (Figures((8, 4), (0.6, 0.59), relations=(0.01, 0.03)), "98.3 % of the accuracy and all of the relation F1."),
-        (Figures((8, 4), (0.6, 0.1)), "It keeps only 16.7 % of the accuracy. Do not use it"),
-        (Figures((8, 4), (0.6, 0.5)), "It keeps 83.3 % of the accuracy, too little for most uses"),
-        (Figures((8, 4), (0.6, 0.6), {}, NOISY),
-         "keeps 100.0 % of the accuracy, but here the smaller network is not faster everywhere"),
-        (Figures((8, 4), (0.001, 0.0)), "The original itself finds next to nothing"),
-        (Figures((8, 8), (0.6, 0.6)), "The network is as large as before"),
-        (Figures((8, 4)), "nobody can say whether it is fit for use"),
-        (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.85)), "F1 falls to 85.0 from 90.0."),
-        (Figures((8, 4), (0.6, 0.6), relations=(0.9, 0.9)), "F1 stays at 90.0."),
-        (Figures((8, 4), (0.6, 0.6), relations=(0.8, 0.6)),
-         "It keeps 100.0 % of the accuracy and 75.0 % of the relation F1, too little"),
-        (Figures((8, 4), (0.6, 0.57), {}, STEADY), "It keeps 95.0 % of the accuracy: whether that is enough"),
-        (Figures((8, 4), (0.6, 0.59), path=[("original", 0.6), ("pruned", 0.2), ("distilled", 0.59)]),
-         "mAP by stage: pruned −40.0, distilled +39.0 points."),
-        (Figures((8, 4), (0.6, 0.6), images=4), "Measured on 4 images: that is too little"),
-    ],
-)  # fmt: skip
-def test_verdict_says_what_it_means(figures, detail):
-    assert detail in " ".join(judge(figures).details)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "words"),
-    [(0.5, "half"), (0.51, "half"), (0.33, "a third of"), (0.25, "a quarter of"), (0.46, "46 % of"), (0.03, "3 % of")],
-)
-def test_shares_in_words(ratio, words):
-    assert share_words(ratio) == words
-
-
-@pytest.mark.parametrize(
-    ("losses", "where"),
-    [
-        ({"a": 0.3, "b": 0.1, "c": 0.1}, "mostly in class a"),
-        ({"a": 0.2, "b": 0.2, "c": 0.1, "d": 0.0}, "mostly in classes b and a"),
-        ({"a": 0.1, "b": 0.1, "c": 0.1, "d": 0.1}, "spread over the classes"),
-        ({"a": 0.3, "b": 0.0}, ""),
-        ({"a": -0.1, "b": 0.0, "c": 0.0}, ""),
-    ],
-)
-def test_where_accuracy_was_lost(losses, where):
-    assert where_lost({name: (0.5, 0.5 - loss) for name, loss in losses.items()}) == where
-
-
 # --------------------------------------------------------------------------------------------------------------- parts
-
-
-def test_models_take_turns():
-    """Each round is 1 s for a, 3 s for b; the last round is slow for both, which the median forgets."""
-    now, order = [0.0], []
-
-    def run(name: str, seconds: float):
-        order.append(name)
-        now[0] += seconds * (20 if len(order) > 14 else 1)
-
-    turns = {"a": lambda: run("a", 1), "b": lambda: run("b", 3)}
-    found = timing.take_turns(turns, lambda: now[0], rounds=5, seconds=1e9)
-    assert order[-6:] == ["a", "b"] * 3
-    assert found["a"] == timing.Latency(1000, 1000, 1000, 5) and found["b"].median_ms == 3000
-
-
-def test_a_rest_comes_before_each_turn_and_is_not_timed(monkeypatch):
-    """Threads that still wait by spinning would take the cores from the model that is timed next."""
-    now, events = [0.0], []
-    monkeypatch.setattr(timing.time, "sleep", lambda s: (events.append("rest"), now.__setitem__(0, now[0] + s)))
-    found = timing.take_turns({"a": lambda: events.append("a"), "b": lambda: events.append("b")}, lambda: now[0], 5, 3)
-    assert events[-12:] == ["rest", "a", "rest", "b"] * 3
-    assert found["a"].high_ms == found["b"].high_ms == 0
 
 
 def boxes(*corners) -> Found:
@@ -556,119 +433,3 @@ def test_shown_images_run_from_most_to_least_different():
     differences = [side_by_side.Difference([], list(range(n)), []) for n in (1, 7, 3, 0, 5, 2, 6)]
     assert side_by_side.pick(differences) == [1, 4, 5, 3]
     assert side_by_side.pick([]) == [] and side_by_side.pick(differences[:2]) == [1, 0]
-
-
-NAN = float("nan")
-DRAWN = {
-    "trace": lambda: charts.trace("t", {"sparse": [1, NAN], "<distill>": [0.0]}, "mAP", ("original", 2.0)),
-    "trace of one epoch": lambda: charts.trace("t", {"sparse": [NAN]}, "mAP"),
-    "stack": lambda: charts.stack("t", {"box": [1, 2], "distill": [0, NAN]}, [(0, "a"), (1, "b")], "loss"),
-    "histogram": lambda: charts.histogram("t", [0, 1, 2], {"before": [3, 0], "after": [0, 0]}, "γ"),
-    "fan": lambda: charts.fan("t", {"10 %": [0, 0], "median": [1, 1], "90 %": [2, 3]}, "γ"),
-    "journey": lambda: charts.journey("t", [("a", 0, 0), ("b", 0, 0)], "GFLOPs", "mAP"),
-    "journey beside others": lambda: charts.journey("t", [("a", 1, 2)], "x", "y", [("<c>", 3, 4), ("d", 0, None)]),
-    "dumbbells": lambda: charts.dumbbells("t", [("&" * 40, 0, 0), ("b", 1, 2)], ("before", "after"), "mAP"),
-    "columns": lambda: charts.columns("t", [("model.0", 16, 8)], ("before", "after"), "channels"),
-}
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_charts_are_svg_without_gaps(name):
-    drawn = DRAWN[name]()
-    assert ElementTree.fromstring(standalone(drawn)).tag.endswith("svg") and ElementTree.fromstring(drawn) is not None
-    assert not re.search(r"\b(nan|inf)\b", re.sub(r"<title>.*?</title>", "", drawn))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (0, 8.7, [0, 2.5, 5, 7.5]), (1, 1, [1]), (0, 300, [0, 100, 200, 300])],
-)
-def test_ticks_are_round_numbers(low, high, expected):
-    assert ticks(low, high) == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([60, 0], (0, 66)), ([80, 75], (70, 81.5)), ([50, 50], (49, 50.3)), ([0, 0], (0, 1)), ([], (0, 1))],
-)
-def test_axis_starts_at_zero_unless_all_values_are_close_together(values, expected):
-    assert svg.value_range(values) == pytest.approx(expected)
-
-
-SEEDS = range(100, 108)
-CROWDS = {
-    "in a row": [(403, 66), (367, 67), (331, 66), (296, 68), (259, 105), (225, 148)],
-    "one over the other": [(240, 74), (240, 83), (244, 143), (244, 150), (244, 180), (421, 72)],
-    "in one place": [(410, 220), (410, 220), (410, 219)],
-    "at the end of a journey": [(223, 113), (223, 160), (137, 167), (137, 138), (137, 137), (400, 50), (400, 114)],
-    "at the borders": [(50, 45), (50, 228), (444, 45), (444, 228), (444, 222)],
-    "strewn": [(random.Random(n).uniform(60, 430), random.Random(n + 50).uniform(50, 220)) for n in range(14)],
-    "long names": [(random.Random(n).uniform(60, 430), random.Random(n + 7000).uniform(50, 220)) for n in SEEDS],
-}
-
-
-@pytest.mark.parametrize("crowd", CROWDS)
-def test_each_label_belongs_to_its_dot(crowd):
-    """A label covers no dot and no other label; it is nearer to its dot than to the others, or a line leads there."""
-    words = " with a name" if crowd == "long names" else ""
-    dots = [Dot(x, y, 5, f"model {i}{words}") for i, (x, y) in enumerate(CROWDS[crowd])]
-    frame = Box(46, 30, 458, 240)
-    labels = place(dots, frame)
-    for i, (own, label) in enumerate(zip(dots, labels)):
-        assert label.box.beyond(frame) == 0
-        assert not any(label.box.covers(other.box) for other in labels[:i])
-        assert not any(label.box.covers(other.box) for other in dots)
-        near = [other for other in dots if label.box.gap(other.box) < label.box.gap(own.box) - 1]  # 1: in one place
-        assert label.leader or not near, f"{own.name} is nearer to {[other.name for other in near]}"
-        if label.leader:
-            assert math.dist(label.leader[:2], own[:2]) == pytest.approx(own.radius)
-            ends = np.linspace(label.leader[:2], label.leader[2:], 50)
-            others = [other for dot, other in zip(dots, labels) if math.dist(dot[:2], own[:2]) > dot.radius]
-            assert not any(other.box.covers(Box(*end, *end)) for end in ends for other in others)
-
-
-def test_the_line_to_a_label_runs_through_no_other_dot():
-    seeds = range(5200, 5210)
-    places = [(random.Random(n).uniform(60, 430), random.Random(n + 50).uniform(50, 220)) for n in seeds]
-    dots = [Dot(x, y, 5, f"model {i} with a name") for i, (x, y) in enumerate(places)]
-    led = [(own, label) for own, label in zip(dots, place(dots, Box(46, 30, 458, 240))) if label.leader]
-    assert led and not any(label.strikes(dot.box) for own, label in led for dot in dots if dot is not own)
-
-
-def test_labels_of_dots_that_touch_keep_their_order():
-    dots = [Dot(240, 100, 5, "upper"), Dot(240, 102, 5, "lowest"), Dot(240, 101, 5, "lower")]
-    labels = place(dots, Box(46, 30, 458, 240))
-    assert labels[0].baseline < labels[2].baseline < labels[1].baseline
-
-
-def test_names_of_dots_in_one_place_stay_beside_them():
-    dots = [Dot(224, 125, 8, "original"), Dot(135, 180, 5, "pruned"), Dot(135, 152, 5, "retrained")]
-    dots.append(Dot(135, 151, 8, "distilled"))
-    assert not any(label.leader for label in place(dots, Box(46, 30, 458, 240), joined=[[dot[:2] for dot in dots]]))
-
-
-def test_a_name_that_has_several_points_is_written_once_and_they_are_joined():
-    chart = charts.scatter(
-        "t", {"ours": [("ours", 0.3, 0.6), ("ours", 0.5, 0.65)], "others": [("other", 0.5, 0.5)]}, "x", "y"
-    )
-    texts = [element.text for element in ElementTree.fromstring(chart).iter() if element.tag.endswith("text")]
-    assert sorted(text for text in texts if text in ("ours", "other", "others")) == ["other", "others", "ours", "ours"]
-    dots = re.findall(r'<circle class="f-a" cx="([\d.]+)" cy="([\d.]+)"', chart)
-    (joined,) = re.findall(r'<path class="s-a" [^>]*d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)"', chart)
-    assert {joined[:2], joined[2:]} == set(dots) and len(dots) == 2
-
-
-def test_labels_keep_off_what_else_is_drawn():
-    frame, own = Box(46, 30, 458, 240), Dot(240, 100, 5, "model")
-    (free,) = place([own], frame)
-    (moved,) = place([own], frame, taken=[free.box])
-    assert free.box.covers(Box(250, 100, 250, 100)) and moved.box.gap(free.box) > 0
-    (beside,) = place([own], frame, joined=[[(240, 100), (400, 100)]])
-    assert not beside.box.covers(Box(250, 100, 400, 100)), "the line that leads away from the dot"
-
-
-def test_a_journey_names_every_dot_once():
-    points = [("original", 2, 80), ("sparse", 2, 79.8), ("pruned", 1, 0), ("retrained", 1, 0.1), ("distilled", 1, 0.2)]
-    drawn = charts.journey("t", points, "GFLOPs", "mAP", [("<s>", 1.5, 40), ("m", 1.2, None)])
-    written = [e.text for e in ElementTree.fromstring(drawn).iter() if e.get("class") in ("t", "h")]
-    assert sorted(written) == sorted([name for name, *_ in points] + ["<s>", "m"])
