@@ -39,10 +39,8 @@ from task_data import make_batch, make_task_data
 REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
 NAMES = [name for name, refused in REFUSED.items() if not refused]
 FAST = re.compile(r"yolo(v8n|v8n-seg|11n|26n)\.")  # what also the quick part of the suite looks at
-# Large ones, and other widths of one that is listed: a single further factor each ...
+# Large ones, and other widths of one that is listed: a single further factor each.
 LARGE = re.compile(r"yolov3(-spp)?\.|yolov9[smce]|yolov10[smblx]|resnet")
-# ... and of those that have no block of their own, no export and no second pruning.
-WIDER = re.compile(r"yolov3\.|yolov9[smc]|yolov10[smblx]|resnet(50|101)")
 # TorchVision's classes: with safe loading no stock release loads them, pruned or not.
 UNSAFE = "yolo11n-cls-resnet18.pt"
 FACTORS = (0.1, 0.5, 0.7, 0.9)  # besides 0.3, by which every case is pruned first
@@ -126,13 +124,7 @@ def test_every_factor_from_one_trace(case: Case) -> None:
     assert gone == sorted(set(gone)) and gone[-1] > 0
 
 
-def skip_wider(case: Case) -> None:
-    if WIDER.search(case.name):
-        pytest.skip("a smaller one with the same blocks is tried")
-
-
 def test_a_second_pruning_on_top(case: Case) -> None:
-    skip_wider(case)
     (gone,) = cut(case.result.model, [0.3])
     assert gone > 0
 
@@ -174,7 +166,6 @@ def test_validation_runs(case: Case, task_data, tmp_path: Path) -> None:
 
 
 def test_onnx_runtime_agrees(case: Case, tmp_path: Path) -> None:
-    skip_wider(case)
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     file = tmp_path / "p.pt"
