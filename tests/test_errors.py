@@ -60,6 +60,18 @@ def test_what_ultralytics_or_the_machine_refuses_is_the_users(tmp_path, check, k
     assert str(caught.value) == str(plain.value) and caught.value.__cause__ is not None
 
 
+class Particular(ValueError):
+    """As some libraries have: made of more than it keeps."""
+
+    def __init__(self, words: str, place: int):
+        super().__init__(f"{words} at {place}")
+
+
+def test_a_kind_that_cannot_be_made_again_keeps_its_words():
+    with pytest.raises(InputError, match="^bad at 3$"), translated(ValueError):
+        raise Particular("bad", 3)
+
+
 def test_a_fault_inside_is_not_the_users():
     """A bug of a layer or of this package, whatever its kind, keeps its traceback."""
     for fault in (TypeError("a bug"), ValueError("a bug"), RuntimeError("a bug"), OSError("a bug")):

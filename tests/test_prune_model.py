@@ -393,6 +393,16 @@ def spoil_yaml(folder: Path) -> str:
     return "'val:' key missing"
 
 
+def break_yaml(folder: Path) -> str:
+    (folder / "tiny.yaml").write_text("path: here\nnames: [box, disc\n")
+    return "tiny.yaml is no YAML that can be read: "
+
+
+def list_yaml(folder: Path) -> str:
+    (folder / "tiny.yaml").write_text("- box\n")
+    return "tiny.yaml is no YAML that can be read: "
+
+
 def spoil_labels(folder: Path) -> str:
     shutil.rmtree(folder / "labels")
     return "none of the 8 images has a label file"
@@ -403,7 +413,7 @@ def spoil_image(folder: Path) -> str:
     return "cannot read 1 image: "
 
 
-@pytest.mark.parametrize("spoil", [spoil_yaml, spoil_labels, spoil_image])
+@pytest.mark.parametrize("spoil", [spoil_yaml, break_yaml, list_yaml, spoil_labels, spoil_image])
 @pytest.mark.parametrize("stage", ["run", "train", "compare"])
 def test_bad_data_is_one_message(weights, relations, run_there, capsys, spoil, stage):
     path = relations / "tiny.yaml"

@@ -80,11 +80,15 @@ def translated(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def as_slim_error(error: Exception) -> SlimError:
-    """Return an error of the same kind and words that belongs to this family, too."""
+    """Return an error of the same words that belongs to this family, of the same kind if that can be made of them."""
     args = error.args
     if isinstance(error, OSError) and error.errno is not None:
         args = (error.errno, error.strerror, error.filename)  # which its own `args` leave out
-    return _kind_of(type(error))(*args)
+    try:
+        made = _kind_of(type(error))(*args)
+    except Exception:  # some kinds want more than they keep
+        made = None
+    return made if str(made) == str(error) else InputError(str(error) or type(error).__name__)
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from ..compat import YAML
 from ..errors import InputError, MissingFileError, translated
 from ..files import write_whole
 from .images import check_images, check_labels, list_images
-from .places import PROJECT, find_file, looked_in
+from .places import PROJECT, find_file, looked_in, read_yaml
 
 BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
 
@@ -43,7 +43,7 @@ def anchor(data: Path) -> str:
 
     Ultralytics looks for a relative `path:` in the working directory and in its own datasets folder.
     """
-    content = YAML.load(data) if data.suffix in (".yaml", ".yml") else {}
+    content = read_yaml(data) if data.suffix in (".yaml", ".yml") else {}
     root, val = content.get("path"), content.get("val")
     vals = val if isinstance(val, list) else [val]
     if not all(isinstance(item, str) for item in (root, *vals)) or Path(root).is_absolute():

@@ -1,10 +1,14 @@
-"""Where a file that is given is looked for."""
+"""Where a file that is given is looked for, and the YAML that may be in it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ultralytics
+
+from ..compat import YAML
+from ..errors import InputError
 
 PROJECT = Path(next(iter(ultralytics.__path__))).resolve().parent  # the wrapper, diagram.yaml and weights/ lie here
 
@@ -18,3 +22,18 @@ def find_file(given: str | Path, beside: Path = PROJECT) -> Path | None:
 def looked_in(beside: Path = PROJECT) -> str:
     """Return the folders that a file was looked for in."""
     return " or ".join(dict.fromkeys(str(place.resolve()) for place in (Path.cwd(), beside)))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file.
+
+    Raises:
+        InputError: It is none, or holds no `key: value` lines.
+    """
+    try:
+        content = YAML.load(path)
+    except Exception as error:  # of the reader's own kinds
+        raise InputError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):  # older releases do not look
+        raise InputError(f"{path}: expected lines of `key: value`, got {type(content).__name__}")
+    return content

@@ -10,9 +10,8 @@ from ultralytics import YOLO
 from ultralytics.engine.exporter import export_formats
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-from ..compat import YAML
 from ..errors import InputError, KindError, MissingFileError, translated
-from .places import PROJECT, find_file, looked_in
+from .places import PROJECT, find_file, looked_in, read_yaml
 
 
 def find_weights(weights: str | Path, beside: Path = PROJECT, key: str = "weights") -> str:
@@ -30,7 +29,7 @@ def find_weights(weights: str | Path, beside: Path = PROJECT, key: str = "weight
     if found := find_file(weights, beside):
         if found.is_dir() and not _is_exported(found):
             raise MissingFileError(f"{key}={weights} is a folder; give the checkpoint in it, such as weights/best.pt")
-        if found.suffix in (".yaml", ".yml") and "backbone" not in YAML.load(found):
+        if found.suffix in (".yaml", ".yml") and "backbone" not in read_yaml(found):
             raise InputError(f"{key}={weights} describes no model (it has no backbone:); give a trained checkpoint")
         return str(found)
     if Path(weights).name in GITHUB_ASSETS_NAMES or str(weights).startswith(("http://", "https://", "ul://")):
