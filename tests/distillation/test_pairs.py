@@ -9,7 +9,7 @@ from ultralytics.slim.distillation.matching import match_layers
 from ultralytics.utils import YAML
 
 from checkpoints import checkpoint
-from short_runs import train
+from short_runs import prepared, train
 from task_data import make_task_data
 
 PAIRS = {  # student, teacher, task, loss
@@ -18,6 +18,8 @@ PAIRS = {  # student, teacher, task, loss
     "obb": ("yolov8n-obb.yaml", "yolo11n-obb.yaml", "obb", "pkd+logit"),
     "p2": ("yolov8n-p2.yaml", "yolov8s-p2.yaml", "detect", "cwd+logit"),
     "p6": ("yolov8n-p6.yaml", "yolov8n-p6.yaml", "detect", "cwd+mimic"),
+    "p5 from p6": ("yolov8n.yaml", "yolov8n-p6.yaml", "detect", "cwd+logit"),
+    "p6 from p5": ("yolov8n-p6.yaml", "yolov8n.yaml", "detect", "mgd+logit"),
     "task": ("yolov8n.yaml", "yolov8n-seg.yaml", "detect", "cwd"),  # a teacher of another task, by its features
     "classify": ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "classify", "cwd"),
 }
@@ -30,7 +32,7 @@ def test_every_task_distils(tmp_path, name):
     data = make_task_data(tmp_path / "data", task)
     nc = {} if task == "classify" else {"nc": len(YAML.load(data)["names"])}
     teacher = checkpoint(teacher, tmp_path / "teacher.pt", **nc)
-    imgsz = 128 if name == "p6" else 64
+    imgsz = 128 if "p6" in name else 64
     _, trainer = train(
         data,
         tmp_path,
@@ -89,6 +91,29 @@ def test_a_teacher_at_a_higher_resolution(tiny_data, tmp_path, options):
             assert torch.equal(student, F.interpolate(teacher, size=student.shape[-2:], mode="area"))
         else:
             assert student.shape[-1] < large
+
+
+def test_a_size_that_is_the_teachers_is_trained_too(tiny_data, tmp_path, teacher_path, monkeypatch):
+    """Multi-scale training may choose just the teacher's size: the student then sees what the teacher sees."""
+    options = dict(Distillation=str(teacher_path), loss_type="cwd", distill_imgsz=96, multi_scale=0.5, imgsz=64)
+    trainer = prepared(tiny_data, tmp_path, **options)
+    for size in (32, 64, 96):
+        monkeypatch.setattr("random.randrange", lambda low, high, size=size: size)
+        batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
+        assert batch["img"].shape[-1] == size and batch["img_teacher"].shape[-1] == 96
+        assert torch.equal(batch["img"], batch["img_teacher"]) == (size == 96)
+    assert trainer.args.multi_scale == 0.5
+
+
+def test_a_classifiers_teacher_sees_the_images_as_the_student_does(tmp_path):
+    """Its images come from the loader as numbers in 0..1, and multi_scale= does nothing to them."""
+    data = make_task_data(tmp_path / "data", "classify")
+    teacher = checkpoint("yolov8s-cls.yaml", tmp_path / "teacher.pt")
+    options = dict(Distillation=str(teacher), loss_type="cwd", distill_imgsz=128, batch=2, multi_scale=0.5)
+    trainer = prepared(data, tmp_path, weights="yolov8n-cls.yaml", **options)
+    batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
+    assert batch["img_teacher"].max() > 0.5 and batch["img_teacher"].shape[-1] == 128
+    assert torch.equal(batch["img"], F.interpolate(batch["img_teacher"], size=(64, 64), mode="area"))
 
 
 def test_the_teachers_size_is_checked(tiny_data, tmp_path, teacher_path):

@@ -76,14 +76,17 @@ def test_other_classes_are_not_measured(tiny_data, tmp_path, log):
     with pytest.raises(Interrupt):
         options = dict(Distillation=YOLO("yolov8n.yaml"), loss_type="cwd", distill_check=True)
         train(tiny_data, tmp_path, **options, on_train_start=interrupt)
-    assert "student and teacher have 2 and 80 classes" in log.text
-    assert "so its accuracy is not measured" in log.text and "fitness on the validation data" not in log.text
+    assert "student and teacher have 2 and 80 classes, 0 of them in common: only features are compared" in log.text
+    assert (
+        "the teacher does not know the data's box, disc, so its accuracy is not measured" in log.text
+        and "fitness on the validation data" not in log.text
+    )
 
 
 def test_a_rank_without_validation_data_does_not_validate(log):
     """Older releases load it on rank 0 alone, and its validator does not gather."""
-    teacher = SimpleNamespace(model=[SimpleNamespace(nc=2)])
-    trainer = SimpleNamespace(data={"nc": 2}, get_validator=lambda: pytest.fail("validates"))
+    teacher = SimpleNamespace(model=[SimpleNamespace(nc=2)], names={0: "box", 1: "disc"})
+    trainer = SimpleNamespace(data={"names": {0: "box", 1: "disc"}}, get_validator=lambda: pytest.fail("validates"))
     preflight.compare_accuracy(SimpleNamespace(teacher=teacher, trainer=trainer))
     assert not log.text
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.slim.distillation import matching
 from ultralytics.slim.distillation.matching import choose_layers, match_layers
 from ultralytics.slim.distillation.schedule import schedule_weight
-from ultralytics.slim.distillation.taps import FeatureTaps, probe
+from ultralytics.slim.distillation.taps import FeatureTaps, Tap, probe
 from ultralytics.slim.losses.feature_loss import FeatureLoss
 
 
@@ -89,8 +90,22 @@ def test_unequal_strides_name_both_layers(yolov8n):
     teacher = YOLO("yolov8n-p2.yaml", verbose=False).model
     with pytest.raises(ValueError, match=r"student layer 18 \(C2f.*stride 16.*teacher layer 18 \(C2f.*stride 4\)"):
         match_layers(yolov8n, teacher, layers=[18])
-    with pytest.raises(ValueError, match="heads of student and teacher read features at different strides"):
-        match_layers(yolov8n, teacher)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("", "-p6"), ("-p6", ""), ("", "-p2"), ("-p2", "-p6")])
+def test_heads_of_other_levels_are_compared_where_their_strides_agree(student, teacher):
+    models = [YOLO(f"yolov8n{level}.yaml", verbose=False).model for level in (student, teacher)]
+    pairs = match_layers(*models)
+    assert [(s.stride, t.stride) for s, t in pairs] == [(8, 8), (16, 16), (32, 32)]
+    assert all(tap.index in model.model[-1].f for pair in pairs for tap, model in zip(pair, models))
+
+
+def test_heads_without_a_common_stride_are_refused(yolov8n, monkeypatch):
+    taps = [[Tap(1, "C2f", 8, 8)], [Tap(2, "C2f", 8, 16)]] * 2  # of the chosen layers, then of those that feed the head
+    monkeypatch.setattr(matching, "probe", lambda *args: taps.pop(0))
+    monkeypatch.setattr(matching, "choose_layers", lambda model: [])
+    with pytest.raises(ValueError, match=r"no stride that both have. student: 1 \(C2f.*stride 8\); teacher: 2 \(C2f"):
+        match_layers(yolov8n, yolov8n)
 
 
 @pytest.mark.parametrize("name", ["cwd", "mimic", "pkd"])

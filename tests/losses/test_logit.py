@@ -7,7 +7,7 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.slim.losses.logit import LogitLoss, check_heads, raw_predictions
+from ultralytics.slim.losses.logit import LogitLoss, raw_predictions, shared_part
 
 
 def predictions(n=2, classes=3, anchors=8, bins=4, seed=0):
@@ -73,16 +73,57 @@ def test_raw_predictions_of_both_modes_agree(config):
             assert raw["scores"].shape[0] == 1 and raw["boxes"].shape[1] % 4 == 0
 
 
+def model(config="yolov8n.yaml", names=("box", "disc")):
+    net = DetectionModel(config, nc=len(names), verbose=False)
+    net.names = dict(enumerate(names))
+    return net
+
+
+def test_classes_are_compared_by_name():
+    """A teacher whose classes stand in another order, among others, teaches what it would in the student's."""
+    teacher, student = predictions(classes=4, seed=1), predictions(classes=2)
+    part = shared_part(model(names=("disc", "box")), model(names=("x", " Box", "y", "DISC")))
+    assert part.classes == [(0, 3), (1, 1)]
+    sorted_out = {**teacher, "scores": teacher["scores"][:, [3, 1]]}
+    by_name = LogitLoss(bins=4, classes=part.classes)(student, teacher)
+    assert by_name.item() == LogitLoss(bins=4)(student, sorted_out).item()
+    assert by_name.item() != LogitLoss(bins=4)(student, {**teacher, "scores": teacher["scores"][:, :2]}).item()
+
+
+def test_classes_that_the_teacher_lacks_are_not_taught():
+    part = shared_part(model(names=("box", "disc")), model(names=("disc", "ring")))
+    assert part.classes == [(1, 0)]
+    student = {k: v.requires_grad_() for k, v in predictions(classes=2).items()}
+    LogitLoss(bins=4, classes=part.classes)(student, predictions(classes=2, seed=1)).backward()
+    assert not student["scores"].grad[:, 0].any() and student["scores"].grad[:, 1].any()
+
+
+def test_levels_of_shared_strides_are_compared():
+    """A P6 head has a level more than a P5 head; the loss is that of the three others alone."""
+    p5, p6 = model().eval(), model("yolov8n-p6.yaml").eval()
+    part = shared_part(p6, p5)
+    assert part.levels == [(0, 0), (1, 1), (2, 2)] and shared_part(p5, model()).levels is None
+    student, teacher = (raw_predictions(net(torch.rand(1, 3, 128, 128))) for net in (p6, p5))
+    shared = 16 * 16 + 8 * 8 + 4 * 4
+    cut = {k: student[k][..., :shared] for k in ("scores", "boxes")}
+    loss = LogitLoss(levels=part.levels)(student, teacher)
+    assert student["scores"].shape[-1] == shared + 2 * 2
+    assert loss.item() == LogitLoss()(cut, teacher).item() > 0
+
+
 def test_heads_that_cannot_be_compared_are_named():
-    v8, v26 = DetectionModel("yolov8n.yaml", nc=2, verbose=False), DetectionModel("yolo26n.yaml", nc=2, verbose=False)
-    assert check_heads(v8, v8) == 16
-    assert check_heads(v8, v26) == 1  # YOLO26 has no bins: classes only
-    with pytest.raises(ValueError, match="student has 2 and the teacher 80"):
-        check_heads(v8, DetectionModel("yolov8n.yaml", verbose=False))
-    with pytest.raises(ValueError, match="needs equal strides"):
-        check_heads(v8, DetectionModel("yolov8n-p2.yaml", nc=2, verbose=False))
+    v8, v26 = model(), model("yolo26n.yaml")
+    assert shared_part(v8, v8).bins == 16 and shared_part(v8, v8).classes is None
+    assert shared_part(v8, v26).bins == 1  # YOLO26 has no bins: classes only
+    with pytest.raises(ValueError, match="the student has 2, box, disc, and the teacher 2, cat, dog"):
+        shared_part(v8, model(names=("cat", "dog")))
+    with pytest.raises(ValueError, match=r"numbers are no names.*2, box, disc, and the teacher 80, 0, 1, .* 70 more"):
+        shared_part(v8, DetectionModel("yolov8n.yaml", verbose=False))
+    with pytest.raises(ValueError, match="needs a stride that both heads have"):
+        v26.model[-1].stride = torch.tensor([4.0])
+        shared_part(v8, v26)
     with pytest.raises(ValueError, match="needs detection heads"):
-        check_heads(v8, YOLO("yolov8n-cls.yaml", verbose=False).model)
+        shared_part(v8, YOLO("yolov8n-cls.yaml", verbose=False).model)
     with pytest.raises(ValueError, match="needs a head"):
         raw_predictions(torch.zeros(1))
     with pytest.raises(ValueError, match="tau"):

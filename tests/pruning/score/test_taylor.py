@@ -133,7 +133,7 @@ def test_taylor_asks_for_labels(yolo_of_two, tmp_path: Path, images, got: str) -
 def test_missing_labels_and_too_many_classes_are_named(yolo_of_two, tmp_path: Path, tiny_data: Path) -> None:
     one = randomised("yolov8n.yaml", nc=1)
     one.model.names = {0: "box"}
-    with pytest.raises(ValueError, match="class 1 is labelled, but the model has 1 classes"):
+    with pytest.raises(ValueError, match="disc is labelled, but the model's classes are "):
         LabelledImages(one.model, tiny_data, "val", 64)
     shutil.copytree(tiny_data.parent / "images", tmp_path / "images")
     yaml = tmp_path / "bare.yaml"

@@ -14,7 +14,7 @@ from ..compat import add_loss_items, hide_loss_items, unwrap_model
 from ..logs import PREFIX
 from ..losses.feature_loss import FeatureLoss
 from ..losses.layer_losses import FEATURE_LOSSES
-from ..losses.logit import LogitLoss, check_heads, raw_predictions
+from ..losses.logit import LogitLoss, raw_predictions, shared_part
 from ..settings import LOGIT, SlimSettings
 from . import resolution
 from . import teacher as teachers
@@ -165,7 +165,8 @@ def _build_losses(
     strides = [t.stride for _, t in pairs]
     losses = {n: FeatureLoss(channels_s, channels_t, n, strides, settings.options) for n in names}
     if LOGIT in settings.losses:
-        losses[LOGIT] = LogitLoss(settings.options.tau, check_heads(student, teacher))
+        part = shared_part(student, teacher)
+        losses[LOGIT] = LogitLoss(settings.options.tau, part.bins, part.classes, part.levels)
     return nn.ModuleDict(losses)
 
 

@@ -30,10 +30,10 @@ def match_layers(student: nn.Module, teacher: nn.Module, layers: Sequence[int] |
     """Pair the student's layers with the teacher's.
 
     Models with equal numbers of chosen layers at equal strides are paired in order; others by the layers that feed
-    their heads. `layers` names the indices in both.
+    their heads, at the strides that both heads read. `layers` names the indices in both.
 
     Raises:
-        InputError: If paired layers differ in stride, or the heads have different numbers of inputs.
+        InputError: If paired layers differ in stride, or the heads read features at no common stride.
     """
     if layers is not None:
         pairs = list(zip(probe(student, layers), probe(teacher, layers)))
@@ -53,10 +53,12 @@ def match_layers(student: nn.Module, teacher: nn.Module, layers: Sequence[int] |
 
 def _match_head_inputs(student: nn.Module, teacher: nn.Module) -> list[tuple[Tap, Tap]]:
     taps = [probe(model, _head_inputs(model)) for model in (student, teacher)]
-    if [t.stride for t in taps[0]] != [t.stride for t in taps[1]]:
+    teachers = {tap.stride: tap for tap in taps[1]}
+    pairs = [(tap, teachers[tap.stride]) for tap in taps[0] if tap.stride in teachers]
+    if not pairs:
         listing = "; ".join(f"{who}: {', '.join(map(str, t))}" for who, t in zip(("student", "teacher"), taps))
-        raise InputError(f"the heads of student and teacher read features at different strides. {listing}")
-    return list(zip(*taps))
+        raise InputError(f"the heads of student and teacher read features at no stride that both have. {listing}")
+    return pairs
 
 
 def _head_inputs(model: nn.Module) -> list[int]:

@@ -12,6 +12,7 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.callbacks import get_default_callbacks
 from ultralytics.utils.torch_utils import get_flops
 
+from ..classes import LabelNumbers, Names, listed, names_of, pair_classes, validate_by_name
 from ..compat import unwrap_model
 from ..logs import PREFIX
 from .distiller import Distiller
@@ -38,11 +39,27 @@ def _log_plan(distiller: Distiller) -> None:
     LOGGER.info(f"{PREFIX}distilling from {settings.teacher} with {losses}, {adapters:,} adapter parameters")
     for s, t in distiller.pairs:
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
-    ours, theirs = (_classes(m) for m in (unwrap_model(trainer.model), distiller.teacher))
-    if ours != theirs:
-        LOGGER.info(f"{PREFIX}student and teacher have {ours} and {theirs} classes: only features are compared")
+    _log_classes(names_of(unwrap_model(trainer.model)), names_of(distiller.teacher), distiller.logit)
     if slow_down := expected_slow_down(distiller):
         LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
+
+
+def _log_classes(ours: Names, theirs: Names, by_class: bool) -> None:
+    """Say which classes student and teacher share, where these are not all, or not in the same order."""
+    if ours == theirs:
+        return
+    pairs = pair_classes(ours, theirs)
+    lacking = sorted(ours.keys() - dict(pairs).keys())
+    counts = f"{PREFIX}student and teacher have {len(ours)} and {len(theirs)} classes, {len(pairs)} of them in common"
+    if not by_class:
+        LOGGER.info(f"{counts}: only features are compared")
+    elif lacking:
+        LOGGER.warning(
+            f"{counts}: logit teaches these alone. The teacher does not know {listed(ours, lacking)}; its classes: "
+            f"{listed(theirs)}"
+        )
+    elif pairs != [(number, number) for number in sorted(theirs)]:
+        LOGGER.info(f"{counts}, paired by name")
 
 
 def expected_slow_down(distiller: Distiller) -> float:
@@ -67,8 +84,10 @@ def expected_slow_down(distiller: Distiller) -> float:
 def compare_accuracy(distiller: Distiller) -> None:
     """Measure teacher and student on the validation data, and warn of a teacher that is not better."""
     trainer = distiller.trainer
-    if _classes(distiller.teacher) != trainer.data["nc"]:
-        LOGGER.info(f"{PREFIX}the teacher's classes are not the data's, so its accuracy is not measured")
+    lacking = LabelNumbers(dict(trainer.data["names"]), names_of(distiller.teacher)).missing
+    if lacking:
+        names = listed(trainer.data["names"], lacking)
+        LOGGER.info(f"{PREFIX}the teacher does not know the data's {names}, so its accuracy is not measured")
         return
     if getattr(trainer, "test_loader", None) is None:
         return  # older releases validate on rank 0 alone, with all images
@@ -90,10 +109,6 @@ def _fitness(trainer: BaseTrainer, model: nn.Module) -> float:
     """
     validator = trainer.get_validator()
     validator.callbacks = get_default_callbacks()  # the user's wait for the training itself
+    validator.callbacks["on_val_start"].append(lambda v: validate_by_name(v, names_of(unwrap_model(model))))
     validator.args.plots = validator.args.save_json = validator.args.compile = False
     return float(validator(model=deepcopy(unwrap_model(model)).eval()).get("fitness", nan))
-
-
-def _classes(model: nn.Module) -> int:
-    """Return the number of classes; a classifier's head does not know it."""
-    return getattr(model.model[-1], "nc", None) or len(model.names)

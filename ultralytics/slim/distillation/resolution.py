@@ -14,6 +14,7 @@ from torch import distributed as dist
 
 from ultralytics.utils import LOCAL_RANK
 
+from ..classes import BOX_TASKS
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -62,15 +63,22 @@ def _build_large(trainer: BaseTrainer, imgsz: int) -> None:
 
 def _preprocess_both(trainer: BaseTrainer, stride: int) -> None:
     """Wrap `preprocess_batch`: the large images are kept for the teacher, the student's are scaled down."""
-    preprocess = trainer.preprocess_batch
+    preprocess, varies = trainer.preprocess_batch, trainer.args.multi_scale and trainer.args.task in BOX_TASKS
 
     def preprocess_batch(batch: dict[str, Any]) -> dict[str, Any]:
-        large = batch["img"].to(trainer.device)
+        if varies:  # the student's size is chosen anew for every batch, the teacher's among others
+            large = at_one_size({**batch})
+            return {**preprocess(batch), TEACHER_IMAGES: large}
         batch = preprocess(batch)
-        if batch["img"].shape[-2:] == large.shape[-2:]:  # multi-scale training has already chosen a size
-            batch["img"] = _scaled(batch["img"], trainer.args.imgsz, stride)
-        batch[TEACHER_IMAGES] = large.float() / 255
-        return batch
+        large = batch["img"]
+        return {**batch, "img": _scaled(large, trainer.args.imgsz, stride), TEACHER_IMAGES: large}
+
+    def at_one_size(batch: dict[str, Any]) -> torch.Tensor:
+        before, trainer.args.multi_scale = trainer.args.multi_scale, 0.0
+        try:
+            return preprocess(batch)["img"]
+        finally:
+            trainer.args.multi_scale = before
 
     trainer.preprocess_batch = preprocess_batch
 

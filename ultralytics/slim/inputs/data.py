@@ -10,13 +10,12 @@ from pathlib import Path
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR, checks
 
+from ..classes import BOX_TASKS
 from ..compat import YAML
 from ..errors import InputError, MissingFileError, translated
 from ..files import write_whole
 from .images import check_images, check_labels, list_images
 from .places import PROJECT, find_file, looked_in, read_yaml
-
-BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ beside labels/
 
 
 def find_data(data: str | Path, beside: Path = PROJECT) -> str:

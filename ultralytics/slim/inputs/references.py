@@ -14,6 +14,8 @@ from ..errors import InputError, MissingFileError, translated
 def check_references(paths: Sequence[str], original: str | Path | None) -> None:
     """Raise unless each checkpoint can be measured beside the original, where that is there: same task, same classes.
 
+    The order of the classes does not matter: everything is measured by name.
+
     Raises:
         MissingFileError: There is no such file.
         InputError: Another task, or other classes.
@@ -26,7 +28,7 @@ def check_references(paths: Sequence[str], original: str | Path | None) -> None:
         other = _loaded(path)
         for what, ours, theirs in (
             ("task", model.task, other.task),
-            ("classes", list(model.names.values()), list(other.names.values())),
+            ("classes", sorted(model.names.values()), sorted(other.names.values())),
         ):
             if ours != theirs:
                 raise InputError(

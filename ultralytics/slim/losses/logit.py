@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..classes import is_unnamed, listed, names_of, pair_classes
 from ..errors import InputError
 
 
@@ -26,16 +29,30 @@ class LogitLoss(nn.Module):
     Args:
         tau: Temperature τ > 0 of the box distributions.
         bins: Number of distance bins of both heads (`reg_max`), or 1 where they have none: then classes only.
+        classes: (student's number, teacher's number) of the classes to compare, None for all in the same order.
+            Only these count, also as what the teacher sees.
+        levels: (student's, teacher's) of the levels of the heads to compare, finest first, None for all.
     """
 
-    def __init__(self, tau: float = 1.0, bins: int = 16):
+    def __init__(
+        self,
+        tau: float = 1.0,
+        bins: int = 16,
+        classes: Sequence[tuple[int, int]] | None = None,
+        levels: Sequence[tuple[int, int]] | None = None,
+    ):
         super().__init__()
         if tau <= 0:
             raise InputError(f"tau must be positive, got {tau}")
         self.tau, self.bins = tau, bins
+        self.classes, self.levels = (tuple(zip(*pairs)) if pairs else (None, None) for pairs in (classes, levels))
 
     def forward(self, student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the scalar loss of raw predictions: `scores` (N, classes, A) logits, `boxes` (N, 4·bins, A) logits."""
+        """Return the scalar loss of raw predictions: `scores` (N, classes, A) logits, `boxes` (N, 4·bins, A) logits.
+
+        Where levels are chosen, `feats`, a list of (N, C, H, W), says how many of the A anchor points each level has.
+        """
+        student, teacher = (_part(raw, *of) for raw, of in zip((student, teacher), zip(self.classes, self.levels)))
         with torch.autocast(student["scores"].device.type, enabled=False):
             s, t = student["scores"].float(), teacher["scores"].float()
             p, q = t.sigmoid(), s.detach().sigmoid()
@@ -52,6 +69,17 @@ class LogitLoss(nn.Module):
         log_q = F.log_softmax(student.float().reshape(n, 4, self.bins, a) / self.tau, dim=2)
         log_p = F.log_softmax(teacher.float().reshape(n, 4, self.bins, a) / self.tau, dim=2)
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(2).mean(1) * self.tau**2
+
+
+def _part(
+    raw: dict[str, torch.Tensor], classes: Sequence[int] | None, levels: Sequence[int] | None
+) -> dict[str, torch.Tensor]:
+    """Return the scores and boxes of some classes, in this order, and of some levels; None is for all."""
+    scores, boxes = raw["scores"], raw["boxes"]
+    if levels is not None:
+        counts = [level.shape[-2] * level.shape[-1] for level in raw["feats"]]
+        scores, boxes = (torch.cat([x.split(counts, 2)[i] for i in levels], 2) for x in (scores, boxes))
+    return {"scores": scores if classes is None else scores[:, list(classes)], "boxes": boxes}
 
 
 def _entropy(logits: torch.Tensor) -> torch.Tensor:
@@ -73,24 +101,48 @@ def raw_predictions(output: Any) -> dict[str, torch.Tensor]:
     return raw
 
 
-def check_heads(student: nn.Module, teacher: nn.Module) -> int:
-    """Return the number of distance bins that both heads share, 1 where classes alone can be compared.
+@dataclass(frozen=True)
+class SharedPart:
+    """What the heads of a student and its teacher have in common.
+
+    Attributes:
+        bins: Number of distance bins; 1 where they differ, so that classes alone can be compared.
+        classes: (student's number, teacher's number) of each class, see `pair_classes`; None where all are the same.
+        levels: (student's, teacher's) of each level of one stride; None where all are the same.
+    """
+
+    bins: int
+    classes: list[tuple[int, int]] | None = None
+    levels: list[tuple[int, int]] | None = None
+
+
+def shared_part(student: nn.Module, teacher: nn.Module) -> SharedPart:
+    """Return what the heads of two models share.
 
     Raises:
         InputError: If the heads cannot be compared; the message says what differs.
     """
     heads = student.model[-1], teacher.model[-1]
-    counts = [getattr(h, "nc", None) for h in heads]
-    if None in counts or not all(hasattr(h, "reg_max") for h in heads):
+    if not all(hasattr(h, "nc") and hasattr(h, "reg_max") for h in heads):
         names = " and ".join(type(h).__name__ for h in heads)
         raise InputError(f"loss_type 'logit' needs detection heads, got {names}. Use a feature loss such as cwd.")
-    if counts[0] != counts[1]:
+    ours, theirs = names_of(student), names_of(teacher)
+    classes = pair_classes(ours, theirs)
+    if not classes:
+        nameless = " (numbers are no names)" if is_unnamed(ours) or is_unnamed(theirs) else ""
         raise InputError(
-            f"loss_type 'logit' needs equal classes, the student has {counts[0]} and the teacher {counts[1]}. "
-            "Use a feature loss such as cwd."
+            f"loss_type 'logit' needs classes of the same names{nameless}: the student has {len(ours)}, "
+            f"{listed(ours)}, and the teacher {len(theirs)}, {listed(theirs)}. Name them alike in the data's names:, "
+            "or use a feature loss such as cwd"
         )
     strides = [h.stride.tolist() for h in heads]
-    if strides[0] != strides[1]:
-        raise InputError(f"loss_type 'logit' needs equal strides, got {strides[0]} and {strides[1]}")
+    levels = [(i, strides[1].index(stride)) for i, stride in enumerate(strides[0]) if stride in strides[1]]
+    if not levels:
+        raise InputError(f"loss_type 'logit' needs a stride that both heads have, got {strides[0]} and {strides[1]}")
     bins = {int(h.reg_max) for h in heads}
-    return bins.pop() if len(bins) == 1 else 1
+    same = [(number, number) for number in range(max(len(ours), len(theirs)))]
+    return SharedPart(
+        bins.pop() if len(bins) == 1 else 1,
+        None if classes == same else classes,
+        None if strides[0] == strides[1] else levels,
+    )

@@ -6,15 +6,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics import YOLO
 from ultralytics.cfg import TASK2METRIC
+from ultralytics.utils import LOGGER
 
+from ..classes import BOX_TASKS, Names, names_of, validate_by_name
 from ..errors import translated
 from ..files import fingerprint
 from ..inputs.weights import open_model
+
+if TYPE_CHECKING:
+    from ultralytics.engine.validator import BaseValidator
 
 
 def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = None, **val) -> float:
@@ -47,8 +53,15 @@ def validate(weights: str | Path, data: str, imgsz: int, device: Any = None, **v
     return known[key]
 
 
+def _by_name(validator: BaseValidator, names: Names, weights: str | Path) -> None:
+    if warning := validate_by_name(validator, names).warning:
+        LOGGER.warning(f"{weights}: {warning}")
+
+
 def _validate(weights: str | Path, data: str, imgsz: int, device: Any, **val) -> tuple[YOLO, object]:
     yolo = open_model(weights)
+    if yolo.task in BOX_TASKS:  # of others Ultralytics knows the classes by their folders
+        yolo.add_callback("on_val_start", partial(_by_name, names=names_of(yolo.model), weights=weights))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}
         with translated():

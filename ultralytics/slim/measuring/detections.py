@@ -12,6 +12,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.utils.metrics import box_iou
 
+from ..classes import LabelNumbers, Names
 from ..errors import InputError
 from ..inputs.images import label_files, list_images
 from ..inputs.weights import open_model
@@ -62,14 +63,23 @@ def boxes_of(result: Results) -> Boxes | OBB:
     return boxes
 
 
-def detect(model: YOLO | str | Path, images: list[Path], **settings) -> list[Found]:
-    """Return what a model finds in each image; `settings` are those of Ultralytics' `predict`."""
+def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = None, **settings) -> list[Found]:
+    """Return what a model finds in each image.
+
+    Args:
+        model: The model.
+        images: Images.
+        like: Class names of another model that it is compared with: classes are numbered as in that one, by name.
+        settings: Those of Ultralytics' `predict`.
+    """
     yolo = model if isinstance(model, YOLO) else open_model(model)
     found = []
     for result in yolo.predict([str(i) for i in images], stream=True, verbose=False, **settings):
         boxes = boxes_of(result)
         classes, scores = (values.cpu().numpy() for values in (boxes.cls, boxes.conf))
         names = [result.names[int(c)] for c in classes]
+        if like is not None:
+            classes = LabelNumbers(result.names, like).of(torch.from_numpy(classes)).numpy()
         found.append(Found(boxes.xyxy.cpu().numpy().astype(float), classes.astype(int), scores.astype(float), names))
     return found
 

@@ -36,7 +36,7 @@ def accuracy_by_class(weights: Path, data: str, imgsz: int, device: Any) -> dict
     classes = {}
     for index, average in zip(getattr(part, "ap_class_index", ()), getattr(part, "ap", ())):
         objects = int(metrics.nt_per_class[index])
-        classes[str(yolo.names[int(index)])] = {"map50_95": float(average), "objects": objects}
+        classes[str(metrics.names[int(index)])] = {"map50_95": float(average), "objects": objects}
     return {
         "map50": float(found.get(main.replace("mAP50-95", "mAP50"), found[main])),
         "map50_95": float(found[main]),

@@ -8,7 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..classes import names_of
 from ..files import write_whole
+from ..inputs.weights import open_model
 from ..measuring.detections import Difference, Found, choose_images, detect, match_detections
 
 LOOKED_AT = 24  # images, evenly spaced over the split, among which the shown ones are chosen
@@ -33,7 +35,8 @@ def pick(differences: list[Difference]) -> list[int]:
 def make_samples(original: Path, compressed: Path, source: Any, imgsz: int, device: Any, folder: Path) -> list[dict]:
     """Draw sample images with both models' detections into `folder`; return their captions and file names."""
     images = choose_images(source, LOOKED_AT)
-    pairs = list(zip(*(detect(w, images, imgsz=imgsz, device=device) for w in (original, compressed))))
+    like = names_of(open_model(original).model)
+    pairs = list(zip(*(detect(w, images, like, imgsz=imgsz, device=device) for w in (original, compressed))))
     differences = [match_detections(*pair, SAME_IOU) for pair in pairs]
     samples = []
     for rank, index in enumerate(pick(differences), 1):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..classes import BOX_TASKS
 from ..errors import InputError
-from ..inputs.data import BOX_TASKS, find_data, prepare_data
+from ..inputs.data import find_data, prepare_data
 from ..inputs.references import check_references
 from ..inputs.weights import find_weights, open_model
 from ..pruning.prune import image_size

@@ -21,9 +21,10 @@ from ultralytics.cfg import TASK2METRIC
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.models import yolo
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
+from ...classes import LabelNumbers, listed, names_of
 from ...errors import InputError, translated
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
@@ -72,9 +73,10 @@ class LabelledImages:
         self.count = min(limit, len(dataset))
         picked = Subset(dataset, np.linspace(0, len(dataset) - 1, self.count).astype(int).tolist())
         self._batches = list(DataLoader(picked, batch, collate_fn=getattr(dataset, "collate_fn", None)))
-        self._check(len(model.names))
+        self._number(LabelNumbers(dict(validator.data["names"]), names_of(model)))
 
-    def _check(self, classes: int) -> None:
+    def _number(self, numbers: LabelNumbers) -> None:
+        """Give the labels the model's numbers, and raise where there are none."""
         labels = torch.cat([b["cls"].flatten() for b in self._batches])
         if not len(labels):
             raise InputError(
@@ -82,8 +84,16 @@ class LabelledImages:
                 f"files "
                 f"beside the images (labels/ instead of images/, .txt), as for training"
             )
-        if labels.max() >= classes:
-            raise InputError(f"{self.data}: class {int(labels.max())} is labelled, but the model has {classes} classes")
+        unknown = sorted({int(label) for label in labels} & set(numbers.missing))
+        if unknown and (numbers.by_name or labels.max() >= len(numbers.names)):
+            raise InputError(
+                f"{self.data}: {listed(numbers.data, unknown)} is labelled, but the model's classes are "
+                f"{listed(numbers.model)}"
+            )
+        if numbers.warning:
+            LOGGER.warning(f"{self.data}: {numbers.warning}")
+        if self.task != "classify":  # of which Ultralytics has paired the names
+            self._batches = [{**batch, "cls": numbers.of(batch["cls"])} for batch in self._batches]
 
     @contextmanager
     def _validator(self):
