@@ -66,7 +66,7 @@ SEAMS: tuple[Seam, ...] = (
     Seam(TRAINER, "BaseTrainer.optimizer_step", "self.slim.after_step()", after="self.scaler.step(self.optimizer)"),
     Seam(TRAINER, "BaseTrainer.check_resume", "slim.resume_with(self.args, overrides)"),
     Seam("engine/model.py", "Model.train", "checks.check_pip_update_available()", gone=True),
-    Seam("engine/model.py", "Model.train", "self.ckpt = checkpoint_of(self)"),
+    Seam("engine/model.py", "Model.train", "self.ckpt = checkpoint_of(self, kwargs)"),
     Seam("nn/tasks.py", "BaseModel.load", "keep_widths(self, weights)"),
     Seam("cfg/default.yaml", "", "Distillation:"),
     Seam("cfg/default.yaml", "", "loss_type:"),

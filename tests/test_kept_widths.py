@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.slim.errors import InputError
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import checkpoint_of
+from ultralytics.utils import YAML
 
-from short_runs import Interrupt, stop_at
+from short_runs import Interrupt, interrupt, stop_at
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)
@@ -95,9 +98,73 @@ def test_a_train_log_says_that_widths_are_kept(pruned, options, caplog):
 
 def test_an_unpruned_module_in_memory_is_left_to_ultralytics():
     model = YOLO("yolov8n.yaml", verbose=False)
-    assert not checkpoint_of(model)
+    assert not checkpoint_of(model, {"pretrained": False})
     model.ckpt = {"epoch": 3}
-    assert checkpoint_of(model) == {"epoch": 3}
+    assert checkpoint_of(model, {}) == {"epoch": 3}
+
+
+class Forgetful(DetectionTrainer):
+    """A trainer of the user's own that leaves the weights aside."""
+
+    def get_model(self, cfg=None, weights=None, verbose=True):
+        return super().get_model(cfg, None, verbose)
+
+
+UNDONE = {
+    "fresh": ({"pretrained": False}, "pretrained=False would train the YAML's whole network anew"),
+    "others": ({"pretrained": "whole.pt"}, "pretrained=.*whole.pt would train a network of other widths"),
+    "trainer": ({"trainer": Forgetful}, "Forgetful.get_model.. made another network .* should call model.load"),
+    "cfg": ({"cfg": "args.yaml"}, "pretrained=False would train the YAML's whole network anew"),
+    "distilled": (
+        {"pretrained": False, "Distillation": "whole.pt", "loss_type": "cwd"},
+        "pretrained=False would train",
+    ),
+    "natively distilled": ({"trainer": Forgetful, "distill_model": "whole.pt"}, "Forgetful.get_model"),
+    "one class": ({"pretrained": False, "single_cls": True}, "pretrained=False would train"),
+}
+
+
+@pytest.mark.parametrize("how", [*UNDONE, "trainer alone", "reset", "in memory", "in place"])
+def test_what_would_undo_a_pruning_is_refused(pruned, weights, options, tmp_path, monkeypatch, how):
+    """Whatever puts the YAML's network in its place: nothing is trained, and the argument is named."""
+    monkeypatch.chdir(tmp_path)
+    Path("whole.pt").write_bytes(Path(weights).read_bytes())
+    YAML.save("args.yaml", {"pretrained": False, "epochs": 1})
+    options |= {"project": str(tmp_path / "runs"), "exist_ok": True}
+    more, message = UNDONE.get(how, UNDONE["fresh"])
+    model = YOLO(pruned)
+    if how == "reset":  # after which train() starts from the YAML
+        model.reset_weights()
+        more = {}
+    elif how == "in memory":
+        model = YOLO("yolov8n.yaml", verbose=False)
+        model.model = YOLO(pruned).model
+    elif how == "in place":
+        model = YOLO("whole.pt")
+        model.model = YOLO(pruned).model
+    with pytest.raises(InputError, match=message):
+        if how == "trainer alone":  # without a YOLO: the yolo command's way, and that of the workers of several GPUs
+            overrides = {**options, "model": str(pruned), "pretrained": False}
+            DetectionTrainer(overrides=overrides).train()
+        else:
+            model.train(**options, **more)
+    assert not list(tmp_path.rglob("runs/**/*.pt"))
+
+
+@pytest.mark.parametrize("how", ["one class", "the same pruning", "grey"])
+def test_what_changes_the_ends_alone_is_trained(pruned, options, tmp_path, tiny_data, how):
+    """The classes and the input are the data's, and weights of the same widths may be named."""
+    more = {"one class": {"single_cls": True}, "the same pruning": {"pretrained": str(pruned)}}.get(how, {})
+    if how == "grey":
+        grey = tmp_path / "grey.yaml"
+        YAML.save(grey, {**YAML.load(tiny_data), "channels": 1})
+        more = {"data": str(grey)}
+    model = YOLO(pruned)
+    model.add_callback("on_train_start", interrupt)
+    with pytest.raises(Interrupt):
+        model.train(**{**options, **more})
+    trained, before = widths(model.trainer.model), widths(YOLO(pruned).model)
+    assert {k for k in trained if trained[k] != before[k]} == ({"model.0.conv.weight"} if how == "grey" else set())
 
 
 def test_validation_uses_the_pruned_model(pruned, options):

@@ -1,10 +1,11 @@
 """Settings of a whole run are completed, checked early and divided among its stages."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from ultralytics.slim.errors import SlimError
+from ultralytics.slim.errors import InputError, SlimError
 from ultralytics.slim.pruning.options import PruneOptions
 from ultralytics.slim.runs.run_settings import DEMO, RunSettings
 from ultralytics.slim.runs.stage_settings import PruningSettings
@@ -95,6 +96,37 @@ def test_training_arguments_are_checked():
     for bad in ({"epochs": "many"}, {"lr0": 7}, {"loss_type": "cdw"}, {"Distillation": "t.pt"}, {"nonsense": 1}):
         with pytest.raises(SlimError):
             check_training(bad)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pretrained": False},
+        {"pretrained": "other.pt"},
+        {"retrain.pretrained": False},
+        {"distill.pretrained": False, "pretrained": True},
+        {"prune.epochs": 1, "prune.steps": 2, "prune.pretrained": False},
+        {"cfg": "fresh.yaml"},
+    ],
+)
+def test_what_would_undo_the_pruning_is_refused_before_the_first_stage(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fresh.yaml").write_text("pretrained: False\n")
+    with pytest.raises(InputError, match="pretrained=.* would train the original's widths again"):
+        read(**given)
+
+
+def test_what_keeps_the_pruning_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fresh.yaml").write_text("pretrained: False\nlr0: 0.002\n")
+    assert read(**{"sparse.pretrained": False}).sparse.arguments["pretrained"] is False
+    assert read(pretrained=True) and read(cfg="fresh.yaml", pretrained=True)
+
+
+@pytest.mark.parametrize("key", ["model", "retrain.model"])
+def test_another_model_than_that_of_the_weights_is_refused(key):
+    with pytest.raises(InputError, match="model=yolo11n.yaml: the model that is trained is weights="):
+        read(**{key: "yolo11n.yaml"})
 
 
 @pytest.mark.parametrize(

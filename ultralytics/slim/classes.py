@@ -118,16 +118,17 @@ class LabelNumbers:
         )
 
 
-def validate_by_name(validator: BaseValidator, model: Names) -> LabelNumbers:
-    """Let a validator that has read its data compare by class name; return the numbers that it then uses.
+def validate_by_name(validator: BaseValidator, data: Names, model: Names) -> LabelNumbers:
+    """Let a validator compare by class name; return the numbers that it then uses.
 
     Ultralytics compares numbers: a model trained on the same classes in another order is right and counts as wrong.
 
     Args:
         validator: At the event `on_val_start`, or before.
+        data: Names of the classes of its data.
         model: Names of the classes of the model that it is to validate.
     """
-    numbers = LabelNumbers(dict(validator.data["names"]), model)
+    numbers = LabelNumbers(data, model)
     if validator.args.single_cls or not numbers.change:
         return numbers
     preprocess, init_metrics = validator.preprocess, validator.init_metrics

@@ -32,6 +32,7 @@ from .installation import warn_mixed
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity.penalty import SparsityPenalty
 from .training_run import TrainingRun, student_of
+from .widths import check_kept
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -86,6 +87,8 @@ def prepare(trainer: BaseTrainer) -> TrainingRun:
     """Return the object that the trainer calls during this run; it does nothing where nothing was asked for."""
     ranks.share_folder(trainer)
     teachers.keep_temporary(trainer)
+    model = student_of(trainer)
+    check_kept(trainer, getattr(model, "student_model", model))  # Ultralytics' own distillation wraps it
     settings = SlimSettings.from_args(vars(trainer.args))
     distiller = Distiller(trainer, settings) if settings.losses else None
     penalty = SparsityPenalty(student_of(trainer), settings.sparsity) if settings.sparse else None

@@ -2,12 +2,15 @@
 
 Ultralytics rebuilds the YAML's widths whenever it trains and then transfers the tensors that fit: of a pruned model
 hardly any do. `keep_widths` is called first thing by `BaseModel.load` and takes over the pruned layers instead;
-`checkpoint_of` is called by `Model.train`, so that a module without a file gets there.
+`checkpoint_of` is called by `Model.train`, so that a module without a file gets there; and `check_kept` by every
+trainer, once it has its model: arguments and trainers of the user's own may leave the weights aside.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +19,12 @@ from torch import nn
 from ultralytics.nn.modules import Classify, Detect
 from ultralytics.utils import LOGGER
 
+from . import compat  # as a module: it may be half imported itself
 from .errors import InputError
 
 if TYPE_CHECKING:
     from ultralytics import YOLO
+    from ultralytics.engine.trainer import BaseTrainer
 
 
 def keep_widths(model: nn.Module, weights: Any) -> bool:
@@ -52,12 +57,74 @@ def keep_widths(model: nn.Module, weights: Any) -> bool:
     return True
 
 
-def checkpoint_of(yolo: YOLO) -> dict | None:
+def checkpoint_of(yolo: YOLO, training: Mapping[str, Any]) -> dict | None:
     """Return the checkpoint of a `YOLO` object, or a stand-in for one if a pruned module was assigned to it.
 
     Without a checkpoint Ultralytics builds the YAML's widths and does not look at the module's weights.
+
+    Args:
+        yolo: The object that is about to be trained.
+        training: The arguments that its `train` was called with.
+
+    Raises:
+        InputError: They would have the YAML's widths built for a pruned model.
     """
+    pretrained = training.get("pretrained", yolo.overrides.get("pretrained", True))
+    if not training.get("resume") and _replaces_weights(pretrained) and is_narrower(yolo.model):
+        other = None if pretrained is False else compat.load_checkpoint(pretrained)[0]
+        if other is None or not is_narrower(other):
+            raise InputError(f"the model is pruned, and {_undone(pretrained)}")
     return {"model": yolo.model} if not yolo.ckpt and is_narrower(yolo.model) else yolo.ckpt
+
+
+def check_kept(trainer: BaseTrainer, model: nn.Module) -> None:
+    """Raise InputError where what a trainer is about to train has more parameters than the pruned file it starts from.
+
+    Args:
+        trainer: Whose arguments say what it starts from.
+        model: What it made of that.
+    """
+    start = str(trainer.args.model)
+    if not (start.endswith(".pt") and Path(start).is_file()):
+        return
+    pruned = compat.load_checkpoint(start)[0]
+    if not (has_grown(pruned, model) and is_narrower(pruned)):
+        return
+    pretrained = getattr(trainer.args, "pretrained", True)
+    why = (
+        _undone(pretrained)
+        if _replaces_weights(pretrained)
+        else f"{type(trainer).__name__}.get_model() made another network of it: it should call model.load(weights)"
+    )
+    before, after = (_parameters(m) for m in (pruned, model))
+    raise InputError(f"{start} is pruned to {before:,} parameters, {after:,} would be trained: {why}")
+
+
+def has_grown(before: nn.Module, after: nn.Module) -> bool:
+    """Return whether a model has more parameters than before; with other classes or inputs, whether it is whole."""
+    if _ends(before) == _ends(after):
+        return _parameters(after) > _parameters(before)
+    return is_narrower(before) and not is_narrower(after)
+
+
+def _ends(model: nn.Module) -> tuple[int | None, int]:
+    yaml = getattr(model, "yaml", None) or {}
+    return yaml.get("nc"), yaml.get("channels", 3)
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _replaces_weights(pretrained: Any) -> bool:
+    """Return whether this value of `pretrained=` makes Ultralytics leave a model's own weights aside."""
+    return pretrained is False or (isinstance(pretrained, (str, Path)) and bool(str(pretrained)))
+
+
+def _undone(pretrained: Any) -> str:
+    """Return what an argument would do to a pruning, in words."""
+    what = "the YAML's whole network anew" if pretrained is False else "a network of other widths"
+    return f"pretrained={pretrained} would train {what}. Leave pretrained out to go on from the pruned weights"
 
 
 def is_narrower(model: nn.Module) -> bool:

@@ -84,7 +84,7 @@ def expected_slow_down(distiller: Distiller) -> float:
 def compare_accuracy(distiller: Distiller) -> None:
     """Measure teacher and student on the validation data, and warn of a teacher that is not better."""
     trainer = distiller.trainer
-    lacking = LabelNumbers(dict(trainer.data["names"]), names_of(distiller.teacher)).missing
+    lacking = LabelNumbers(trainer.data["names"], names_of(distiller.teacher)).missing
     if lacking:
         names = listed(trainer.data["names"], lacking)
         LOGGER.info(f"{PREFIX}the teacher does not know the data's {names}, so its accuracy is not measured")
@@ -109,6 +109,6 @@ def _fitness(trainer: BaseTrainer, model: nn.Module) -> float:
     """
     validator = trainer.get_validator()
     validator.callbacks = get_default_callbacks()  # the user's wait for the training itself
-    validator.callbacks["on_val_start"].append(lambda v: validate_by_name(v, names_of(unwrap_model(model))))
+    validate_by_name(validator, trainer.data["names"], names_of(unwrap_model(model)))
     validator.args.plots = validator.args.save_json = validator.args.compile = False
     return float(validator(model=deepcopy(unwrap_model(model)).eval()).get("fitness", nan))

@@ -54,7 +54,7 @@ def validate(weights: str | Path, data: str, imgsz: int, device: Any = None, **v
 
 
 def _by_name(validator: BaseValidator, names: Names, weights: str | Path) -> None:
-    if warning := validate_by_name(validator, names).warning:
+    if warning := validate_by_name(validator, validator.data["names"], names).warning:
         LOGGER.warning(f"{weights}: {warning}")
 
 

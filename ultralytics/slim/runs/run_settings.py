@@ -90,7 +90,7 @@ class RunSettings:
         for stage, training in read.trainings.items():
             _check_epochs(training.epochs, f"{stage.name}.epochs")
             teacher = {"Distillation": "a teacher"} if stage is DISTILL else {}
-            check_training({**training.arguments, **teacher})
+            check_training({**training.arguments, **teacher}, pruned=stage is not SPARSE)
         return read
 
     @classmethod

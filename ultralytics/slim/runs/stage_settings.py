@@ -73,7 +73,7 @@ class PruningSettings:
     def check(self, has_images: bool = True) -> None:
         """Raise a SlimError where pruning or training would refuse an argument whatever the model."""
         if self.between:
-            check_training(self.between)
+            check_training(self.between, pruned=True)
         options = self.options
         read_goal(self.factor, **options.targets)
         check_runtime(options.runtime, options.batch)

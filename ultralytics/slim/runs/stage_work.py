@@ -10,15 +10,18 @@ from typing import Any
 
 from ultralytics.utils import LOGGER
 
+from ..compat import load_checkpoint
+from ..errors import FailedError
 from ..inputs.data import prepare_data
 from ..inputs.weights import open_model
 from ..measuring.accuracy import accuracy
 from ..pruning.prune import prune_model
 from ..pruning.result import PruneResult
 from ..pruning.score.images import is_yaml
+from ..widths import has_grown
 from .record import Run
 from .stage_settings import PruningSettings
-from .stages import DISTILL, ORIGINAL, PRUNE
+from .stages import DISTILL, ORIGINAL, PRUNE, SPARSE
 from .training import Trained, fit
 
 
@@ -65,7 +68,21 @@ def _work(run: Run, name: str, start: Path, needed: list[Path], data: str, out: 
     arguments = dict(getattr(settings, name).arguments)
     if name == DISTILL.name:
         arguments["Distillation"] = str(_best(needed, data, settings.imgsz, settings.device))
-    return fit(start, out, {**arguments, **run.training(name)})
+    trained = fit(start, out, {**arguments, **run.training(name)})
+    if name != SPARSE.name:
+        _check_small(start, out, name)
+    return trained
+
+
+def _check_small(start: Path, out: Path, name: str) -> None:
+    """Remove `out` and raise FailedError where a training left more parameters than it found: no pruning is left."""
+    before, after = (load_checkpoint(path)[0] for path in (start, out))
+    if has_grown(before, after):
+        counts = [f"{sum(p.numel() for p in model.parameters()):,}" for model in (before, after)]
+        out.unlink()
+        raise FailedError(
+            f"{name}: {start} has {counts[0]} parameters, the training left {counts[1]}: widths were not kept"
+        )
 
 
 def _best(teachers: list[Path], data: str, imgsz: int, device: object) -> Path:

@@ -11,9 +11,10 @@ from typing import Any
 from ultralytics.cfg import get_cfg
 from ultralytics.utils import LOGGER
 
-from ..errors import translated
+from ..errors import InputError, translated
 from ..files import copy_whole
 from ..inputs.data import prepare_data
+from ..inputs.places import read_yaml
 from ..inputs.weights import check_checkpoint_path, open_model
 from ..settings import TRAIN_ARGS, SlimSettings
 
@@ -56,6 +57,7 @@ def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any])
         KeyboardInterrupt: It was stopped; the log says where the last whole epoch is.
     """
     path, model = check_checkpoint_path(save_dir), open_model(weights)
+    check_start(arguments, weights)
     arguments = {**TRAINING, **arguments}
     arguments["data"] = prepare_data(arguments["data"], task=model.task)
     try:
@@ -72,8 +74,30 @@ def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any])
     return trained
 
 
-def check_training(arguments: Mapping[str, Any]) -> None:
-    """Raise a SlimError where Ultralytics or this fork would refuse a training argument."""
+def check_start(arguments: Mapping[str, Any], weights: str | Path | None = None, pruned: bool = False) -> None:
+    """Raise InputError where an argument would train another network than that of the weights that are given.
+
+    Args:
+        arguments: Of a training.
+        weights: The checkpoint to start from; None where it is not made yet.
+        pruned: Whether it will be a pruned one.
+    """
+    if "model" in arguments:
+        raise InputError(f"model={arguments['model']}: the model that is trained is weights=; leave model= out")
+    resumed = arguments.get("resume")
+    if isinstance(resumed, (str, Path)) and not (weights and Path(resumed).resolve() == Path(weights).resolve()):
+        raise InputError(f"resume={resumed} is not weights={weights}; to go on with it: weights={resumed} resume=True")
+    given = arguments if "pretrained" in arguments or not arguments.get("cfg") else read_yaml(Path(arguments["cfg"]))
+    if pruned and given.get("pretrained", True) not in (True, None):
+        raise InputError(
+            f"pretrained={given['pretrained']} would train the original's widths again once the model is pruned; leave "
+            "it out, or give it for the sparse training alone: sparse.pretrained="
+        )
+
+
+def check_training(arguments: Mapping[str, Any], pruned: bool = False) -> None:
+    """Raise a SlimError where Ultralytics or this fork would refuse an argument of a training, of a `pruned` model."""
+    check_start(arguments, pruned=pruned)
     with translated():
         get_cfg(overrides={key: value for key, value in arguments.items() if key not in TRAIN_ARGS})
     SlimSettings.from_args(dict(arguments))
