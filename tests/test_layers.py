@@ -17,7 +17,7 @@ LAYERS = (  # the lowest first; what stands in one line does not know each other
     {"errors", "hints", "logs", "compat", "ranks", "moved", "installation", "classes"},
     {"files"},
     {"plabels", "losses", "sparsity", "inputs", "charts"},
-    {"settings", "widths", "diagrams", "measuring"},
+    {"settings", "widths", "resuming", "diagrams", "measuring"},
     {"distillation", "exporting", "pruning", "prediction"},
     {"training_run", "runs"},
     {"trainer", "report"},

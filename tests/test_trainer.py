@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.distillation.distiller import ADAPTER_LR, LOSS_ITEMS
 from ultralytics.slim.training_run import TrainingRun
@@ -362,6 +363,49 @@ def test_resume_knows_the_teacher_by_its_file_and_plans_for_its_batches(tiny_dat
     state = torch.load(weights / "slim.pt")
     torch.save({k: v for k, v in state.items() if k not in {"teacher_sha256", "gamma_median"}}, weights / "slim.pt")
     assert resumed() == state["gamma_rate"] and "another teacher" not in log.text
+
+
+@pytest.mark.slow
+def test_a_run_that_was_moved_goes_on_with_all_it_had(tiny_data, tmp_path, log):
+    """Its checkpoint still names the old folder; adapters, penalty and a teacher of its own lie beside it."""
+    teacher = DetectionModel("yolov8s.yaml", nc=2, verbose=False)
+    options = dict(Distillation=teacher, loss_type="cwd+sparse", epochs=3)
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), **options)
+    moved = (tmp_path / "run").rename(tmp_path / "elsewhere")
+    state = torch.load(moved / "weights/slim.pt")
+    model, found = YOLO(str(moved / "weights/last.pt")), {}
+    model.add_callback("on_train_start", lambda t: found.update(weights_of(t.slim.distiller.losses)))
+    model.train(resume=True)
+    assert all(torch.equal(value, found[key]) for key, value in state["distiller"]["losses"].items())
+    assert model.trainer.args.Distillation == str(moved / "weights/teacher.pt")
+    assert "start afresh" not in log.text and "another teacher" not in log.text and "of epoch" not in log.text
+
+
+@pytest.mark.slow
+def test_an_earlier_epoch_is_resumed_with_a_word_and_without_the_later_rows(tiny_data, tmp_path, teacher_path, log):
+    options = dict(Distillation=str(teacher_path), loss_type="cwd+sparse", epochs=4, save_period=1)
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(3), **options)
+    weights, table = tmp_path / "run/weights", tmp_path / "run/results.csv"
+    before = table.read_text().splitlines()
+    model = YOLO(str(weights / "epoch0.pt"))
+    rows = []
+    model.add_callback("on_train_start", lambda t: rows.append(len(t.slim.history.rows)))
+    model.train(resume=True)
+    assert f"slim.pt is of epoch 3, {weights / 'epoch0.pt'} of epoch 1: the adapters are those of epoch 3" in log.text
+    assert "holds 1 epochs" in log.text and rows == [2]  # at the start and after the first
+    after = table.read_text().splitlines()
+    assert [line.partition(",")[0] for line in after] == ["epoch", "1", "2", "3", "4"] and after[:2] == before[:2]
+
+
+@pytest.mark.slow
+def test_what_is_not_resumable_loses_no_row(tiny_data, tmp_path, teacher_path):
+    _, trainer = train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="cwd")
+    rows = trainer.csv.read_text()
+    with pytest.raises(AssertionError, match="nothing to resume"):
+        DetectionTrainer(overrides={"resume": str(trainer.last)}).train()
+    assert trainer.csv.read_text() == rows
 
 
 @pytest.mark.parametrize("event", ["on_train_start", "on_train_batch_end"])

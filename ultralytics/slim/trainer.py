@@ -29,6 +29,7 @@ from .distillation import preflight
 from .distillation import teacher as teachers
 from .distillation.distiller import Distiller
 from .installation import warn_mixed
+from .resuming import find_teacher
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity.penalty import SparsityPenalty
 from .training_run import TrainingRun, student_of
@@ -78,9 +79,14 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def resume_with(args: Any, overrides: dict[str, Any] | None) -> None:
-    """Put the new teacher of a resumed run, if there is one, in the place of the one in its checkpoint."""
+    """Put the new teacher of a resumed run, if there is one, in the place of the one in its checkpoint.
+
+    Else the one that a moved run took with it, if it is no longer where the checkpoint says.
+    """
     if getattr(overrides, "teacher", None):
         args.Distillation = overrides.teacher
+    elif args.resume:
+        find_teacher(args)
 
 
 def prepare(trainer: BaseTrainer) -> TrainingRun:

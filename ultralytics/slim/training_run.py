@@ -14,6 +14,7 @@ from .compat import unwrap_model
 from .distillation.distiller import Distiller
 from .files import fingerprint, write_whole
 from .logs import PREFIX
+from .resuming import STATE, beside_checkpoint, drop_later_rows, epochs_done
 from .sparsity.gammas import gamma_stats
 from .sparsity.history import GammaHistory
 from .sparsity.optimizer_steps import gamma_group, planned_steps, stepped
@@ -61,6 +62,8 @@ class TrainingRun:
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
+        if self._epoch is None and self.active and self.trainer.resume and RANK in {-1, 0}:
+            drop_later_rows(self.trainer)
         again, self._epoch, self.moved = self._epoch == self.trainer.epoch, self.trainer.epoch, 0.0
         if self.distiller:
             self.distiller.start_epoch(again)
@@ -138,11 +141,12 @@ class TrainingRun:
 
     @property
     def _file(self) -> Path:
-        return self.trainer.wdir / "slim.pt"  # beside last.pt, which stays a stock checkpoint
+        return self.trainer.wdir / STATE
 
     def save(self) -> None:
         """Write what a resumed run needs besides last.pt."""
         state = {
+            "epochs": self.trainer.epoch + 1,
             "teacher": self.trainer.args.Distillation,
             "teacher_sha256": self._teacher,
             "distiller": self.distiller.state_dict() if self.distiller else None,
@@ -156,17 +160,24 @@ class TrainingRun:
         """Take up the adapters and the γ penalty of an interrupted run, when this run resumes one."""
         if not (self.active and self.trainer.resume):
             return
-        if not self._file.exists():
-            LOGGER.warning(f"{PREFIX}{self._file} is missing, so adapters and γ penalty start afresh")
+        checkpoint, epochs = self.trainer.args.model, epochs_done(self.trainer)
+        found = beside_checkpoint(self.trainer.args, STATE) or self._file
+        if not found.exists():
+            LOGGER.warning(f"{PREFIX}{STATE} is missing beside {checkpoint}, so adapters and γ penalty start afresh")
             return
-        state = torch.load(self._file, map_location=self.trainer.device, weights_only=True)
+        state = torch.load(found, map_location=self.trainer.device, weights_only=True)
+        if (known := state.get("epochs", epochs)) != epochs:  # an earlier version does not say
+            LOGGER.warning(
+                f"{PREFIX}{found} is of epoch {known}, {checkpoint} of epoch {epochs}: the adapters are those of epoch "
+                f"{known}. For a run that goes on as if it had not stopped, resume last.pt"
+            )
         if self.penalty and state.get("gamma_median") is not None:
             self.penalty.median, self._planned_for = state["gamma_median"], None
             self._set_penalty_rate()  # anew: the batch size may be another
         elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
             self.penalty.rate = state["gamma_rate"]
         if self.history and state.get("gamma_history"):
-            self.history.load_state_dict(state["gamma_history"])
+            self.history.load_state_dict(state["gamma_history"], epochs)
         if self.distiller and state["distiller"] is not None:
             before = state.get("teacher_sha256")  # an earlier version wrote the path alone
             now = self._teacher if before else self.trainer.args.Distillation

@@ -64,10 +64,16 @@ class GammaHistory:
         rows = [row.tolist() for row in self.rows]
         return {"start_median": self.start_median, "edges": self.edges.tolist(), "rows": rows, "best": self.best}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take up the history of the run that is resumed: its γ are compared with those at its own start."""
+    def load_state_dict(self, state: dict[str, object], epochs: int | None = None) -> None:
+        """Take up the history of the run that is resumed: its γ are compared with those at its own start.
+
+        Args:
+            state: As `state_dict` returned it.
+            epochs: How many of its epochs are gone on from, None for all.
+        """
+        rows = state["rows"] if epochs is None else state["rows"][: epochs + 1]
         self.start_median, self.edges = state["start_median"], np.array(state["edges"])
-        self.rows, self.best = [np.array(row) for row in state["rows"]], state.get("best")
+        self.rows, self.best = [np.array(row) for row in rows], state.get("best")
 
     def plot(self, path: Path) -> None:
         """Save the histograms as an image, an epoch a column, darker for more channels."""

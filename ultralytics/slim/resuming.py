@@ -1,0 +1,55 @@
+"""What a resumed training finds of itself: files beside its checkpoint, and rows of epochs that it will redo."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultralytics.utils import LOGGER
+
+from . import compat
+from .files import write_csv
+from .logs import PREFIX
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+STATE = "slim.pt"  # beside last.pt, which stays a stock checkpoint
+
+
+def beside_checkpoint(args: Any, file: str | Path) -> Path | None:
+    """Return the file of this name beside the checkpoint that is resumed, None where there is none.
+
+    A run whose folder was moved still names the old place in its arguments.
+    """
+    beside = Path(str(args.model)).with_name(Path(file).name)
+    return beside if beside.is_file() else None
+
+
+def find_teacher(args: Any) -> None:
+    """Let a moved run take its teacher from beside its checkpoint, where the named place is empty."""
+    teacher = getattr(args, "Distillation", None)
+    if teacher and not Path(teacher).is_file() and (found := beside_checkpoint(args, teacher)):
+        LOGGER.info(f"{PREFIX}{teacher} is gone, the teacher is taken from {found}")
+        args.Distillation = str(found)
+
+
+def epochs_done(trainer: BaseTrainer) -> int:
+    """Return how many epochs are in the checkpoint that is resumed."""
+    return compat.load_checkpoint(trainer.args.model)[1].get("epoch", -1) + 1
+
+
+def drop_later_rows(trainer: BaseTrainer) -> None:
+    """Take the rows of epochs that will be trained again out of results.csv."""
+    epochs = trainer.start_epoch
+    if not trainer.csv.is_file():
+        return
+    with open(trainer.csv, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if row and float(row[0]) <= epochs]
+    if len(kept) < len(rows):
+        LOGGER.warning(
+            f"{PREFIX}{trainer.args.model} holds {epochs} epochs, {trainer.csv} {len(rows)}: the later rows are dropped"
+        )
+        write_csv(trainer.csv, header, kept)
