@@ -60,7 +60,7 @@ from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.rehearsal import Estimate
 from ultralytics.slim.runs.stage_settings import PruningSettings
 from ultralytics.slim.runs.stage_work import prune_checkpoint
-from ultralytics.slim.runs.training import FINE_TUNING, TRAINING, Trained, fit
+from ultralytics.slim.runs.training import FINE_TUNING, TRAINING, Trained, check_resumed, fit
 from ultralytics.utils import LOGGER
 
 DATA, IMGSZ = TRAINING["data"], TRAINING["imgsz"]
@@ -87,6 +87,7 @@ class PruneModel:
 
     def _fit(self, save_dir: str | Path, training: dict[str, Any]) -> Trained:
         """Train from the present weights, keep the best of the run as `save_dir` and go on from it."""
+        check_resumed(training.get("resume"), self.weights)
         trained = fit(self.weights, save_dir, training)
         self._load(trained.path)
         return trained

@@ -15,7 +15,8 @@ from places import ROOT
 SLIM = ROOT / "ultralytics/slim"
 LAYERS = (  # the lowest first; what stands in one line does not know each other
     {"errors", "hints", "logs", "compat", "ranks", "moved", "installation", "classes"},
-    {"files"},
+    {"files", "stored"},
+    {"loading"},
     {"plabels", "losses", "sparsity", "inputs", "charts"},
     {"settings", "widths", "resuming", "diagrams", "measuring"},
     {"distillation", "exporting", "pruning", "prediction"},

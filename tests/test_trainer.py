@@ -467,7 +467,7 @@ def test_other_class_count_family_and_scale(tiny_data, tmp_path):
             tiny_data, tmp_path, name=name, epochs=1, fraction=0.5, Distillation=teacher, loss_type=loss_type
         )
         assert float(trainer.tloss["distill_loss"]) > 0
-    with pytest.raises(ValueError, match="equal classes, the student has 2 and the teacher 80"):
+    with pytest.raises(ValueError, match="the student has 2, box, disc, and the teacher 80"):
         train(tiny_data, tmp_path, name="logit", Distillation=teacher, loss_type="logit")
 
 

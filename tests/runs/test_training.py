@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.slim.errors import FailedError, InputError
 from ultralytics.slim.pruning.prune import prune_model
@@ -10,19 +11,16 @@ from ultralytics.slim.runs import stage_work
 from ultralytics.slim.runs.record import Run
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.stage_work import make_models
-from ultralytics.slim.runs.training import Trained, fit
+from ultralytics.slim.runs.training import Trained, check_resumed, fit
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"model": "yolo11n.yaml"}, "model=yolo11n.yaml: the model that is trained is weights="),
-        ({"resume": "other/last.pt"}, "resume=other/last.pt is not weights=.*: weights=other/last.pt resume=True"),
-    ],
-)
-def test_another_model_than_the_one_given_is_refused(weights, tiny_data, tmp_path, given, message):
-    with pytest.raises(InputError, match=message):
-        fit(weights, tmp_path / "out.pt", {"data": str(tiny_data), **given})
+def test_another_model_than_the_one_given_is_refused(weights, tiny_data, tmp_path):
+    with pytest.raises(InputError, match="model=yolo11n.yaml: the model that is trained is weights="):
+        fit(weights, tmp_path / "out.pt", {"data": str(tiny_data), "model": "yolo11n.yaml"})
+    with pytest.raises(InputError, match="resume=other/last.pt is not weights=.*: weights=other/last.pt resume=True"):
+        PruneModel(weights).train(tmp_path / "out.pt", data=str(tiny_data), resume="other/last.pt")
+    check_resumed(weights, weights)
+    check_resumed(True, weights)
     assert not list(tmp_path.iterdir())
 
 

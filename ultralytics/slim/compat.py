@@ -55,6 +55,17 @@ def load_checkpoint(
     return load(weight, device, inplace, fuse)
 
 
+def converted_data(data: str) -> str:
+    """Return the YAML, or the folder, that a data set in NDJSON or on Ultralytics' platform is converted to.
+
+    Others are returned as they are, and so are these where the release takes neither.
+    """
+    from ultralytics.data import utils as data_utils  # imports slim
+
+    convert = getattr(data_utils, "convert_ndjson_to_yolo_if_needed", None)
+    return str(convert(data)) if convert else data
+
+
 def warmup_iterations(trainer: BaseTrainer, batches: int) -> int:
     """Return how many iterations the learning rate rises for, 0 for none; `batches` are those of an epoch."""
     if hasattr(trainer, "_get_warmup_iterations"):

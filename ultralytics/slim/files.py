@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def make_folder(path: Path) -> Path:
     with translated():
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def stand_in(path: Path, kind: str) -> Path:
+    """Return a path of the same name in the system's temporary folder, for what stands for a file in another form.
+
+    It is another for every user and every file; what is there may be written anew at any time.
+    """
+    own = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()[:12]  # the folder is everybody's
+    return Path(tempfile.gettempdir(), f"slim-{kind}-{own}", path.name)
 
 
 def copy_whole(source: str | Path, path: str | Path) -> Path:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.utils import LOGGER
 
-from . import compat
 from .files import write_csv
+from .loading import load_checkpoint
 from .logs import PREFIX
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def find_teacher(args: Any) -> None:
 
 def epochs_done(trainer: BaseTrainer) -> int:
     """Return how many epochs are in the checkpoint that is resumed."""
-    return compat.load_checkpoint(trainer.args.model)[1].get("epoch", -1) + 1
+    return load_checkpoint(trainer.args.model)[1].get("epoch", -1) + 1
 
 
 def drop_later_rows(trainer: BaseTrainer) -> None:

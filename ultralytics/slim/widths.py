@@ -19,8 +19,9 @@ from torch import nn
 from ultralytics.nn.modules import Classify, Detect
 from ultralytics.utils import LOGGER
 
-from . import compat  # as a module: it may be half imported itself
+from . import loading  # as a module: it may be half imported itself
 from .errors import InputError
+from .stored import store_computed
 
 if TYPE_CHECKING:
     from ultralytics import YOLO
@@ -41,6 +42,8 @@ def keep_widths(model: nn.Module, weights: Any) -> bool:
         InputError: If `weights` are pruned and fused: without BatchNorms they cannot be trained on.
     """
     source = (weights.get("ema") or weights.get("model")) if isinstance(weights, dict) else weights
+    if isinstance(source, nn.Module):
+        store_computed(source)  # also for Ultralytics, which passes over a weight that is computed, by its name
     if not _is_pruned(model, source):
         return False
     if getattr(source, "is_fused", lambda: False)() and not model.is_fused():
@@ -71,7 +74,7 @@ def checkpoint_of(yolo: YOLO, training: Mapping[str, Any]) -> dict | None:
     """
     pretrained = training.get("pretrained", yolo.overrides.get("pretrained", True))
     if not training.get("resume") and _replaces_weights(pretrained) and is_narrower(yolo.model):
-        other = None if pretrained is False else compat.load_checkpoint(pretrained)[0]
+        other = None if pretrained is False else loading.load_checkpoint(pretrained)[0]
         if other is None or not is_narrower(other):
             raise InputError(f"the model is pruned, and {_undone(pretrained)}")
     return {"model": yolo.model} if not yolo.ckpt and is_narrower(yolo.model) else yolo.ckpt
@@ -87,7 +90,7 @@ def check_kept(trainer: BaseTrainer, model: nn.Module) -> None:
     start = str(trainer.args.model)
     if not (start.endswith(".pt") and Path(start).is_file()):
         return
-    pruned = compat.load_checkpoint(start)[0]
+    pruned = loading.load_checkpoint(start)[0]
     if not (has_grown(pruned, model) and is_narrower(pruned)):
         return
     pretrained = getattr(trainer.args, "pretrained", True)

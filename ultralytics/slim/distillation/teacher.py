@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import tempfile
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,11 @@ from torch import nn
 
 from ultralytics.utils import RANK
 
-from ..compat import YAML, load_checkpoint, unwrap_model
+from ..compat import YAML, unwrap_model
 from ..errors import InputError, MissingFileError
 from ..files import copy_whole
+from ..loading import load_checkpoint
+from ..stored import check_finite, plain_copy
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -31,7 +32,7 @@ def save_temporary(module: nn.Module) -> str:
     """
     with tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".pt", delete=False) as file:
         atexit.register(Path(file.name).unlink, missing_ok=True)
-        torch.save({"model": deepcopy(unwrap_model(module)).cpu(), "train_args": {}}, file)
+        torch.save({"model": plain_copy(unwrap_model(module)).cpu(), "train_args": {}}, file)
     return file.name
 
 
@@ -73,10 +74,11 @@ def load(path: str, student: nn.Module) -> nn.Module:
 
     Raises:
         MissingFileError: If the file is missing.
-        InputError: If teacher and student read images of different numbers of channels.
+        InputError: If teacher and student read images of different numbers of channels, or the teacher is broken.
     """
     require_file(path)
     teacher, _ = load_checkpoint(path)
+    check_finite(teacher, f"the teacher '{path}'")
     channels = [getattr(m, "yaml", {}).get("channels", 3) for m in (student, teacher)]  # a module may have no yaml
     if channels[0] != channels[1]:
         raise InputError(f"the student takes images of {channels[0]} channels, the teacher '{path}' of {channels[1]}")

@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER
 from .. import logs
 from ..errors import FailedError, InputError
 from ..files import disk_size
-from ..inputs.data import check_data
+from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from .formats import INT8, check_packages, read_formats
@@ -47,7 +47,7 @@ def export_model(weights: str | Path, name: str, data: str | None = None, **opti
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
-    options = {**_defaults(name, data, int8), **options}
+    options = {**_defaults(name, data and prepare_data(data), int8), **options}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,16 +10,33 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR, checks
 
 from ..classes import BOX_TASKS
-from ..compat import YAML
-from ..errors import InputError, MissingFileError, translated
-from ..files import write_whole
+from ..compat import YAML, converted_data
+from ..errors import InputError, KindError, MissingFileError, translated
+from ..files import stand_in, write_whole
 from .images import check_images, check_labels, list_images
 from .places import PROJECT, find_file, looked_in, read_yaml
 
+YAMLS = (".yaml", ".yml")
+PACKED = (".ndjson", ".zip", ".tar", ".gz", ".tgz")  # forms that Ultralytics makes such a YAML of
+
+
+def is_data_set(source: object) -> bool:
+    """Return whether something names a data set rather than images: by its ending, or as an address."""
+    return isinstance(source, (str, os.PathLike)) and str(source).lower().endswith((*YAMLS, *PACKED))
+
 
 def find_data(data: str | Path, beside: Path = PROJECT) -> str:
-    """Return the path of a data YAML: as given, beside this project's wrapper, or shipped with Ultralytics."""
-    found = find_file(data, beside) or checks.check_file(str(data), hard=False)
+    """Return the path of a data set: as given, beside this project's wrapper, or shipped with Ultralytics.
+
+    Addresses (https:, ul:) stay as they are.
+    """
+    if isinstance(data, (list, tuple)):
+        raise KindError(f"data={data}: one data set is taken at a time; a YAML may list several folders in train:")
+    if "://" in str(data):
+        return str(data)
+    names = [f"{data}{ending}" for ending in ("", *(YAMLS if not Path(data).suffix else ()))]  # coco8 is coco8.yaml
+    places = (find_file(name, beside) or checks.check_file(name, hard=False) for name in names)
+    found = next(filter(None, places), None)
     if not found:
         raise MissingFileError(
             f"data={data}: no such file in {looked_in(beside)}; give a data YAML with train:, val: and names:"
@@ -29,12 +45,36 @@ def find_data(data: str | Path, beside: Path = PROJECT) -> str:
 
 
 def prepare_data(data: str | Path, beside: Path = PROJECT, task: str = "detect") -> str:
-    """Find a data YAML and check what it describes; return the path of the YAML to hand to Ultralytics."""
+    """Find a data set and check what it describes; return the path of the YAML to hand to Ultralytics.
+
+    Whatever Ultralytics trains on will do: a YAML, a folder or an archive with one in it, NDJSON, an address.
+    """
     if task not in BOX_TASKS:
         return str(data)  # folders and formats of their own, Ultralytics' to judge
-    found = anchor(Path(find_data(data, beside)))
+    found = anchor(Path(as_yaml(find_data(data, beside))))
     check_data(found)
     return found
+
+
+def as_yaml(data: str | Path) -> str:
+    """Return the path of the YAML of a data set in whatever form, unpacked, downloaded or converted if need be."""
+    path = Path(data)
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return str(data) if path.suffix in YAMLS and "://" not in str(data) else _as_yaml(str(data), stamp)
+
+
+@lru_cache  # once a process and content
+def _as_yaml(data: str, stamp: int) -> str:
+    with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError, ImportError, KeyError):
+        converted = Path(converted_data(data))
+        if converted.suffix in YAMLS:
+            return str(converted)
+        found = check_det_dataset(str(converted))
+    yaml = Path(found["yaml_file"])
+    if converted.is_dir():
+        return str(yaml)
+    content = {**read_yaml(yaml), "path": Path(found["path"]).as_posix()}  # an archive counts from where it is unpacked
+    return str(write_whole(stand_in(yaml, "data"), lambda partial: YAML.save(partial, content)))
 
 
 def anchor(data: Path) -> str:
@@ -42,17 +82,15 @@ def anchor(data: Path) -> str:
 
     Ultralytics looks for a relative `path:` in the working directory and in its own datasets folder.
     """
-    content = read_yaml(data) if data.suffix in (".yaml", ".yml") else {}
+    content = read_yaml(data)
     root, val = content.get("path"), content.get("val")
     vals = val if isinstance(val, list) else [val]
     if not all(isinstance(item, str) for item in (root, *vals)) or Path(root).is_absolute():
         return str(data)
     if any(_holds(folder / root, vals) for folder in (Path(), DATASETS_DIR)) or not _holds(data.parent / root, vals):
         return str(data)
-    own = hashlib.sha256(f"{Path.home()} {data.resolve()}".encode()).hexdigest()[:12]  # the folder is everybody's
-    copy = Path(tempfile.gettempdir(), f"slim-data-{own}", data.name)
     content["path"] = (data.parent / root).resolve().as_posix()
-    return str(write_whole(copy, lambda partial: YAML.save(partial, content)))
+    return str(write_whole(stand_in(data, "data"), lambda partial: YAML.save(partial, content)))
 
 
 def _holds(root: Path, names: list[str]) -> bool:
@@ -60,7 +98,7 @@ def _holds(root: Path, names: list[str]) -> bool:
 
 
 def check_data(data: str | Path) -> dict:
-    """Read a data YAML, draw or download what it describes where that is missing, and check images and labels.
+    """Read a data set, draw or download what it describes where that is missing, and check images and labels.
 
     Returns:
         Ultralytics' dictionary of the data set, paths absolute.
@@ -70,7 +108,8 @@ def check_data(data: str | Path) -> dict:
         MissingFileError: No images, or no label file for any of them.
         InputError: Images that cannot be read; names them.
     """
-    return _check_data(str(data), Path(data).read_bytes() if Path(data).is_file() else b"")
+    data = as_yaml(data)
+    return _check_data(data, Path(data).read_bytes() if Path(data).is_file() else b"")
 
 
 @lru_cache  # once a process and content: a large data set takes a minute; what failed is looked at again

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..compat import load_checkpoint
 from ..errors import InputError, MissingFileError, translated
+from ..loading import load_checkpoint
 
 
 def check_references(paths: Sequence[str], original: str | Path | None) -> None:

@@ -8,9 +8,12 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.engine.exporter import export_formats
+from ultralytics.engine.model import Model
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from ..errors import InputError, KindError, MissingFileError, translated
+from ..loading import NEEDED, as_checkpoint, opening
+from ..stored import check_finite, store_computed
 from .places import PROJECT, find_file, looked_in, read_yaml
 
 
@@ -51,8 +54,12 @@ def open_model(weights: str | Path) -> YOLO:
     Raises:
         SlimError: It cannot be opened; a damaged file raises errors of any kind.
     """
-    with translated(Exception):
-        return YOLO(str(weights))
+    path = as_checkpoint(weights)
+    with translated(Exception), opening(path):
+        yolo = YOLO(path)
+    if isinstance(yolo.model, nn.Module):
+        store_computed(yolo.model)
+    return yolo
 
 
 def torch_model(yolo: YOLO | nn.Module, doing: str) -> nn.Module:
@@ -60,9 +67,14 @@ def torch_model(yolo: YOLO | nn.Module, doing: str) -> nn.Module:
 
     Raises:
         KindError: It is an exported model, which has no layers to work on.
+        InputError: It is the bare list of a network's layers, or its weights are NaN or infinite.
     """
-    model = getattr(yolo, "model", yolo)
+    is_network = isinstance(yolo, nn.Module) and not isinstance(yolo, Model)  # which has its layers in `model`
+    model = yolo if is_network else getattr(yolo, "model", yolo)
+    if type(model) is nn.Sequential and not hasattr(model, "yaml"):
+        raise InputError(f"{doing} got the layers alone, a Sequential, and not the network that joins them; {NEEDED}")
     if isinstance(model, nn.Module):
+        check_finite(model, "the model")
         return model
     raise KindError(
         f"{doing} needs a PyTorch model (.pt or .yaml), got {model!r}; with an exported one you can predict and "

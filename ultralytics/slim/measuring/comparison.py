@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
 
-from ..compat import load_checkpoint
+from ..loading import load_checkpoint
 from .accuracy import accuracy
 from .costs import count_layers, device_name, latency_ms, size_mb
 from .tables import TextTable

@@ -11,7 +11,7 @@ from torch import nn
 
 from ultralytics.utils.torch_utils import time_sync
 
-from ..compat import load_checkpoint
+from ..loading import load_checkpoint
 from .runtimes import torch_run
 from .timing import take_turns
 

@@ -11,18 +11,22 @@ from torch import nn
 
 from ultralytics import __version__
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS
+from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS, LOGGER
 
-from ..compat import load_checkpoint
 from ..files import write_whole
+from ..loading import load_checkpoint
 from .graph.verify import check_equal
 
+HALF_ROUNDING, HALF_SMALLEST = 2.0**-11, 2.0**-25  # relative, and absolute where numbers are not normalised any more
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model
 
 
 def stripped(model: nn.Module) -> nn.Module:
-    """Return a half-precision CPU copy of `model` without training state, as Ultralytics strips its own checkpoints."""
-    net = copy.deepcopy(model).cpu().half().eval().requires_grad_(False)
+    """Return a half-precision CPU copy of `model` without training state, as Ultralytics strips its own checkpoints.
+
+    Tensors with values beyond half precision stay as they are; whoever loads the file turns it into float32 anyway.
+    """
+    net = copy.deepcopy(model).cpu().eval().requires_grad_(False)._apply(_halved)
     if hasattr(net, "criterion"):
         net.criterion = None
     if hasattr(net, "args"):
@@ -31,6 +35,11 @@ def stripped(model: nn.Module) -> nn.Module:
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
     return net
+
+
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if half.isfinite().equal(tensor.isfinite()) else tensor
 
 
 def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict | None = None) -> None:
@@ -50,6 +59,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
         RuntimeError: If the file does not load back to the same model; nothing is left behind then.
     """
     net = stripped(model)
+    wide = [name for name, tensor in net.state_dict().items() if tensor.dtype in (torch.float32, torch.float64)]
     original = original or {}
     task = getattr(model, "task", None) or guess_model_task(model)
     args = {**DEFAULT_CFG_DICT, **as_dict(original.get("train_args")), "task": task}
@@ -72,9 +82,27 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     def write_and_check(partial: Path) -> None:
         with partial.open("wb") as file:  # given a path, torch writes its name into the file
             torch.save(checkpoint, file)
-        check_equal(load_checkpoint(partial)[0], net)
+        loaded = load_checkpoint(partial)[0]
+        check_equal(loaded, net)
+        _check_values(model, loaded)
 
     write_whole(path, write_and_check)
+    if wide:
+        more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
+        LOGGER.warning(
+            f"{path}: values beyond half precision (65,504), so these tensors stay in float32: "
+            f"{', '.join(wide[:5])}{more}. Ultralytics saves what it trains in half precision: they will overflow there"
+        )
+
+
+def _check_values(model: nn.Module, loaded: nn.Module) -> None:
+    """Raise RuntimeError unless every value of a file is that of the model, but for the rounding to half precision."""
+    found = loaded.state_dict()
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            gap = (tensor.cpu() - found[name].to(tensor.dtype)).abs()
+            if not (gap <= HALF_ROUNDING * tensor.cpu().abs() + HALF_SMALLEST).all():  # NaN, too
+                raise RuntimeError(f"{name} has other values in the file than in the model; nothing was saved")
 
 
 def as_dict(args: Any) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ultralytics.utils.checks import check_imgsz
 
 from ..errors import InputError
 from ..inputs.weights import torch_model
+from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
 from .graph.channels import ChannelGraph, trace_channels
@@ -174,7 +174,7 @@ def _checked(yolo: YOLO | nn.Module, save_dir: str | Path, round_to: int) -> tup
     if path.suffix != ".pt":
         raise InputError(f"save_dir should be the .pt file to write, got '{path}'")
     model = torch_model(yolo, "prune")
-    return path, copy.deepcopy(model).float().cpu().eval()
+    return path, plain_copy(model).float().cpu().eval()
 
 
 def _currency(target: Target | None) -> str:

@@ -10,8 +10,8 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 
-from ..compat import load_checkpoint
 from ..errors import FailedError, InputError
+from ..loading import load_checkpoint
 from .checkpoint import save_checkpoint
 
 

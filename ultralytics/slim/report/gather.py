@@ -11,12 +11,12 @@ import torch
 from ultralytics import __version__
 from ultralytics.utils import LOGGER
 
-from ..compat import load_checkpoint
 from ..errors import MissingFileError, SlimError
 from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
 from ..inputs.references import check_references
+from ..loading import load_checkpoint
 from ..measuring.comparison import name_paths
 from ..measuring.runtimes import RUNTIMES
 from ..runs.stages import ORIGINAL, PRUNE, SPARSE, STAGES, stage_of

@@ -15,7 +15,7 @@ from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
 
-from ..compat import load_checkpoint
+from ..loading import load_checkpoint
 from ..measuring.accuracy import validate
 from ..measuring.costs import size_mb
 from ..measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..compat import YAML, load_checkpoint
+from ..compat import YAML
 from ..errors import MissingFileError
 from ..files import fingerprint
+from ..loading import load_checkpoint
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
 from ..runs.record import read_record

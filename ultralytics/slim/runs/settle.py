@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..classes import BOX_TASKS
 from ..errors import InputError
-from ..inputs.data import find_data, prepare_data
+from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
 from ..inputs.weights import find_weights, open_model
 from ..pruning.prune import image_size
@@ -19,18 +19,21 @@ def settled(settings: RunSettings) -> RunSettings:
     Raises:
         SlimError: A file that is missing or cannot be used, or a model of a task that has no boxes.
     """
-    model = open_model(find_weights(settings.weights))
+    weights = find_weights(settings.weights)
+    model = open_model(weights)
     if model.task not in BOX_TASKS:
         raise InputError(
             f"weights={settings.weights}: a run is for models that find boxes, and this one's task is {model.task}; "
             "take it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
-    found = {"weights": str(Path(model.model_name).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
+    weights = weights if Path(weights).is_file() else model.model_name  # where Ultralytics has downloaded it to
+    found = {"weights": str(Path(weights).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
     if settings.compare:
         found["compare"] = [str(Path(find_weights(path, key="compare")).resolve()) for path in settings.compare]
         check_references(found["compare"], found["weights"])
-    found["data"] = str(Path(find_data(settings.data)).resolve())
-    prepare_data(found["data"])
+    data = as_yaml(find_data(settings.data))
+    found["data"] = str(Path(data).resolve())
+    prepare_data(data)
     return settings.replaced(**found)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from ultralytics.utils import LOGGER
 
-from ..compat import load_checkpoint
 from ..errors import FailedError
-from ..inputs.data import prepare_data
+from ..inputs.data import is_data_set, prepare_data
 from ..inputs.weights import open_model
+from ..loading import load_checkpoint
 from ..measuring.accuracy import accuracy
 from ..pruning.prune import prune_model
 from ..pruning.result import PruneResult
-from ..pruning.score.images import is_yaml
 from ..widths import has_grown
 from .record import Run
 from .stage_settings import PruningSettings
@@ -37,7 +36,7 @@ def prune_checkpoint(
         place: Where that training's own folder goes, as Ultralytics' arguments.
     """
     options = pruning.options
-    if is_yaml(options.images):
+    if is_data_set(options.images):
         options = replace(options, images=prepare_data(options.images))
     if pruning.between:
         arguments = {**pruning.between, **(place or {})}

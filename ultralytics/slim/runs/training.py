@@ -16,7 +16,9 @@ from ..files import copy_whole
 from ..inputs.data import prepare_data
 from ..inputs.places import read_yaml
 from ..inputs.weights import check_checkpoint_path, open_model
+from ..loading import load_checkpoint
 from ..settings import TRAIN_ARGS, SlimSettings
+from ..stored import check_finite, infinite_in
 
 # What this project's trainings start from where nothing else is asked for.
 TRAINING: Mapping[str, Any] = MappingProxyType(
@@ -57,7 +59,8 @@ def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any])
         KeyboardInterrupt: It was stopped; the log says where the last whole epoch is.
     """
     path, model = check_checkpoint_path(save_dir), open_model(weights)
-    check_start(arguments, weights)
+    check_start(arguments)
+    check_finite(model.model, str(weights))
     arguments = {**TRAINING, **arguments}
     arguments["data"] = prepare_data(arguments["data"], task=model.task)
     try:
@@ -69,30 +72,34 @@ def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any])
         raise
     trainer = model.trainer
     copy_whole(trainer.best if trainer.best.exists() else trainer.last, path)
+    if broken := infinite_in(load_checkpoint(path)[0]):
+        LOGGER.warning(f"{path} has weights that are NaN or infinite: {', '.join(broken)}; the training diverged")
     trained = Trained(path, trainer.save_dir, getattr(metrics, "results_dict", metrics or {}))
     LOGGER.info(f"saved {trained}")
     return trained
 
 
-def check_start(arguments: Mapping[str, Any], weights: str | Path | None = None, pruned: bool = False) -> None:
+def check_start(arguments: Mapping[str, Any], pruned: bool = False) -> None:
     """Raise InputError where an argument would train another network than that of the weights that are given.
 
     Args:
         arguments: Of a training.
-        weights: The checkpoint to start from; None where it is not made yet.
-        pruned: Whether it will be a pruned one.
+        pruned: Whether it is of weights that are pruned by then, before they exist.
     """
     if "model" in arguments:
         raise InputError(f"model={arguments['model']}: the model that is trained is weights=; leave model= out")
-    resumed = arguments.get("resume")
-    if isinstance(resumed, (str, Path)) and not (weights and Path(resumed).resolve() == Path(weights).resolve()):
-        raise InputError(f"resume={resumed} is not weights={weights}; to go on with it: weights={resumed} resume=True")
     given = arguments if "pretrained" in arguments or not arguments.get("cfg") else read_yaml(Path(arguments["cfg"]))
     if pruned and given.get("pretrained", True) not in (True, None):
         raise InputError(
             f"pretrained={given['pretrained']} would train the original's widths again once the model is pruned; leave "
             "it out, or give it for the sparse training alone: sparse.pretrained="
         )
+
+
+def check_resumed(resume: object, weights: str | Path) -> None:
+    """Raise InputError where a training is to go on from another file than the weights that are given."""
+    if isinstance(resume, (str, Path)) and Path(resume).resolve() != Path(weights).resolve():
+        raise InputError(f"resume={resume} is not weights={weights}; to go on with it: weights={resume} resume=True")
 
 
 def check_training(arguments: Mapping[str, Any], pruned: bool = False) -> None:

@@ -23,6 +23,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from ...errors import InputError
 from ...inputs.weights import torch_model
+from ...stored import plain_copy
 from ..gamma_check import check_gammas
 from ..graph.channels import ChannelGraph, trace_channels
 from ..graph.rewrite import sliced
@@ -63,7 +64,7 @@ def analyse_model(
     """
     options = with_keywords(options or AnalyseOptions(), keywords, "analyse_model")
     shares = _checked_shares(options)
-    model = copy.deepcopy(torch_model(yolo, "analyse")).float().cpu().eval()
+    model = plain_copy(torch_model(yolo, "analyse")).float().cpu().eval()
     imgsz = image_size(model, options.imgsz)
     score, scope = choose(model, options.score, options.scope, data)
     check_floor(options.floor, scope)

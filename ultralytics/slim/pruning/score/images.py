@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
 from ...errors import InputError, translated
+from ...inputs.data import as_yaml, is_data_set
 from ...inputs.images import list_images
 from ..graph.channels import ChannelGraph, input_size
 
@@ -39,9 +39,9 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:
-        source: A folder (searched below too), an image file, a text file of paths, a
-            data set's YAML (its training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor
-            (N, C, H, W) in 0..1.
+        source: A folder (searched below too), an image file, a text file of paths, a data set's YAML, NDJSON or
+            archive (its training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W)
+            in 0..1.
         imgsz: Side in pixels.
         channels: 3, or 1 for grey; of others only a tensor is taken.
         limit: Most images to use.
@@ -70,18 +70,13 @@ def _spread(items: Any, limit: int):
     return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
 
 
-def is_yaml(source: Any) -> bool:
-    """Return whether a source of images is given as the YAML of a data set."""
-    return isinstance(source, (str, os.PathLike)) and str(source).endswith((".yaml", ".yml"))
-
-
 def _listed(source: Any) -> list:
     """Return the paths or arrays that `source` stands for."""
     if isinstance(source, (list, tuple)):
         items = list(source)
-    elif is_yaml(source):
+    elif is_data_set(source):
         with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
-            found = check_det_dataset(str(source))
+            found = check_det_dataset(as_yaml(source))
         items = list_images(found["train"])
     elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():
         items = [source]

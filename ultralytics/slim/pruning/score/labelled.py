@@ -26,6 +26,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of
 from ...errors import InputError, translated
+from ...inputs.data import as_yaml
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
 
@@ -125,7 +126,7 @@ class LabelledImages:
 
 def _read(data: str, split: str, task: str) -> dict:
     with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
-        return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(data)
+        return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(as_yaml(data))
 
 
 def with_loss(model: nn.Module) -> nn.Module:

@@ -11,11 +11,11 @@ from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import LOGGER
 
 from ...errors import InputError
+from ...inputs.data import is_data_set
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
 from ..select.narrowing import Narrowing, order_narrowings, unit_costs
 from ..select.pools import Pool, make_pools
-from .images import is_yaml
 from .labelled import LabelledImages
 from .magnitude import pick_score, score_labels, score_names
 from .sensitivity import sensitivities
@@ -77,7 +77,7 @@ def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[st
             "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
         )
     is_data = isinstance(images, (str, bytes)) or hasattr(images, "__fspath__")
-    if score == TAYLOR and not (is_data and (is_yaml(images) or guess_model_task(model) == "classify")):
+    if score == TAYLOR and not (is_data and (is_data_set(images) or guess_model_task(model) == "classify")):
         raise InputError(
             "score='taylor' measures the loss on labelled images: give images= the YAML of a data set with labels, "
             f"got {'none' if images is None else images if is_data else type(images).__name__}"

@@ -1,0 +1,125 @@
+"""Load checkpoints, and files that hold a whole model in the place of one.
+
+A checkpoint is a dictionary with the model in it. `torch.save(model)` leaves the model alone in the file, which
+Ultralytics opens as the list of its layers.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.utils import LOGGER
+
+from . import compat  # as a module: it may be half imported itself
+from .errors import InputError, translated
+from .files import stand_in, write_whole
+from .logs import PREFIX
+from .stored import store_computed
+
+WEIGHTS_ALONE = "weights alone, a state_dict without the network"
+NEEDED = (
+    "needed is a checkpoint such as runs/detect/train/weights/best.pt, or one made by YOLO(...).save('mine.pt') or "
+    "torch.save({'model': model}, 'mine.pt') of an Ultralytics model"
+)
+
+
+def load_checkpoint(weight: str | Path, device: Any = None, fuse: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+    """Return (model, checkpoint) of a file, the model in float32 and evaluation mode, its weights stored.
+
+    Raises:
+        InputError: The file holds something else.
+    """
+    path = as_checkpoint(weight)
+    with opening(path):
+        model, checkpoint = compat.load_checkpoint(path)
+    store_computed(model)
+    model = model.fuse(verbose=False) if fuse and hasattr(model, "fuse") else model
+    return model.to(device), checkpoint
+
+
+def as_checkpoint(weight: str | Path) -> str:
+    """Return the path of a checkpoint: the file itself, or a stand-in for one that holds a whole model.
+
+    Raises:
+        InputError: The file holds something else.
+    """
+    path, content = str(weight), _outermost(Path(weight))
+    if content == "dict":
+        return path
+    if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").lower() in ("1", "true"):
+        raise InputError(f"{path} holds no checkpoint but {content}, which ULTRALYTICS_SAFE_LOAD forbids to open")
+    with translated(Exception):
+        whole = torch.load(path, map_location="cpu", weights_only=False)
+    network = whole if _is_network(whole) else getattr(whole, "model", None)  # a YOLO's
+    if not _is_network(network):
+        held = WEIGHTS_ALONE if _is_state_dict(whole) else f"a {type(whole).__name__}"
+        raise InputError(f"{path} holds {held}; {NEEDED}")
+    LOGGER.info(f"{PREFIX}{path} holds a whole {type(network).__name__}, taken as a checkpoint")
+    trained = getattr(network, "args", None) or {}
+    checkpoint = {"model": network, "train_args": dict(trained if isinstance(trained, dict) else vars(trained))}
+    return str(write_whole(stand_in(Path(path), "weights"), lambda partial: torch.save(checkpoint, partial)))
+
+
+@contextmanager
+def opening(path: str) -> Iterator[None]:
+    """Say what is wrong with a file that Ultralytics cannot open, where it is a dictionary without a model."""
+    try:
+        yield
+    except Exception as error:
+        if held := _instead_of_a_model(path):
+            raise InputError(f"{path} holds {held}; {NEEDED}") from error
+        raise
+
+
+def _instead_of_a_model(path: str) -> str:
+    """Return what a file holds that has tensors, numbers and names only; empty for any other file."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds: the file may be anything
+        return ""
+    if _is_state_dict(content):
+        return WEIGHTS_ALONE
+    for key in ("ema", "model"):
+        if _is_state_dict(content.get(key)):
+            return f"{WEIGHTS_ALONE}, under '{key}'"
+    return f"no model under 'model' or 'ema', only {', '.join(map(str, content)) or 'nothing'}"
+
+
+def _is_state_dict(value: object) -> bool:
+    values = list(value.values()) if isinstance(value, dict) else []
+    return bool(values) and all(isinstance(item, torch.Tensor) for item in values)
+
+
+def _is_network(value: object) -> bool:
+    from ultralytics.nn.tasks import BaseModel  # imports slim
+
+    return isinstance(value, BaseModel)
+
+
+def _outermost(path: Path) -> str:
+    """Return the class of what a file of torch.save holds, 'dict' too where that is left to Ultralytics to find out."""
+    if path.suffix != ".pt" or not zipfile.is_zipfile(path):
+        return "dict"
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+        pickled = next((name for name in names if name.endswith("/data.pkl")), None)
+        if pickled is None or any(name.endswith("/constants.pkl") for name in names):  # TorchScript
+            return "dict"
+        with file.open(pickled) as stream:
+            for code, argument, _ in pickletools.genops(stream):
+                if code.name in ("GLOBAL", "STACK_GLOBAL"):
+                    return str(argument or "an object").replace(" ", ".")
+                if code.name == "EMPTY_DICT":
+                    return "dict"
+                if code.name not in ("PROTO", "FRAME", "BINPUT", "MEMOIZE", "SHORT_BINUNICODE"):
+                    return f"an object that begins with {code.name}"
+    return "dict"
