@@ -53,14 +53,13 @@ from ultralytics.slim.prediction.predict import predict_nodes
 from ultralytics.slim.prediction.results import Evaluation, Prediction, Predictions
 from ultralytics.slim.pruning.analysis.findings import Analysis
 from ultralytics.slim.pruning.analysis.scan import analyse_model
-from ultralytics.slim.pruning.options import TARGETS
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.pruning.select.goals import DEFAULT_FACTOR
 from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.rehearsal import Estimate
 from ultralytics.slim.runs.stage_settings import PruningSettings
 from ultralytics.slim.runs.stage_work import prune_checkpoint
-from ultralytics.slim.runs.training import FINE_TUNING, TRAINING, Trained, check_resumed, fit
+from ultralytics.slim.runs.training import TRAINING, Trained, check_resumed, fit, gently
 from ultralytics.utils import LOGGER
 
 DATA, IMGSZ = TRAINING["data"], TRAINING["imgsz"]
@@ -105,8 +104,7 @@ class PruneModel:
         them. With steps=3 it is pruned in three goes, and with data= and epochs= trained between them; further training
         arguments are then taken, too (batch= is that of the training unless latency_ms= is given).
         """
-        goal = {} if options.keys() & set(TARGETS) else {"factor": factor}
-        pruning = PruningSettings.read({**goal, **options})
+        pruning = PruningSettings.read(options, factor)
         pruning.check(has_images=options.get("images") is not None)
         result = prune_checkpoint(self.weights, save_dir, pruning)
         self._load(save_dir)
@@ -128,8 +126,7 @@ class PruneModel:
     ) -> Trained:
         """Train so that the features come to resemble those of the teacher, the checkpoint `t_weight`."""
         teacher = {"Distillation": find_weights(t_weight, key="t_weight"), "loss_type": loss_type}
-        tuning = {} if "optimizer" in training else FINE_TUNING
-        return self._fit(save_dir, {"epochs": 100, **tuning, **teacher, **training})
+        return self._fit(save_dir, gently({"epochs": 100, **teacher, **training}))
 
     def export(self, format: str = "torchscript", **options) -> str:
         """Export in any format that Ultralytics offers; returns the path of the file or folder.

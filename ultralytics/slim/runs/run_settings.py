@@ -19,7 +19,7 @@ from ..measuring.runtimes import has_onnx_runtime
 from ..pruning.select.goals import RUN_FACTOR, check_factor
 from .stage_settings import ExportSettings, PruningSettings, TrainingSettings
 from .stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, STAGES, TRAININGS, Stage
-from .training import FINE_TUNING, TRAINING, check_training
+from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
     ("weights", "data", "factor", "loss_type", "epochs", "format", "compare")
@@ -185,9 +185,8 @@ def _arguments(flat: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
 
 def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
     """Return the distillation of a run; the teacher is measured before it, so the training does not do so again."""
-    arguments = {"distill_check": False, **_arguments(flat, DISTILL)}
-    tuning = {} if "optimizer" in arguments else FINE_TUNING
-    return TrainingSettings(MappingProxyType({**tuning, **arguments, "loss_type": flat["loss_type"]}))
+    arguments = {"distill_check": False, **_arguments(flat, DISTILL), "loss_type": flat["loss_type"]}
+    return TrainingSettings(MappingProxyType(gently(arguments)))
 
 
 def _pruning(flat: Mapping[str, Any]) -> PruningSettings:

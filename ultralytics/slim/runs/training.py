@@ -30,6 +30,11 @@ FINE_TUNING: Mapping[str, Any] = MappingProxyType(
 )
 
 
+def gently(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a distillation, completed by `FINE_TUNING` unless they name an optimizer."""
+    return {**({} if "optimizer" in arguments else FINE_TUNING), **arguments}
+
+
 @dataclass(frozen=True)
 class Trained:
     """The outcome of a training: the kept checkpoint, Ultralytics' own folder of the run, and its final measures."""
