@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ultralytics.engine.validator import BaseValidator
 
 Names = Mapping[int, str]  # class number -> name
@@ -25,7 +24,7 @@ BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ 
 def names_of(model: nn.Module) -> dict[int, str]:
     """Return a model's class names; where it has none, or not as many as its head has classes, its numbers as names."""
     layers = getattr(model, "model", None)
-    count = getattr(layers[-1], "nc", None) if layers is not None else None
+    count = getattr(layers[-1], "nc", None) if isinstance(layers, nn.Sequential) else None
     names = getattr(model, "names", None) or {}
     names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
     return names if count in (None, len(names)) else {number: str(number) for number in range(count)}

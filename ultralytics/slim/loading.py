@@ -86,6 +86,8 @@ def _instead_of_a_model(path: str) -> str:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # of many kinds: the file may be anything
         return ""
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
     if _is_state_dict(content):
         return WEIGHTS_ALONE
     for key in ("ema", "model"):

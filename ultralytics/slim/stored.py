@@ -89,9 +89,9 @@ def _store_parametrized(layer: nn.Module) -> None:
 
 def infinite_in(model: nn.Module) -> dict[str, str]:
     """Return {tensor: "n of m values"} of the weights and BatchNorm statistics that are NaN or infinite."""
-    found = {}
+    found, parameters = {}, {name for name, _ in model.named_parameters()}
     for name, tensor in model.state_dict().items():
-        own = name in dict(model.named_parameters()) or name.endswith(("running_mean", "running_var"))
+        own = name in parameters or name.endswith(("running_mean", "running_var"))
         if own and tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
             found[name] = f"{bad:,} of {tensor.numel():,} values"
     return found

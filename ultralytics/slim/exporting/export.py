@@ -47,7 +47,7 @@ def export_model(weights: str | Path, name: str, data: str | None = None, **opti
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
-    options = {**_defaults(name, data and prepare_data(data), int8), **options}
+    options = {**_defaults(name, data, int8), **options}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         try:
@@ -68,6 +68,7 @@ def _defaults(name: str, data: str | None, int8: bool) -> dict:
     if int8 and not data:
         raise InputError(f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from")
     if int8:
+        data = prepare_data(data)
         if options["format"] == "openvino":
             import nncf
 

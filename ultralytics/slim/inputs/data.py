@@ -21,7 +21,7 @@ PACKED = (".ndjson", ".zip", ".tar", ".gz", ".tgz")  # forms that Ultralytics ma
 
 
 def is_data_set(source: object) -> bool:
-    """Return whether something names a data set rather than images: by its ending, or as an address."""
+    """Return whether something names a data set rather than images, by its ending."""
     return isinstance(source, (str, os.PathLike)) and str(source).lower().endswith((*YAMLS, *PACKED))
 
 
@@ -66,12 +66,12 @@ def as_yaml(data: str | Path) -> str:
 @lru_cache  # once a process and content
 def _as_yaml(data: str, stamp: int) -> str:
     with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError, ImportError, KeyError):
-        converted = Path(converted_data(data))
-        if converted.suffix in YAMLS:
-            return str(converted)
-        found = check_det_dataset(str(converted))
+        converted = converted_data(data)
+        if Path(converted).suffix in YAMLS and "://" not in converted:
+            return converted
+        found = check_det_dataset(converted)
     yaml = Path(found["yaml_file"])
-    if converted.is_dir():
+    if Path(converted).is_dir():
         return str(yaml)
     content = {**read_yaml(yaml), "path": Path(found["path"]).as_posix()}  # an archive counts from where it is unpacked
     return str(write_whole(stand_in(yaml, "data"), lambda partial: YAML.save(partial, content)))
