@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
-from patches.checkout import Checkout, find_checkout, refuse_uncommitted, refuse_unwritable
-from patches.edit import Contents, check_result, swap, work_out
+from patches.checkout import Checkout, find_checkout, find_package, refuse_uncommitted, refuse_unwritable
+from patches.edit import check_result, swap, work_out
 from patches.errors import DoesNotFit, PatchError
+from patches.journal import is_interrupted, noted, recover
 from patches.pin import HERE, ROOT
 from patches.seams import seams_for
-from patches.state import STATE, make_state
+from patches.state import STATE, Contents, make_state
 from patches.unified import read_patch
 
 SLIM = ROOT / "ultralytics" / "slim"
@@ -36,10 +38,12 @@ def check(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
 
 def apply(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
     """Apply the patch for the release found at `place` and copy `slim/` into it, or change nothing."""
+    undone = recover(find_package(Path(os.path.abspath(place))))
     plan = make_plan(place, folder, slim)
-    swap(plan.before, plan.after)
     package = plan.checkout.package
-    return (
+    with noted(package, {path: plan.before.get(path) for path in plan.after}, plan.after):
+        swap(plan.before, plan.after)
+    return "An interrupted apply or revert was undone first.\n" * undone + (
         f"{plan} applied to {package}: {len(plan.before)} files edited, slim/ added, every seam in place.\n"
         f'Next: YOLO("student.pt").train(data="my.yaml", Distillation="teacher.pt", loss_type="cwd").\n'
         f"Before you update or uninstall Ultralytics: python -m patches revert {package}"
@@ -60,14 +64,15 @@ def make_plan(place: Path, folder: Path, slim: Path) -> Plan:
     refuse_uncommitted(package, before)
     added = slim_files(slim, package)
     note = make_state(package, checkout.patch, checkout.version, before, after, added)
-    after.update(added)
-    after[package / STATE] = note
-    refuse_unwritable(after)
+    after = {**added, **after, package / STATE: note}  # what is called before what calls it, and the note last
+    refuse_unwritable(after, package)
     return Plan(checkout, before, after)
 
 
 def refuse_applied(package: Path) -> None:
-    """Raise if the package is patched already, by this tool or by hand, or is this project's own."""
+    """Raise if the package is patched already, by this tool or by hand, or half so, or is this project's own."""
+    if is_interrupted(package):
+        raise PatchError(f"an apply or revert of {package} was interrupted; run either of them, which undoes it first.")
     if (package / STATE).is_file():
         raise PatchError(f"{package} is patched already; see `python -m patches status {package}`, or revert it first.")
     if (package / "slim").exists():

@@ -53,9 +53,13 @@ def find_version(package: Path) -> str:
     return found[0].decode()
 
 
-def refuse_unwritable(paths: Iterable[Path]) -> None:
-    """Raise unless every file can be replaced: the file and its folder must be writable."""
+def refuse_unwritable(paths: Iterable[Path], package: Path) -> None:
+    """Raise unless every file can be replaced: it and its folder must be writable, and lie in the package itself."""
     for path in paths:
+        for folder in path.relative_to(package).parents:
+            if (package / folder).is_symlink() and folder.parts:
+                real = (package / folder).resolve()
+                raise PatchError(f"{package / folder} is a symbolic link to {real}; replace it with a copy first.")
         for place in (path, path.parent):
             if place.exists() and not os.access(place, os.W_OK):
                 raise PatchError(f"{place} is read-only for you; change its permissions, or work on a copy.")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from patches.errors import DoesNotFit, PatchError
+from patches.journal import SUFFIX, remove_empty
 from patches.materialise import check_syntax
 from patches.seams import Seam, verify_seams
+from patches.state import Contents
 from patches.unified import FilePatch, apply_to_bytes, reversed_patch
-
-Contents = dict[Path, bytes]
-SUFFIX = ".slim-new"
 
 
 def work_out(package: Path, patch: list[FilePatch]) -> tuple[Contents, Contents]:
@@ -72,10 +70,3 @@ def put_back(contents: Mapping[Path, bytes | None]) -> None:
     """Undo what `swap` had done when it failed."""
     for path, content in contents.items():
         path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
-
-
-def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders left with nothing but bytecode."""
-    for folder in sorted(set(folders), key=lambda path: -len(path.parts)):
-        if folder.is_dir() and all(entry.name == "__pycache__" for entry in folder.iterdir()):
-            shutil.rmtree(folder)

@@ -7,16 +7,19 @@ from pathlib import Path
 
 from patches.apply import check
 from patches.checkout import find_package, find_version, refuse_unwritable
-from patches.edit import Contents, swap
+from patches.edit import swap
 from patches.errors import LocalEdits, PatchError
+from patches.journal import hash_or_none, is_interrupted, noted, recover
 from patches.pin import HERE
-from patches.state import STATE, State, digest, inner, read_state
+from patches.state import STATE, Contents, State, inner, place_in, read_state
 from patches.unified import apply_to_bytes, parse_patch, reversed_patch
 
 
 def status(place: Path, folder: Path = HERE) -> str:
     """Patched or not, with what, and what changed since; where not patched, whether it would fit."""
     package = find_package(Path(os.path.abspath(place)))
+    if is_interrupted(package):
+        return f"{package}: an apply or revert was interrupted; run either of them, which undoes it first."
     state = read_state(package)
     if state is None:
         return f"{package}: Ultralytics {find_version(package)}, not patched.\n{check(place, folder)}"
@@ -37,13 +40,11 @@ def is_source(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
-def hash_or_none(path: Path) -> str | None:
-    return digest(path.read_bytes()) if path.is_file() else None
-
-
 def revert(place: Path) -> str:
     """Take patch and `slim/` back, byte for byte; edits made since elsewhere in the patched files stay."""
     package = find_package(Path(os.path.abspath(place)))
+    if recover(package):
+        return f"An interrupted apply or revert of {package} was undone: it is as it was without the patch."
     state = read_state(package)
     if state is None:
         raise PatchError(f"{package} was not patched by this tool ({STATE} is not there), so nothing was changed.")
@@ -53,8 +54,9 @@ def revert(place: Path) -> str:
     for path in [*state.added, STATE]:
         if (package / path).is_file():
             before[package / path], after[package / path] = (package / path).read_bytes(), None
-    refuse_unwritable(after)
-    swap(before, after)
+    refuse_unwritable(after, package)
+    with noted(package, after, before):
+        swap(before, after)
     kept = [path for path in changed if path in state.edited]
     note = f"; your own later edits in {', '.join(kept)} were kept" if kept else ", byte for byte"
     return f"{state.name} taken back from {package}{note}."
@@ -72,7 +74,10 @@ def take_back(package: Path, state: State) -> tuple[Contents, Contents]:
     """The patched files as they are, and without the patch."""
     before, after = {}, {}
     for file in parse_patch(state.patch.encode(), package / STATE):
-        path = package / file.inner
+        try:
+            path = place_in(package, file.inner)
+        except ValueError as error:
+            raise PatchError(f"{package / STATE} is damaged ({error}); reinstall this Ultralytics.") from error
         if not path.is_file():
             raise PatchError(f"{path}: patched, and gone since; put it back first.")
         before[path] = path.read_bytes()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from patches.edit import Contents
 from patches.errors import PatchError
 
 STATE = ".slim-patch.json"
+Contents = dict[Path, bytes]
 
 
 class State(NamedTuple):
@@ -40,9 +40,37 @@ def read_state(package: Path) -> State | None:
     if not path.is_file():
         return None
     try:
-        return State(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return _checked(package, State(**json.loads(path.read_text(encoding="utf-8"))))
+    except (ValueError, TypeError, AttributeError) as error:
         raise PatchError(f"{path} is damaged ({error}); reinstall this Ultralytics.") from error
+
+
+def _checked(package: Path, state: State) -> State:
+    """Return the note if it is of the right types and names files in the package alone; raise ValueError if not."""
+    if not all(isinstance(word, str) for word in (state.name, state.version, state.patch)):
+        raise ValueError("name, version and patch should be texts")
+    if not all(isinstance(files, dict) for files in (state.edited, state.added)):
+        raise ValueError("edited and added should be tables of files")
+    hashes = [*state.added.values(), *(digest for pair in state.edited.values() for digest in _pair(pair))]
+    if not all(isinstance(digest, str) for digest in hashes):
+        raise ValueError("edited and added should hold hashes")
+    for name in (*state.edited, *state.added):
+        place_in(package, name)
+    return state
+
+
+def _pair(value: object) -> list:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("edited should hold two hashes for each file")
+    return value
+
+
+def place_in(package: Path, name: str) -> Path:
+    """Return a file of the package by its relative name; raise ValueError where that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name:
+        raise ValueError(f"{name!r} is no file in the package")
+    return package / path
 
 
 def inner(package: Path, path: Path) -> str:

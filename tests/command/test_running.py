@@ -1,10 +1,13 @@
-"""On how many cores a command computes, whoever calls it."""
+"""On how many cores a command computes, whoever calls it, and how it is stopped."""
 
 import os
 import subprocess
 import sys
+import time
 
 import pytest
+
+from ultralytics.slim.command.running import run_command
 
 from places import ROOT
 
@@ -30,3 +33,24 @@ def test_main_from_python_uses_the_cores_of_the_command(first, asked, count):
     )
     expected = ALL if first == "ultralytics" and asked == "1" else count
     assert done.stdout.split()[-2:] == [str(expected)] * 2, done.stderr
+
+
+class Interrupted:
+    """Something that is thrown away just when Ctrl-C is pressed."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_something_is_thrown_away_is_not_lost(capsys):
+    rounds = []
+
+    def work():
+        thrown_away = Interrupted()
+        del thrown_away  # Python prints what a __del__ raises, and goes on
+        for number in range(300):
+            rounds.append(number)
+            time.sleep(0.01)
+
+    assert run_command("program", work) == 130 and 0 < len(rounds) < 300
+    assert "program: stopped" in capsys.readouterr().err

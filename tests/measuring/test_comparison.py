@@ -42,6 +42,7 @@ def test_table_reads_in_a_notebook_and_in_markdown():
     html, markdown = table()._repr_html_(), table().to_markdown()
     assert html.count("<tr>") == 3 and "large &lt;1&gt;" in html
     assert markdown.splitlines()[1].count("--") == 7 and "| small | 72 | 900,000 |" in markdown
+    assert "| large &lt;1&gt; |" in markdown and "<" not in markdown
 
 
 def test_verdict_in_words():

@@ -16,9 +16,12 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.slim.files import write_csv
 from ultralytics.slim.measuring.detections import Found, match_detections
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.report import measures, references, side_by_side
+from ultralytics.slim.report.blocks import Card, Chart, Document, Grid, Pair, Section, Words
+from ultralytics.slim.report.markdown import to_markdown
 from ultralytics.slim.report.measures import cost, latencies
 from ultralytics.slim.report.run_folder import gamma_histograms, read_columns
 from ultralytics.slim.report.write import write_report
@@ -67,7 +70,7 @@ def finished(tmp_path_factory, tiny_data) -> Path:
         (run.folder / stage).mkdir()
         (run.folder / stage / "results.csv").write_text(text)
         (run.folder / stage / "args.yaml").write_text("epochs: 2\nlr0: 0.01\nloss_type: mgd\nplots: false\n")
-    run.finish({"relations": SCORES, "relation_causes": LOST, "exports": EXPORTS})
+    run.measured({"relations": SCORES, "relation_causes": LOST, "exports": EXPORTS})
     with pytest.MonkeyPatch.context() as patch:
         hurry(patch)
         write_report(run.folder)
@@ -433,3 +436,24 @@ def test_shown_images_run_from_most_to_least_different():
     differences = [side_by_side.Difference([], list(range(n)), []) for n in (1, 7, 3, 0, 5, 2, 6)]
     assert side_by_side.pick(differences) == [1, 4, 5, 3]
     assert side_by_side.pick([]) == [] and side_by_side.pick(differences[:2]) == [1, 0]
+
+
+HOSTILE = "<script>alert(1)</script> [a](javascript:alert(2)) `x` | *b* <javascript:alert(3)>\n# title"
+
+
+def test_no_word_of_the_users_is_markup_in_markdown():
+    """A class, a file or a folder may be called anything."""
+    card, grid = Card(HOSTILE, "1", "ms", "was 2", HOSTILE), Grid((HOSTILE, "n"), [(HOSTILE, "1")], note=HOSTILE)
+    blocks = [Words(HOSTILE), grid, Chart("x", HOSTILE, "<svg/>", HOSTILE), Pair(Path("a.jpg"), Path("b.jpg"), HOSTILE)]
+    sections = [Section(HOSTILE, blocks)]
+    document = Document(HOSTILE, HOSTILE, "good", "Good", HOSTILE, [HOSTILE], [card], sections, [HOSTILE])
+    text = to_markdown(document, "pictures")
+    assert "<" not in text and not re.search(r"(?<!\\)\]\(javascript", text) and "\n# title" not in text
+    shown = re.sub(r"\\([\\`*\[\]|])", r"\1", text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    assert shown.count(" ".join(HOSTILE.split())) == text.count("alert(1)") == 16
+
+
+def test_no_cell_of_a_csv_is_a_formula(tmp_path):
+    rows = [["=1+1", "+cmd", "-2.5", "@x", "-x", 3, -4.0, "\ttab", "plain", "1e-5"]]
+    path = write_csv(tmp_path / "table.csv", ["=head"], rows)
+    assert path.read_text() == "'=head\n'=1+1,'+cmd,-2.5,'@x,'-x,3,-4.0,'\ttab,plain,1e-5\n"

@@ -2,16 +2,21 @@
 
 import json
 import logging
+import os
+import time
 
 import pytest
 import torch
 
-from ultralytics.slim.files import fingerprint
+from ultralytics.slim.errors import InputError
+from ultralytics.slim.files import fingerprint, write_whole
 from ultralytics.slim.logs import quiet
 from ultralytics.slim.runs import record as pipeline
 from ultralytics.slim.runs.record import Run, training_state
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.utils import LOGGER
+
+from killing import FORKS
 
 
 def write(text: str):
@@ -71,10 +76,84 @@ def test_stopped_after_the_last_stage_only_the_report_is_missing(tmp_path, caplo
     LOGGER.addHandler(caplog.handler)
     with pytest.raises(KeyboardInterrupt), run:
         run.stage("one", write("1"))
-        run.finish({})
+        run.measured({})
         raise KeyboardInterrupt
     LOGGER.removeHandler(caplog.handler)
     assert f"report folder={run.folder}" in caplog.text and "resume=" not in caplog.text
+
+
+def hold(folder, ready):
+    with Run.resume(folder, "run", {}):
+        ready.put(os.getpid())
+        time.sleep(60)
+
+
+def test_a_run_belongs_to_one_process_until_that_ends_or_dies(tmp_path):
+    start(tmp_path)
+    ready = FORKS.SimpleQueue()
+    other = FORKS.Process(target=hold, args=(str(tmp_path), ready))
+    other.start()
+    holder = ready.get()
+    with pytest.raises(InputError, match=f"run is being worked on by process {holder} on "):
+        Run.resume(tmp_path, "run", {}).__enter__()
+    other.kill()
+    other.join()
+    with Run.resume(tmp_path, "run", {}) as run:
+        assert (run.folder / ".run.holder").is_file()
+    assert not (run.folder / ".run.holder").exists()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    run = start(tmp_path)
+    halves = "weights/.prune.partial.pt .report.partial.md weights/.export-abc/x.onnx sparse/weights/.saving/last.pt"
+    for name in halves.split():
+        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.folder / name).write_text("half")
+    kept = run.folder / "weights/sparse.pt"
+    kept.write_text("whole")
+    with Run.resume(tmp_path, "run", {}):
+        left = {path.name for path in run.folder.rglob("*") if path.is_file()}
+    assert left == {"run.json", "sparse.pt", ".run.lock", ".run.holder"}
+
+
+def test_stages_that_another_process_finished_meanwhile_are_done(tmp_path):
+    start(tmp_path)
+    early = Run.resume(tmp_path, "run", {})
+    with Run.resume(tmp_path, "run", {}) as run:
+        run.stage("one", write("1"))
+    with early:
+        assert early.stage("one", never).read_text() == "1"
+
+
+def test_a_damaged_best_is_not_taken_up(tmp_path, weights):
+    """The last epoch's checkpoint stands in; where that is damaged, too, the stage is trained again."""
+    for damaged, wanted in ((("best.pt",), "last"), (("best.pt", "last.pt"), "new"), ((), "best")):
+        project = tmp_path / wanted
+        project.mkdir()
+        folder = start(project).folder / "train/weights"
+        folder.mkdir(parents=True)
+        for name in ("best.pt", "last.pt"):
+            checkpoint = {**torch.load(weights, weights_only=False), "epoch": 1, "optimizer": {}, "name": name[:4]}
+            torch.save({**checkpoint, "train_args": {"epochs": 2}}, folder / name)
+            if name in damaged:
+                os.truncate(folder / name, 1000)
+        run = Run.resume(project, "run", {})
+        path = run.stage("train", lambda out: write_whole(out, lambda partial: torch.save({"name": "new"}, partial)))
+        assert torch.load(path, weights_only=False)["name"] == wanted
+        assert wanted == "new" or torch.load(path, weights_only=False)["optimizer"] is None  # stripped
+
+
+def test_an_interrupted_training_with_a_damaged_best_goes_on_without_it(tmp_path, weights, log):
+    folder = start(tmp_path).folder / "train/weights"
+    folder.mkdir(parents=True)
+    checkpoint = {**torch.load(weights, weights_only=False), "epoch": 0, "optimizer": {}}
+    torch.save({**checkpoint, "train_args": {"epochs": 2}}, folder / "last.pt")
+    (folder / "best.pt").write_bytes(b"half of a fi")
+    run = Run.resume(tmp_path, "run", {})
+    resumed = {}
+    run.stage("train", lambda out: (resumed.update(run.training("train")), write("1")(out)))
+    assert resumed["resume"] == str(folder / "last.pt") and not (folder / "best.pt").exists()
+    assert "best.pt is damaged" in log.text
 
 
 def test_a_changed_file_is_made_again_and_all_that_follows(tmp_path):
@@ -120,7 +199,9 @@ def test_the_original_weights_are_the_same_file(tmp_path):
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
     start(tmp_path, {"n": 1})
     start(tmp_path, {"n": 2})
-    start(tmp_path, {"n": 3}).finish({"table": []})
+    done = start(tmp_path, {"n": 3})
+    done.measured({"table": []})
+    done.finish()
     assert own(Run.resume(tmp_path, None, {})) == {"n": 2}
 
 
@@ -142,11 +223,12 @@ def test_an_interrupted_training_goes_on(tmp_path):
     assert arguments["resume"] == str(last) and arguments["project"] == str(run.folder)
 
 
-def test_a_training_that_finished_is_kept(tmp_path):
+def test_a_training_that_finished_is_kept(tmp_path, weights):
     run = start(tmp_path)
     for name in ("last", "best"):
         (run.folder / "train/weights").mkdir(parents=True, exist_ok=True)
-        torch.save({"epoch": -1, "optimizer": None, "name": name}, run.folder / f"train/weights/{name}.pt")
+        checkpoint = {**torch.load(weights, weights_only=False), "epoch": -1, "optimizer": None}
+        torch.save({**checkpoint, "name": name}, run.folder / f"train/weights/{name}.pt")
     path = Run.resume(tmp_path, "run", {}).stage("train", never)
     assert torch.load(path, weights_only=False)["name"] == "best"
 
@@ -166,7 +248,13 @@ def test_leftovers_of_other_settings_are_not_taken_up(tmp_path):
 
 @pytest.mark.parametrize(
     ("checkpoint", "state"),
-    [({"epoch": 0, "optimizer": {}}, "interrupted"), ({"epoch": -1, "optimizer": None}, "finished"), (None, "missing")],
+    [
+        ({"epoch": 0, "optimizer": {}}, "interrupted"),
+        ({"epoch": 0, "optimizer": {}, "train_args": {"epochs": 2}}, "interrupted"),
+        ({"epoch": 1, "optimizer": {}, "train_args": {"epochs": 2}}, "trained"),
+        ({"epoch": -1, "optimizer": None}, "finished"),
+        (None, "missing"),
+    ],
 )
 def test_training_state(tmp_path, checkpoint, state):
     last = tmp_path / "last.pt"

@@ -49,11 +49,12 @@ def compress_run(run: Run) -> ComparisonTable:
         table = compare_models(models, data, settings.imgsz, settings.device)
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
-        run.finish({**measured, "exports": exported.to_dicts()})
+        run.measured({**measured, "exports": exported.to_dicts()})
         files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:]}}
         files |= {"picture": picture.saved, "record": run.record}
         try:
             files["report"] = write_report(run.folder)
+            run.finish()
         finally:  # the figures are shown even where the page fails
             listed = "\n".join(f"{what:<14} {path}" for what, path in files.items())
             LOGGER.info(f"\n{table}\n\n{table.verdict}\n\n{relations_text(relations)}\n\n{listed}")

@@ -63,13 +63,28 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
-    """Write a CSV file so that `path` is never half-written."""
+    """Write a CSV file so that `path` is never half-written; words that a spreadsheet would compute stay words."""
+    table = [[_as_words(cell) for cell in row] for row in (header, *rows)]
 
     def write(partial: Path) -> None:
         with open(partial, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            csv.writer(file, lineterminator="\n").writerows(table)
 
     return write_whole(path, write)
+
+
+def _as_words(cell: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: with an apostrophe before it, unless it is a number.
+
+    Source: OWASP, "CSV Injection".
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def fingerprint(path: str | Path) -> str:

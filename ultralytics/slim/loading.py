@@ -46,6 +46,17 @@ def load_checkpoint(weight: str | Path, device: Any = None, fuse: bool = False) 
     return model.to(device), checkpoint
 
 
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Return the dictionary of a checkpoint as it was saved; ULTRALYTICS_SAFE_LOAD holds here as for Ultralytics.
+
+    Raises:
+        Exception: Of any kind; the file may be anything.
+    """
+    from ultralytics.nn.tasks import torch_safe_load  # imports slim
+
+    return torch_safe_load(str(file))[0]
+
+
 def as_checkpoint(weight: str | Path) -> str:
     """Return the path of a checkpoint: the file itself, or a stand-in for one that holds a whole model.
 

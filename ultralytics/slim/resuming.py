@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ultralytics.utils import LOGGER
 
 from .files import write_csv
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 STATE = "slim.pt"  # beside last.pt, which stays a stock checkpoint
+NEXT_STATE = "slim.next.pt"  # the same until last.pt is written: after a kill either may be the one that belongs to it
 
 
 def beside_checkpoint(args: Any, file: str | Path) -> Path | None:
@@ -33,6 +36,20 @@ def find_teacher(args: Any) -> None:
     if teacher and not Path(teacher).is_file() and (found := beside_checkpoint(args, teacher)):
         LOGGER.info(f"{PREFIX}{teacher} is gone, the teacher is taken from {found}")
         args.Distillation = str(found)
+
+
+def find_state(args: Any, folder: Path, epochs: int) -> Path | None:
+    """Return the file with the state that belongs to the checkpoint that is resumed, else any, None if there is none.
+
+    Args:
+        args: The trainer's.
+        folder: The trainer's own folder of checkpoints, looked into where nothing lies beside the checkpoint.
+        epochs: How many epochs are in the checkpoint.
+    """
+    found = [beside_checkpoint(args, name) or folder / name for name in (STATE, NEXT_STATE)]
+    found = [path for path in found if path.is_file()]
+    known = {path: torch.load(path, map_location="cpu", weights_only=True).get("epochs", epochs) for path in found}
+    return next((path for path in found if known[path] == epochs), found[0] if found else None)
 
 
 def epochs_done(trainer: BaseTrainer) -> int:

@@ -30,6 +30,7 @@ from .distillation import teacher as teachers
 from .distillation.distiller import Distiller
 from .installation import warn_mixed
 from .resuming import find_teacher
+from .saving import strip_whole
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity.penalty import SparsityPenalty
 from .training_run import TrainingRun, student_of
@@ -108,8 +109,11 @@ def prepare(trainer: BaseTrainer) -> TrainingRun:
 def closing(train: Callable) -> Callable:
     """Return the trainer's `train`, after which no hook and no temporary teacher is left, however it ended.
 
-    Before it, the ranks of all machines are counted.
+    Before it, the ranks of all machines are counted. Where it is defined, stripping checkpoints is made to leave whole
+    files.
     """
+    if strip := train.__globals__.get("strip_optimizer"):
+        train.__globals__["strip_optimizer"] = strip_whole(strip)
 
     @wraps(train)
     def train_and_close(trainer: BaseTrainer, *args, **kwargs):

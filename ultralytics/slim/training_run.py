@@ -12,9 +12,10 @@ from ultralytics.utils import LOGGER, RANK
 
 from .compat import unwrap_model
 from .distillation.distiller import Distiller
-from .files import fingerprint, write_whole
+from .files import fingerprint
 from .logs import PREFIX
-from .resuming import STATE, beside_checkpoint, drop_later_rows, epochs_done
+from .resuming import NEXT_STATE, STATE, drop_later_rows, epochs_done, find_state
+from .saving import save_whole
 from .sparsity.gammas import gamma_stats
 from .sparsity.history import GammaHistory
 from .sparsity.optimizer_steps import gamma_group, planned_steps, stepped
@@ -40,9 +41,9 @@ class TrainingRun:
             trainer.add_callback("on_fit_epoch_end", lambda _: self._warn_of_collapse())
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
+        save_whole(trainer, self.save if self.active else None)
         if self.active:
-            trainer.add_callback("on_model_save", lambda _: self.save())
-            trainer.add_callback("on_train_end", lambda _: self._file.unlink(missing_ok=True))
+            trainer.add_callback("on_train_end", lambda _: self._remove_state())
 
     @property
     def active(self) -> bool:
@@ -139,11 +140,11 @@ class TrainingRun:
         if RANK in {-1, 0} and (advice := self.history.collapse(trainer.fitness, trainer.best_fitness)):
             LOGGER.warning(f"{PREFIX}{advice}")
 
-    @property
-    def _file(self) -> Path:
-        return self.trainer.wdir / STATE
+    def _remove_state(self) -> None:
+        for name in (STATE, NEXT_STATE):
+            (self.trainer.wdir / name).unlink(missing_ok=True)
 
-    def save(self) -> None:
+    def save(self, path: Path) -> None:
         """Write what a resumed run needs besides last.pt."""
         state = {
             "epochs": self.trainer.epoch + 1,
@@ -154,15 +155,15 @@ class TrainingRun:
             "gamma_median": self.penalty.median if self.penalty else None,
             "gamma_history": self.history.state_dict() if self.history else None,
         }
-        write_whole(self._file, lambda partial: torch.save(state, partial))
+        torch.save(state, path)
 
     def restore(self) -> None:
         """Take up the adapters and the γ penalty of an interrupted run, when this run resumes one."""
         if not (self.active and self.trainer.resume):
             return
         checkpoint, epochs = self.trainer.args.model, epochs_done(self.trainer)
-        found = beside_checkpoint(self.trainer.args, STATE) or self._file
-        if not found.exists():
+        found = find_state(self.trainer.args, self.trainer.wdir, epochs)
+        if found is None:
             LOGGER.warning(f"{PREFIX}{STATE} is missing beside {checkpoint}, so adapters and γ penalty start afresh")
             return
         state = torch.load(found, map_location=self.trainer.device, weights_only=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -36,7 +40,8 @@ def run_command(program: str, work: Callable[[], object]) -> int:
     What the user can mend is told in one line; any other error is a fault of the program and keeps its traceback.
     """
     try:
-        work()
+        with interrupts_kept():
+            work()
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130
@@ -49,6 +54,24 @@ def run_command(program: str, work: Callable[[], object]) -> int:
         print(f"\n{program}: {message(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Let no Ctrl-C be lost: one that arrives while Python runs a `__del__` is printed there, and the work goes on."""
+    report = sys.unraisablehook
+
+    def again(unraisable: Any) -> None:
+        if not (unraisable.exc_type and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            report(unraisable)
+            return
+        threading.Timer(0.1, _thread.interrupt_main).start()  # once this hook, which can raise nothing either, is left
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 def message(error: BaseException) -> str:

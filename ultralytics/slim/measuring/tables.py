@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from html import escape
 
+SHOWN_AS = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {letter: f"\\{letter}" for letter in "\\`*[]|"}
+
+
+def markdown_text(words: object) -> str:
+    """Return words in one line that Markdown shows as they are: no tag, link, emphasis or border of a table."""
+    return "".join(SHOWN_AS.get(letter, letter) for letter in " ".join(str(words).split()))
+
 
 class TextTable(list):
     """Rows that are dataclasses; a subclass says what stands in which column.
@@ -41,5 +48,6 @@ class TextTable(list):
     def to_markdown(self) -> str:
         """Return the table as Markdown, numbers aligned to the right."""
         rule = (":--", *["--:"] * (len(self.header) - 1))
-        rows = "\n".join("| " + " | ".join(cells) + " |" for cells in (self.header, rule, *self.cells()))
-        return f"{rows}\n\n{self.caption}\n"
+        texts = [[markdown_text(cell) for cell in cells] for cells in (self.header, *self.cells())]
+        rows = "\n".join("| " + " | ".join(cells) + " |" for cells in (texts[0], rule, *texts[1:]))
+        return f"{rows}\n\n{markdown_text(self.caption)}\n"

@@ -91,7 +91,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
         more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
         LOGGER.warning(
             f"{path}: values beyond half precision (65,504), so these tensors stay in float32: "
-            f"{', '.join(wide[:5])}{more}. Ultralytics saves what it trains in half precision: they will overflow there"
+            f"{', '.join(wide[:5])}{more}. Ultralytics saves what it trains in half precision: they are cut off there"
         )
 
 

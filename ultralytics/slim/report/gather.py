@@ -16,7 +16,7 @@ from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
 from ..inputs.references import check_references
-from ..loading import load_checkpoint
+from ..loading import load_checkpoint, read_checkpoint
 from ..measuring.comparison import name_paths
 from ..measuring.runtimes import RUNTIMES
 from ..runs.stages import ORIGINAL, PRUNE, SPARSE, STAGES, stage_of
@@ -236,4 +236,4 @@ def _outputs(folder: Path) -> list[Path]:
 
 def _date(weights: Path) -> str:
     """Return the day on which a checkpoint was written, as it says itself."""
-    return str(torch.load(weights, map_location="cpu", weights_only=False).get("date") or "")[:10]
+    return str(read_checkpoint(weights).get("date") or "")[:10]

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..compat import YAML
 from ..errors import MissingFileError
 from ..files import fingerprint
-from ..loading import load_checkpoint
+from ..loading import load_checkpoint, read_checkpoint
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
 from ..runs.record import read_record
@@ -113,7 +112,7 @@ def _number(text: str) -> float:
 
 def prune_record(weights: Path) -> dict[str, Any]:
     """Return the record that pruning left in a checkpoint; {} where there is none."""
-    record = torch.load(weights, map_location="cpu", weights_only=False).get(RECORD)
+    record = read_checkpoint(weights).get(RECORD)
     return record if isinstance(record, dict) else {}
 
 

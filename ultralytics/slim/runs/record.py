@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+from filelock import FileLock, Timeout
 
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.files import increment_path
+from ultralytics.utils.torch_utils import strip_optimizer
 
 from ..errors import InputError, MissingFileError
 from ..files import copy_whole, fingerprint, make_folder, write_text
+from ..loading import load_checkpoint, read_checkpoint
+from ..saving import strip_whole
 from .run_settings import RunSettings
+
+LOCK, HOLDER = ".run.lock", ".run.holder"  # the system lets go of the first when a process dies; the second says whose
+LEFTOVERS = (".*.partial*", ".export-*", ".saving")  # of a process that was killed
 
 
 class Run:
@@ -28,6 +36,9 @@ class Run:
         settings: What the run was started with; stays the same when it is gone on with.
         stages: What run.json says of each stage that is finished: its file, SHA-256 and seconds.
         origin: SHA-256 of the file that the run starts from, by path.
+        results: What was measured at the end.
+
+    Within `with run:` no other process can work on it.
     """
 
     def __init__(
@@ -38,9 +49,11 @@ class Run:
         origin: dict[str, str] | None = None,
     ):
         self.folder, self.settings, self.stages, self.origin = Path(folder), settings, stages or {}, origin or {}
+        self.results: dict = {}
         self._reusing = True  # until a stage has to run: what follows it must run too
         self._continued = ""  # the stage that an earlier attempt may have left half-way
-        self._finished = False
+        self._measured = False
+        self._lock = FileLock(self.folder / LOCK, blocking=False)
 
     @classmethod
     def start(cls, project: str | Path, name: str, settings: RunSettings) -> Run:
@@ -102,10 +115,28 @@ class Run:
         return self.folder / "run.json"
 
     def __enter__(self) -> Run:
+        """Take the run for this process, and clear what a killed one left half-written.
+
+        Raises:
+            InputError: Another process has it; the message names that one.
+        """
+        holder = self.folder / HOLDER
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+            raise InputError(f"{self.folder} is being worked on by {who}; wait for it, or stop it") from error
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        if self.record.is_file():  # another process may have gone on since it was read
+            self.stages = read_record(self.record)["stages"]
+        for path in [path for pattern in LEFTOVERS for path in self.folder.rglob(pattern)]:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None and self._finished:
+        (self.folder / HOLDER).unlink(missing_ok=True)
+        self._lock.release()
+        if kind is not None and self._measured:
             LOGGER.info(f"\nall stages are finished and measured; for the report: report folder={self.folder}")
         elif kind is not None:
             done = ", ".join(self.stages) or "no stage yet"
@@ -142,6 +173,10 @@ class Run:
         place = {"project": str(self.folder), "name": name, "exist_ok": True}
         if name == self._continued and training_state(last) == "interrupted":
             LOGGER.info(f"{name}: going on from the last whole epoch, {last}")
+            best = last.with_name("best.pt")
+            if best.exists() and not is_whole(best):
+                LOGGER.warning(f"{name}: {best} is damaged, so the best of the epochs from here on is kept")
+                best.unlink()
             return {**place, "resume": str(last)}
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return place
@@ -149,26 +184,38 @@ class Run:
     def _trained(self, name: str) -> Path | None:
         """Return the best checkpoint of a training that an earlier attempt finished and did not yet keep."""
         best, last = (self.folder / name / "weights" / file for file in ("best.pt", "last.pt"))
-        done = name == self._continued and best.is_file() and training_state(last) == "finished"
-        return best if done else None
+        state = training_state(last) if name == self._continued else ""
+        if state not in ("trained", "finished"):
+            return None
+        if state == "trained":  # and stopped before what Ultralytics does at the end
+            for file in (best, last):
+                strip_whole(strip_optimizer)(file)
+        if is_whole(best):
+            return best
+        LOGGER.warning(f"{name}: {best} is missing or damaged, so {last}, of the last epoch, is taken")
+        return last
 
     def files(self) -> dict[str, Path]:
         """Return the file of each finished stage."""
         return {name: self.folder / record["file"] for name, record in self.stages.items()}
 
-    def finish(self, results: dict) -> None:
-        """Record that every stage is done, and what was measured."""
-        self.save(finished=True, results=results)
-        self._finished = True
+    def measured(self, results: dict) -> None:
+        """Record what was measured once every stage is done."""
+        self._measured, self.results = True, results
+        self.save()
 
-    def save(self, finished: bool = False, results: dict | None = None) -> None:
+    def finish(self) -> None:
+        """Record that nothing is left to do."""
+        self.save(finished=True)
+
+    def save(self, finished: bool = False) -> None:
         record = {
             "settings": dict(self.settings.recorded),
             "origin": self.origin,
             "stages": self.stages,
             "finished": finished,
         }
-        record["results"] = results or {}
+        record["results"] = self.results
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
 
 
@@ -189,10 +236,26 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def training_state(last: Path) -> str:
-    """Return whether the training that wrote `last` is "finished", "interrupted" or "missing" (or cannot be read)."""
+    """Return how far the training that wrote `last` came.
+
+    Returns:
+        "interrupted"; "trained" after its last epoch, before Ultralytics has stripped its checkpoints; "finished" after
+        that; or "missing", also of a file that cannot be read.
+    """
     try:
-        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+        checkpoint = read_checkpoint(last)
     except Exception:  # no file, or half of one: any error of pickle or zip
         return "missing"
-    interrupted = checkpoint.get("epoch", -1) >= 0 and checkpoint.get("optimizer") is not None
-    return "interrupted" if interrupted else "finished"
+    done = checkpoint.get("epoch", -1) + 1
+    if done < 1 or checkpoint.get("optimizer") is None:
+        return "finished"
+    return "trained" if done >= checkpoint.get("train_args", {}).get("epochs", done + 1) else "interrupted"
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Return whether a checkpoint can be loaded."""
+    try:
+        load_checkpoint(checkpoint)
+    except Exception:  # no file, or half of one: any error of pickle or zip
+        return False
+    return True
