@@ -43,6 +43,7 @@ if "+slim" not in (version := getattr(ultralytics, "__version__", "not made")):
 
 from ultralytics.slim.command.main import main_of
 from ultralytics.slim.compress import compress_run, open_run, rehearse_run
+from ultralytics.slim.errors import InputError
 from ultralytics.slim.exporting.check import ExportTable, check_exports
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.inputs import find_weights, prepare_data
@@ -209,6 +210,8 @@ def compress(
             export `format`, `compare` (checkpoints to show beside the run's in the report), any training argument of
             Ultralytics, and `STAGE.key` for one stage alone.
     """
+    if not isinstance(dry_run, bool):
+        raise InputError(f"dry_run={dry_run}: expected True or False")
     if dry_run:
         return rehearse_run(given, resume)
     return compress_run(open_run(project, name, resume, given))

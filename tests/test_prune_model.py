@@ -17,6 +17,7 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.slim.errors import SlimError
 from ultralytics.slim.prediction import evaluate, predict
 from ultralytics.slim.prediction.relation_errors import CAUSES
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -347,11 +348,27 @@ def test_the_demo_stands_on_what_ships():
         ({"format": "onx"}, "format"),
         ({"distill.lr0": 7}, "lr0"),
         ({"imgsz": 64, "lr0": "high"}, "lr0"),
+        ({"prune.score": "x"}, "score should be 'auto' or one of"),
+        ({"prune.scope": "x"}, "scope should be one of"),
+        ({"prune.round_to": 0}, "round_to should be a positive integer"),
+        ({"prune.floor": "x"}, "floor should be"),
+        ({"prune.floor": 0.2, "prune.scope": "layer"}, "with scope='layer'"),
+        ({"prune.exclude": "nope"}, "'nope' matches no layer"),
+        ({"prune.imgsz": -5}, "imgsz should be the side"),
+        ({"prune.repair": "x"}, "repair should be"),
+        ({"prune.score": "taylor", "prune.images": "some/folder"}, "score='taylor' measures the loss on labelled"),
+        ({"distill.optimizer": "x"}, "Optimizer 'x' not found"),
+        ({"sparse.optimizer": "Adman"}, "Optimizer 'Adman' not found"),
+        ({"distill.distill_layers": [999]}, "layer 999 cannot be tapped"),
+        ({"distill.distill_layers": [0, 22]}, "layer 22 cannot be tapped"),
+        ({"export.opset": "x"}, "opset"),
+        ({"export.nonsense": 1}, "nonsense"),
+        ({"dry_run": "x"}, "dry_run=x: expected True or False"),
     ],
 )
 def test_bad_settings_stop_before_the_first_stage(weights, tiny_data, tmp_path, given, message):
     known = {} if given.keys() & {"weights", "data"} else {"weights": weights, "data": str(tiny_data)}
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(SlimError, match=message):
         prune_model.compress(str(tmp_path / "runs"), **known, **given)
     assert not (tmp_path / "runs").exists()
 

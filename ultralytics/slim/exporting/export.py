@@ -8,21 +8,24 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from ultralytics.cfg import get_cfg
 from ultralytics.utils import LOGGER
 
 from .. import logs
-from ..errors import FailedError, InputError
+from ..errors import FailedError, InputError, translated
 from ..files import disk_size
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from .formats import INT8, check_packages, read_formats
 
+CHECKED = ("images", "conf")  # options of the comparison that follows, which are none of Ultralytics' export
 CALIBRATION = 300  # training images that the ranges of int8 are taken from, as many as Ultralytics recommends
 
 
@@ -58,6 +61,12 @@ def export_model(weights: str | Path, name: str, data: str | None = None, **opti
         path = _place(made, source.parent)
     LOGGER.info(f"{name}: {path}, {disk_size(path) / 1e6:.2f} MB, in {time.monotonic() - started:.0f} s")
     return path
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise a SlimError where Ultralytics would refuse one of these options of an export."""
+    with translated():
+        get_cfg(overrides={key: value for key, value in options.items() if key not in CHECKED})
 
 
 def _defaults(name: str, data: str | None, int8: bool) -> dict:

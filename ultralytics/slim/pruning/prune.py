@@ -30,7 +30,7 @@ from .score.labelled import LabelledImages
 from .score.ranking import TAYLOR, choose, rank
 from .select.goals import check_floor, read_goal
 from .select.narrowing import kept, take_share
-from .select.pools import Widths, counted_from
+from .select.pools import Widths, counted_from, exclude_layers
 from .select.stopwatch import Reading, check_runtime
 from .select.targets import Target, make_target, read_floor, take_target
 
@@ -90,6 +90,16 @@ def prune_model(
     save_checkpoint(result.model, path, result.record(options.round_to, asked), ckpt)
     LOGGER.info(f"{result}")
     return result
+
+
+def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> None:
+    """Raise a SlimError where these options would be refused for this model, without measuring anything."""
+    net = plain_copy(model).float().cpu().eval()
+    read_goal(factor, **options.targets)
+    check_runtime(options.runtime, options.batch)
+    _check_round_to(options.round_to)
+    options = _chosen(net, options)
+    exclude_layers(trace_channels(net), options.exclude)
 
 
 def _chosen(model: nn.Module, options: PruneOptions) -> PruneOptions:
@@ -161,6 +171,8 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
 
     As in Ultralytics it is rounded up to a multiple of the model's largest stride, and of two sides the larger counts.
     """
+    if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or imgsz < 1):
+        raise InputError(f"imgsz should be the side of the images in pixels, from 1, got {imgsz!r}")
     trained = as_dict(getattr(model, "args", None)).get("imgsz")
     stride = int(max(getattr(model, "stride", [32])))
     return check_imgsz(imgsz or (trained if isinstance(trained, int) else 640), stride, max_dim=1)
@@ -168,13 +180,17 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
 
 def _checked(yolo: YOLO | nn.Module, save_dir: str | Path, round_to: int) -> tuple[Path, nn.Module]:
     """Return the path and a float32 CPU copy of the model in evaluation mode, or raise for a bad argument."""
-    if not isinstance(round_to, int) or round_to < 1:
-        raise InputError(f"round_to should be a positive integer, got {round_to!r}")
+    _check_round_to(round_to)
     path = Path(save_dir)
     if path.suffix != ".pt":
         raise InputError(f"save_dir should be the .pt file to write, got '{path}'")
     model = torch_model(yolo, "prune")
     return path, plain_copy(model).float().cpu().eval()
+
+
+def _check_round_to(round_to: object) -> None:
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise InputError(f"round_to should be a positive integer, got {round_to!r}")
 
 
 def _currency(target: Target | None) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
+from ..exporting.export import check_options
 from ..exporting.formats import check_packages, read_formats
 from ..hints import split_list
 from ..measuring.runtimes import has_onnx_runtime
@@ -87,6 +88,7 @@ class RunSettings:
         _check_epochs(settings["epochs"], "epochs")
         read = cls.of_record(settings)
         read.prune.check()
+        check_options(read.export.options)
         for stage, training in read.trainings.items():
             _check_epochs(training.epochs, f"{stage.name}.epochs")
             teacher = {"Distillation": "a teacher"} if stage is DISTILL else {}

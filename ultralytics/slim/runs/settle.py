@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..classes import BOX_TASKS
+from ..distillation.taps import probe
 from ..errors import InputError
 from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
 from ..inputs.weights import find_weights, open_model
-from ..pruning.prune import image_size
+from ..pruning.prune import check_for, image_size
+from ..settings import SlimSettings
 from .run_settings import RunSettings
 
 
@@ -28,6 +30,10 @@ def settled(settings: RunSettings) -> RunSettings:
         )
     weights = weights if Path(weights).is_file() else model.model_name  # where Ultralytics has downloaded it to
     found = {"weights": str(Path(weights).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
+    check_for(model.model, settings.prune.factor, settings.prune.options)
+    distilling = SlimSettings.from_args({**settings.distill.arguments, "Distillation": settings.weights})
+    if distilling.distill_layers:
+        probe(model.model, distilling.distill_layers)  # pruned or not, it has the same layers
     if settings.compare:
         found["compare"] = [str(Path(find_weights(path, key="compare")).resolve()) for path in settings.compare]
         check_references(found["compare"], found["weights"])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import nn
+
 from ultralytics.cfg import get_cfg
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 
+from .. import logs
 from ..errors import InputError, translated
 from ..files import copy_whole
 from ..inputs.data import prepare_data
@@ -112,4 +117,7 @@ def check_training(arguments: Mapping[str, Any], pruned: bool = False) -> None:
     check_start(arguments, pruned=pruned)
     with translated():
         get_cfg(overrides={key: value for key, value in arguments.items() if key not in TRAIN_ARGS})
+        if (name := arguments.get("optimizer", "auto")) != "auto":
+            with logs.only(logging.ERROR):  # it tells what it made
+                BaseTrainer.build_optimizer(None, nn.Conv2d(1, 1, 1), name)
     SlimSettings.from_args(dict(arguments))

@@ -23,6 +23,7 @@ from .surgeon import covariances, surgeon_scores
 from .taylor import gate_gradients, label_scores, taylor_scores
 
 SURGEON, TAYLOR = "surgeon", "taylor"
+SCOPES = ("auto", "layer", "global")
 IN_LOSS_UNITS = (SURGEON, TAYLOR)  # their scores compare between layers
 
 
@@ -67,6 +68,8 @@ def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[st
     Raises:
         InputError: If a score is unknown, or needs images or labels that are not given.
     """
+    if scope not in SCOPES:
+        raise InputError(f"scope should be one of {', '.join(SCOPES)}, got {scope!r}")
     if score == "auto":
         score = SURGEON if images is not None else pick_score(model)
     known = (*score_names(), SURGEON, TAYLOR)

@@ -95,7 +95,7 @@ def make_pools(graph: ChannelGraph, scores: np.ndarray, exclude: tuple[str, ...]
     Raises:
         InputError: If a pattern of `exclude` matches no layer; the message names those closest to it.
     """
-    _exclude(graph, exclude)
+    exclude_layers(graph, exclude)
     book = tie_families(graph, scores)
     roots, frozen = book.roots(), book.frozen()
     signature: dict[int, list] = defaultdict(list)
@@ -126,7 +126,7 @@ def counted_from(first: Widths, pools: list[Pool]) -> tuple[list[Pool], Widths]:
     return [replace(pool, whole=max(first[pool.layers], len(pool.units))) for pool in pools], first
 
 
-def _exclude(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
+def exclude_layers(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
     """Freeze the outputs of layers whose name matches a pattern or lies below it."""
     for pattern in filter(None, patterns.split(",")) if isinstance(patterns, str) else patterns:
         hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
