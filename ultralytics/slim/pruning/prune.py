@@ -171,7 +171,8 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
 
     As in Ultralytics it is rounded up to a multiple of the model's largest stride, and of two sides the larger counts.
     """
-    if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or imgsz < 1):
+    sides = imgsz if isinstance(imgsz, (list, tuple)) else [1 if imgsz is None else imgsz]
+    if not sides or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
         raise InputError(f"imgsz should be the side of the images in pixels, from 1, got {imgsz!r}")
     trained = as_dict(getattr(model, "args", None)).get("imgsz")
     stride = int(max(getattr(model, "stride", [32])))
