@@ -6,6 +6,7 @@ import doctest
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -354,3 +355,52 @@ def test_what_reads_labels_is_imported_from_here_too():
     assert {"read_plabels", "find_parent_nodes"} <= set(dir(relation))
     with pytest.raises(AttributeError, match="no attribute 'read_labels'"):
         relation.read_labels  # noqa: B018
+
+
+def slow_containment(boxes: np.ndarray) -> list[int]:
+    """The rule word by word: all pairs, the smallest that is large enough and covers enough, then cover, then index."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    areas = sizes.prod(1)
+    parents = []
+    for child in range(len(boxes)):
+        low, high = np.maximum(boxes[:, :2], boxes[child, :2]), np.minimum(boxes[:, 2:], boxes[child, 2:])
+        cover = np.clip(high - low, 0, None).prod(1) / (areas[child] or np.inf)
+        able = [i for i in range(len(boxes)) if cover[i] >= 0.8 and areas[i] >= 1.2 * areas[child]]
+        parents.append(min(able, key=lambda i: (areas[i], -cover[i], i), default=-1))
+    return parents
+
+
+def boxes_of_kind(kind: str, count: int, random: np.random.Generator) -> np.ndarray:
+    if kind == "grid":  # many equal areas and shared sides
+        return np.sort(random.integers(0, 6, (count, 2, 2)), 1).reshape(count, 4).astype(float)
+    middles = random.random((count, 2))
+    if kind == "nested":
+        middles = np.repeat(middles[: count // 3 + 1], 3, 0)[:count]
+    sizes = 10 ** random.uniform(-3, 0, (count, 1 if kind == "nested" else 2))
+    return np.hstack([middles - sizes, middles + sizes])
+
+
+@pytest.mark.parametrize("kind", ["grid", "nested", "scattered"])
+def test_containment_is_what_the_slow_rule_says(kind):
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        boxes = boxes_of_kind(kind, int(random.integers(0, 40)), random)
+        assert find_parent_nodes(boxes) == slow_containment(boxes)
+
+
+def test_containment_of_ten_thousand_boxes_takes_little_memory():
+    """All pairs together would take gigabytes."""
+    boxes = boxes_of_kind("scattered", 10_000, np.random.default_rng(0))
+    tracemalloc.start()
+    parents = find_parent_nodes(boxes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6 and sum(parent >= 0 for parent in parents) > 5000
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_units_may_be_of_any_size(scale):
+    boxes = np.array([[0, 0, 100, 60], [5, 5, 60, 55], [10, 10, 40, 30], [120, 0, 140, 20]]) * scale
+    assert find_parent_nodes(boxes) == [-1, 0, 1, -1]
+    assert metric([(boxes, [-1, 0, 1, -1])], [(boxes, [-1, 0, 1, -1])]) == (1.0, 1.0, 1.0)
+    assert distinct_nodes(boxes[[0, 0, 1]], [0.5, 0.9, 0.1]) == [1, 2]
