@@ -154,6 +154,8 @@ class PruneModel:
     ) -> ComparisonTable:
         """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
         named = weights if isinstance(weights, dict) else name_paths(weights)
+        if not named:
+            raise InputError("compare: no checkpoint is given; weights= is one path or several")
         named = {name: find_weights(path) for name, path in named.items()}
         task = open_model(next(iter(named.values()))).task
         table = compare_models(named, prepare_data(data, task=task), imgsz, device, **val)

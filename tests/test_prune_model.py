@@ -468,6 +468,11 @@ def test_a_file_that_is_no_checkpoint(weights, tiny_data, run_there, capsys):
         ("train epochs=many", 1, "epochs"),
         ("train save_dir=folder", 1, "save_dir=folder: expected the path of the .pt file"),
         ("predict source=nope.png", 1, "nope.png: no such file"),
+        ("predict source={weights} imgsz=[]", 1, "imgsz should be the side of the images in pixels"),
+        ("predict source={weights} imgsz=0", 1, "imgsz should be the side of the images in pixels"),
+        ("prune imgsz=-5", 1, "imgsz should be the side of the images in pixels"),
+        ("prune size_mb=1234567890123456789012345678901234567890", 1, "the model has no more than"),
+        ("compare weights=[] data=tiny.yaml", 1, "no checkpoint is given"),
         ("evaluate data_path=nope", 1, "nope"),
     ],
 )

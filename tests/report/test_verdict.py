@@ -39,7 +39,8 @@ CLASSES = {"box": (0.7, 0.7), "data": (0.5, 0.48), "event": (0.6, 0.598), "pool"
          "As much compute as before, 1.7 times as fast here, accuracy kept."),
         (Figures((8, 10), (0.6, 0.6)), "none", "25 % more compute, accuracy kept."),
         (Figures((8, 4)), "unknown", "Half the compute, accuracy not measured."),
-        (Figures((8, 4), (0.0, 0.0)), "bad", "Half the compute, accuracy kept."),
+        (Figures((8, 4), (0.0, 0.0)), "unknown", "Half the compute, but the original detects nothing here."),
+        (Figures((8, 4), (0.0001, 0.0004)), "unknown", "Half the compute, but the original detects nothing here."),
     ],
 )  # fmt: skip
 def test_verdict(figures, kind, headline):

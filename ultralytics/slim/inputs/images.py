@@ -83,6 +83,13 @@ def check_labels(images: list[Path], split: str) -> None:
         LOGGER.warning(f"{split}: two images or more share {_several(shared, 'label file')}")
 
 
+def check_sides(imgsz: object) -> None:
+    """Raise InputError unless this is the side of images in pixels, two of them, or None."""
+    sides = imgsz if isinstance(imgsz, (list, tuple)) else [1 if imgsz is None else imgsz]
+    if not 1 <= len(sides) <= 2 or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sides):
+        raise InputError(f"imgsz should be the side of the images in pixels, from 1, got {imgsz!r}")
+
+
 def _several(names: list[str], what: str) -> str:
     """Return "2 images: a, b", five names at most."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

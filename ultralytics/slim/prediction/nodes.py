@@ -14,6 +14,7 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.utils.files import increment_path
 
 from ..errors import translated
+from ..inputs.images import check_sides
 from ..inputs.sources import class_numbers
 from ..measuring.detections import boxes_of
 
@@ -37,6 +38,7 @@ def read_detection(given: Mapping[str, Any], mode: str, names: Mapping[int, str]
     with translated(ValueError):
         find_parent_nodes([], mode)
     settings = dict(given)
+    check_sides(settings.get("imgsz"))
     if "classes" in given:
         settings["classes"] = class_numbers(given["classes"], names)
     with translated():

@@ -14,6 +14,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
 from ..errors import InputError
+from ..inputs.images import check_sides
 from ..inputs.weights import torch_model
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
@@ -171,9 +172,7 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
 
     As in Ultralytics it is rounded up to a multiple of the model's largest stride, and of two sides the larger counts.
     """
-    sides = imgsz if isinstance(imgsz, (list, tuple)) else [1 if imgsz is None else imgsz]
-    if not sides or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
-        raise InputError(f"imgsz should be the side of the images in pixels, from 1, got {imgsz!r}")
+    check_sides(imgsz)
     trained = as_dict(getattr(model, "args", None)).get("imgsz")
     stride = int(max(getattr(model, "stride", [32])))
     return check_imgsz(imgsz or (trained if isinstance(trained, int) else 640), stride, max_dim=1)

@@ -17,6 +17,7 @@ FRACTIONS = {
 }  # fmt: skip
 NEAR = 0.03  # how near a ratio must be to a fraction, as a share of it, to be called by its name
 KEPT, USABLE = 0.98, 0.90  # shares of the original accuracy
+NOTHING = 0.01  # mAP below which a model finds nothing to speak of
 SAME_SPEED = 1.05  # below this a model counts as equally fast
 SAME_POINTS = 0.1  # differences of mAP below this many points count as none
 FEW_IMAGES = 50
@@ -78,13 +79,18 @@ def kind_of(figures: Figures) -> str:
     before, after = figures.gflops
     if after >= 0.98 * before:
         return "none"
-    if figures.accuracy is None:
+    if figures.accuracy is None or finds_nothing(figures):
         return "unknown"
     kept = min(kept_shares(figures).values())
     speeds = [speed_up(*pair) for pair in figures.latency.values()]
     if kept < USABLE:
         return "bad"
     return "good" if kept >= KEPT and max(speeds, default=2.0) > 1 <= min(speeds, default=1.0) else "fair"
+
+
+def finds_nothing(figures: Figures) -> bool:
+    """Return whether the original is too bad to tell what was kept of it."""
+    return figures.accuracy is not None and figures.accuracy[0] < NOTHING
 
 
 def kept_shares(figures: Figures) -> dict[str, float]:
@@ -149,6 +155,8 @@ def accuracy_words(figures: Figures) -> str:
     """Return such as "0.4 mAP lost, mostly in class data"."""
     if figures.accuracy is None:
         return "accuracy not measured"
+    if finds_nothing(figures):
+        return "but the original detects nothing here"
     lost = 100 * (figures.accuracy[0] - figures.accuracy[1])
     if abs(lost) < SAME_POINTS:
         return "accuracy kept"
@@ -192,10 +200,10 @@ def _partly(figures: Figures) -> str:
 def _advice(figures: Figures, kind: str) -> str:
     if kind == "none":
         return "The network is as large as before: ask for a larger factor, or see why its layers could not be cut."
+    if finds_nothing(figures):
+        return "The original itself finds next to nothing in this data at this image size: there was nothing to keep."
     if kind == "unknown":
         return "Without accuracy nobody can say whether it is fit for use: make the data available and report again."
-    if figures.accuracy[0] < 0.01:
-        return "The original itself finds next to nothing in this data at this image size: there was nothing to keep."
     shares = kept_shares(figures)
     kept = " and ".join(f"{percent(share, 1) if share <= 1 else 'all'} of the {name}" for name, share in shares.items())
     worst = min(shares.values())
