@@ -112,6 +112,28 @@ def test_an_empty_label_file_is_legal(data, log):
     assert not log.text
 
 
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("7 0.5 0.5 0.2 0.2", "Label class 7 exceeds dataset class count 2"),
+        ("0 0.5 0.5 1.7 0.2", "out of bounds coordinates"),
+        ("0 0.5 0.5 -0.2 0.2", "negative label values"),
+        ("0.5 0.5 0.5 0.2 0.2", "non-integer class"),
+        ("0 0.5 0.5 0.2", "5 columns"),
+        ("box 0.5 0.5 0.2 0.2", "could not convert string"),
+    ],
+)
+def test_labels_that_would_be_dropped_are_named_with_the_reason(data, log, monkeypatch, row, why):
+    """Ultralytics trains without these images, and says so among the lines of its cache."""
+    label = data.parent / "labels/train/train3.txt"
+    label.write_text(row + "\n")
+    with pytest.raises(ValueError, match=rf"train: Ultralytics leaves out 1 label file: .*train3.txt \(.*{why}.*of 8"):
+        check_data(str(data))
+    monkeypatch.setattr(images, "MOST_DROPPED", 0.2)
+    assert check_data(str(data))["nc"] == 2
+    assert "leaves out 1 label file" in log.text and why in log.text
+
+
 def test_images_that_share_a_label_are_named(data, log):
     shutil.copy(data.parent / "images/train/train0.png", data.parent / "images/train/train0.webp")
     check_data(str(data))

@@ -8,6 +8,7 @@ the call, or, where a file's content is written, with half of it.
 from __future__ import annotations
 
 import builtins
+import io
 import multiprocessing
 import os
 import shutil
@@ -35,10 +36,9 @@ class Points:
     def install(self) -> None:
         import torch
 
-        for owner, name in ((os, "replace"), (os, "rename"), (os, "unlink"), (os, "remove"), (os, "mkdir")):
-            self._before(owner, name)
-        for owner, name in ((shutil, "rmtree"),):
-            self._before(owner, name)
+        for name in ("replace", "rename", "unlink", "remove", "mkdir"):
+            self._before(os, name)
+        self._before(shutil, "rmtree")
         self._copying(shutil.copyfile)
         self._saving(torch)
         self._opening(builtins.open)
@@ -47,7 +47,7 @@ class Points:
         work = getattr(owner, name)
 
         def counted(*args, **kwargs):
-            if self.here(args[0]) or (name in ("replace", "rename") and False):
+            if self.here(args[0]):
                 os._exit(KILLED)
             return work(*args, **kwargs)
 
@@ -75,46 +75,32 @@ class Points:
         torch.save = save_half
 
     def _opening(self, plain: Callable) -> None:
-        import io
-
         def opened(file, mode="r", *args, **kwargs):
-            writes = isinstance(mode, str) and set(mode) & set("wax+")
-            if writes and self.here(file):
-                stream = plain(file, mode, *args, **kwargs)
-                size = os.path.getsize(file)
-                write = stream.write
-
-                def half(content):
-                    write(content[: len(content) // 2])
-                    stream.flush()
-                    os._exit(KILLED)
-
-                if "b" not in mode and isinstance(stream, io.TextIOWrapper) or size >= 0:
-                    stream = _Halving(stream, half)
-                return stream
-            return plain(file, mode, *args, **kwargs)
+            stream = plain(file, mode, *args, **kwargs)
+            return _Halving(stream) if set(mode) & set("wax+") and self.here(file) else stream
 
         builtins.open = io.open = opened
 
 
 class _Halving:
-    """A file whose first write is cut in half, and is the last thing that the process does."""
+    """A file of which half of the first write is the last thing that the process does."""
 
-    def __init__(self, stream, half: Callable):
-        self._stream, self.write = stream, half
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, content) -> None:
+        self._stream.write(content[: len(content) // 2])
+        self._stream.flush()
+        os._exit(KILLED)
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
 
     def __enter__(self):
-        self._stream.__enter__()
         return self
 
     def __exit__(self, *error):
         os._exit(KILLED)  # nothing was written
-
-    def __iter__(self):
-        return iter(self._stream)
 
 
 def _run(work: Callable, args: tuple, folder: str, kill_at: int, counts) -> None:

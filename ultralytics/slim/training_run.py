@@ -63,7 +63,7 @@ class TrainingRun:
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
-        if self._epoch is None and self.active and self.trainer.resume and RANK in {-1, 0}:
+        if self._epoch is None and self.trainer.resume and RANK in {-1, 0}:
             drop_later_rows(self.trainer)
         again, self._epoch, self.moved = self._epoch == self.trainer.epoch, self.trainer.epoch, 0.0
         if self.distiller:

@@ -13,7 +13,7 @@ from ..classes import BOX_TASKS
 from ..compat import YAML, converted_data
 from ..errors import InputError, KindError, MissingFileError, translated
 from ..files import stand_in, write_whole
-from .images import check_images, check_labels, list_images
+from .images import check_images, check_labels, check_rows, list_images
 from .places import PROJECT, find_file, looked_in, read_yaml
 
 YAMLS = (".yaml", ".yml")
@@ -124,6 +124,7 @@ def _check_data(data: str, content: bytes) -> dict:
             raise MissingFileError(f"{data}: '{split}:' holds no images: {found[split]}")
         check_images(images)
         check_labels(images, split)
+        check_rows(images, split, found)
     return found
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from ultralytics.data.utils import IMG_FORMATS, img2label_paths
+from ultralytics.data.utils import IMG_FORMATS, img2label_paths, verify_image_label
 from ultralytics.utils import LOGGER, TQDM, patches
 
 from ..errors import InputError, MissingFileError
 
+MOST_DROPPED = 0.05  # of a split's images may be left out for their labels
 MANY = 2000  # images whose check shows a bar
 HEIF = {".heic", ".heif"}
 # Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
@@ -81,6 +83,33 @@ def check_labels(images: list[Path], split: str) -> None:
         LOGGER.warning(f"{split}: no label file, so trained on as background: {_several(missing, 'image')}")
     if shared := [str(label) for label, uses in Counter(labels).items() if uses > 1]:
         LOGGER.warning(f"{split}: two images or more share {_several(shared, 'label file')}")
+
+
+def check_rows(images: list[Path], split: str, data: Mapping[str, Any]) -> None:
+    """Warn of images that Ultralytics will leave out for their labels, with names and reasons; raise where many are.
+
+    Args:
+        images: Those of a split.
+        split: Its name.
+        data: Ultralytics' dictionary of the data set.
+
+    Raises:
+        InputError: More than a share of `MOST_DROPPED` would be left out.
+    """
+    points, width = data.get("kpt_shape") or (0, 0)
+    pairs = [(image, label) for image, label in zip(images, label_files(images)) if label.is_file()]
+    work = [(str(i), str(label), "", bool(points), data["nc"], points, width, False) for i, label in pairs]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        found = pool.map(verify_image_label, work)
+        found = TQDM(found, total=len(work), desc="checking labels", disable=len(work) < MANY)
+        faults = [(label, result[-1]) for (_, label), result in zip(pairs, found) if result[0] is None]
+    if not faults:
+        return
+    named = [f"{label} ({str(why).partition('image/label: ')[2] or why})" for label, why in faults]
+    what = f"{split}: Ultralytics leaves out {_several(named, 'label file')}, and the images"
+    if len(faults) > MOST_DROPPED * len(images):
+        raise InputError(f"{what}, of {len(images)}: mend them, or remove them with their images")
+    LOGGER.warning(what)
 
 
 def check_sides(imgsz: object) -> None:
