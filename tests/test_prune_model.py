@@ -184,7 +184,7 @@ def test_no_relation_is_no_score(weights, relations, run_there):
     assert str(model.evaluate(relations, save=False)) == "relations: none is labelled, none found"
     answers(model, [[0, 0, 128, 128], [10, 10, 50, 50]])
     assert "none is labelled, 4 found" in repr(model.evaluate(relations, save=False))
-    (relations / "data.yaml").write_text(f"path: {relations}\ntrain: images/val\nval: images/val\nnames: [box]\n")
+    (relations / "data.yaml").write_text(f"path: {relations}\ntrain: images/val\nval: images/val\nnames: [box, disc]\n")
     assert evaluate.relations_of(str(relations / "data.yaml"), {"original": weights}, 64, "cpu") == {}
 
 

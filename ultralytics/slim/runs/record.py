@@ -187,8 +187,8 @@ class Run:
         state = training_state(last) if name == self._continued else ""
         if state not in ("trained", "finished"):
             return None
-        if state == "trained":  # and stopped before what Ultralytics does at the end
-            for file in (best, last):
+        for file in filter(is_whole, (best, last)):  # stopped before or while Ultralytics strips them
+            if read_checkpoint(file).get("optimizer") is not None:
                 strip_whole(strip_optimizer)(file)
         if is_whole(best):
             return best
