@@ -14,8 +14,8 @@ from places import ROOT
 
 SLIM = ROOT / "ultralytics/slim"
 LAYERS = (  # the lowest first; what stands in one line does not know each other
-    {"errors", "hints", "logs", "compat", "ranks", "moved", "installation", "classes"},
-    {"files", "stored"},
+    {"errors", "hints", "logs", "compat", "ranks", "moved", "installation"},
+    {"files", "stored", "classes"},
     {"loading"},
     {"plabels", "losses", "sparsity", "inputs", "charts"},
     {"settings", "widths", "resuming", "diagrams", "measuring"},

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .hints import few
+
 if TYPE_CHECKING:
     from ultralytics.engine.validator import BaseValidator
 
@@ -60,9 +62,7 @@ def _keys(names: Names) -> dict[int, tuple[str, int]]:
 
 def listed(names: Names, numbers: Iterable[int] | None = None, most: int = 10) -> str:
     """Return names of classes for a message, some at most."""
-    chosen = [str(names[number]) for number in (sorted(names) if numbers is None else numbers)]
-    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
-    return ", ".join(chosen[:most]) + more
+    return few([names[number] for number in (sorted(names) if numbers is None else numbers)], most)
 
 
 class LabelNumbers:

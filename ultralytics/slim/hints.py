@@ -1,8 +1,8 @@
-"""Read what users type: lists with commas, and the known word that a misspelt one is nearest to."""
+"""Lists in words, those that users type and those that messages show; the known word nearest to a misspelt one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight", "ratio": "factor"}
@@ -12,6 +12,12 @@ def split_list(value: object) -> list[str]:
     """Return the items of a list, or of text such as `a.pt,b.pt` or `[a.pt,b.pt]`."""
     items = value if isinstance(value, (list, tuple)) else str(value).strip("[]()").split(",")
     return [str(item).strip(" '\"") for item in items]
+
+
+def few(words: Sequence[object], most: int = 5) -> str:
+    """Return words for a message, such as "a, b, c and 4 more", so many at most."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + more
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from ultralytics.utils import LOGGER
 
 from .errors import InputError
+from .hints import few
 from .logs import PREFIX
 
 REMOVED = {  # what hangs on a layer before it runs: (how it is called, how it is removed and its value kept)
@@ -65,10 +66,9 @@ def store_computed(model: nn.Module) -> dict[str, str]:
         layer.training = modes[layer]
     if found:
         names = [f"{name} ({called})" for name, called in found.items()]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         LOGGER.warning(
             f"{PREFIX}weights that are computed at every run are stored as they are now, and are trained freely from "
-            f"here on: {', '.join(names[:5])}{more}"
+            f"here on: {few(names)}"
         )
     return found
 
@@ -101,8 +101,7 @@ def check_finite(model: nn.Module, what: str) -> None:
     """Raise InputError naming the weights of a model, called `what`, that are NaN or infinite."""
     if found := infinite_in(model):
         names = [f"{name} ({count})" for name, count in found.items()]
-        more = f" and {len(names) - 5} tensors more" if len(names) > 5 else ""
         raise InputError(
-            f"{what} has weights that are NaN or infinite: {', '.join(names[:5])}{more}. A training that diverged "
+            f"{what} has weights that are NaN or infinite: {few(names)}. A training that diverged "
             "leaves such, and half precision what is beyond 65,504; take an earlier checkpoint"
         )

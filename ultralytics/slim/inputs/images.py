@@ -16,6 +16,7 @@ from ultralytics.data.utils import IMG_FORMATS, img2label_paths, verify_image_la
 from ultralytics.utils import LOGGER, TQDM, patches
 
 from ..errors import InputError, MissingFileError
+from ..hints import few
 
 MOST_DROPPED = 0.05  # of a split's images may be left out for their labels
 MANY = 2000  # images whose check shows a bar
@@ -121,8 +122,7 @@ def check_sides(imgsz: object) -> None:
 
 def _several(names: list[str], what: str) -> str:
     """Return "2 images: a, b", five names at most."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{len(names)} {what}{'s' * (len(names) > 1)}: {', '.join(names[:5])}{more}"
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}: {few(names)}"
 
 
 def typical_images(source: str | list[str], count: int) -> list[Path]:

@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS, LOGGER
 
 from ..files import write_whole
+from ..hints import few
 from ..loading import load_checkpoint
 from .graph.verify import check_equal
 
@@ -88,10 +89,9 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
 
     write_whole(path, write_and_check)
     if wide:
-        more = f" and {len(wide) - 5} more" if len(wide) > 5 else ""
         LOGGER.warning(
             f"{path}: values beyond half precision (65,504), so these tensors stay in float32: "
-            f"{', '.join(wide[:5])}{more}. Ultralytics saves what it trains in half precision: they are cut off there"
+            f"{few(wide)}. Ultralytics saves what it trains in half precision: they are cut off there"
         )
 
 
