@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,15 @@ from typing import Any
 from PIL import Image
 
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths, verify_image_label
-from ultralytics.utils import LOGGER, TQDM, patches
+from ultralytics.utils import LOGGER, patches
 
 from ..errors import InputError, MissingFileError
 from ..hints import few
+from .known_good import find_faults
 
 MOST_DROPPED = 0.05  # of a split's images may be left out for their labels
-MANY = 2000  # images whose check shows a bar
 HEIF = {".heic", ".heif"}
+READ_BY_ALL = {".bmp", ".jpeg", ".jpg", ".png"}  # by OpenCV wherever PIL reads them
 # Ultralytics' Image.open would have pip install a HEIF plugin for any file that PIL does not know.
 plain_open = getattr(patches, "_image_open", Image.open)
 
@@ -49,26 +48,39 @@ def label_files(images: Iterable[Path]) -> list[Path]:
 
 
 def check_images(images: Iterable[Path]) -> None:
-    """Open every image; raise one ValueError that names those that cannot be read."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        images = list(images)
-        faults = TQDM(
-            pool.map(_image_fault, images), total=len(images), desc="checking images", disable=len(images) < MANY
-        )
-        bad = [f"{image} ({fault})" for image, fault in zip(images, faults) if fault]
+    """Decode every image; raise one ValueError that names those that cannot be read.
+
+    An image that was read once and has not changed is not read again.
+    """
+    images = list(images)
+    faults = find_faults([(image,) for image in images], _image_fault, "checking images")
+    bad = [f"{image} ({fault})" for image, fault in zip(images, faults) if fault]
     if bad:
         raise InputError(f"cannot read {_several(bad, 'image')}; replace or remove them")
 
 
 def _image_fault(image: Path) -> str:
+    open_image = Image.open if image.suffix.lower() in HEIF else plain_open
     try:
-        with (Image.open if image.suffix.lower() in HEIF else plain_open)(image) as opened:
-            opened.verify()
+        with open_image(image) as opened:
+            opened.verify()  # checksums, where the format has them; nothing can be read afterwards
+        with open_image(image) as opened:
+            opened.draft("L", (1, 1))  # of a JPEG every byte is read, and an eighth of the pixels made
+            opened.load()
     except FileNotFoundError:
         return "no such file"
     except Exception as error:  # PIL raises many kinds, one a format
         return str(error).partition(f" '{image}'")[0] or type(error).__name__
+    if image.suffix.lower() not in READ_BY_ALL and _opencv_fails(image):
+        return "OpenCV, which Ultralytics reads images with, cannot decode it"
     return ""
+
+
+def _opencv_fails(image: Path) -> bool:
+    try:
+        return patches.imread(str(image)) is None
+    except Exception:  # cv2.error, and what its fallbacks raise
+        return True
 
 
 def check_labels(images: list[Path], split: str) -> None:
@@ -99,16 +111,19 @@ def check_rows(images: list[Path], split: str, data: Mapping[str, Any]) -> None:
     """
     points, width = data.get("kpt_shape") or (0, 0)
     pairs = [(image, label) for image, label in zip(images, label_files(images)) if label.is_file()]
-    work = [(str(i), str(label), "", bool(points), data["nc"], points, width, False) for i, label in pairs]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = pool.map(verify_image_label, work)
-        found = TQDM(found, total=len(work), desc="checking labels", disable=len(work) < MANY)
-        faults = [(label, result[-1]) for (_, label), result in zip(pairs, found) if result[0] is None]
-    if not faults:
+    rules = bool(points), data["nc"], points, width, False
+
+    def fault_of(image: Path, label: Path) -> str:
+        result = verify_image_label((str(image), str(label), "", *rules))
+        why = str(result[-1])
+        return "" if result[0] is not None else why.partition("image/label: ")[2] or why
+
+    faults = find_faults(pairs, fault_of, "checking labels", rules)
+    named = [f"{label} ({fault})" for (_, label), fault in zip(pairs, faults) if fault]
+    if not named:
         return
-    named = [f"{label} ({str(why).partition('image/label: ')[2] or why})" for label, why in faults]
     what = f"{split}: Ultralytics leaves out {_several(named, 'label file')}, and the images"
-    if len(faults) > MOST_DROPPED * len(images):
+    if len(named) > MOST_DROPPED * len(images):
         raise InputError(f"{what}, of {len(images)}: mend them, or remove them with their images")
     LOGGER.warning(what)
 
