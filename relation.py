@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-
-if TYPE_CHECKING:
-    pass
 
 ELSEWHERE = ("IMAGE_SUFFIXES", "Plabels", "read_plabels", "read_plabels_dir")  # in ultralytics.slim.plabels
 Nodes: TypeAlias = "Sequence[Sequence[float]] | np.ndarray"  # (N, 4) xyxy

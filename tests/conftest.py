@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 # YOLO_OFFLINE also keeps Ultralytics from sending anything or looking for updates; subprocesses inherit all of these.
 CONFIG_FOLDER = tempfile.mkdtemp(prefix="slim-tests-")
 os.environ.update(YOLO_CONFIG_DIR=CONFIG_FOLDER, YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", MPLBACKEND="Agg")
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # before torch is imported
+# Before torch is imported: two runners whose threads wait for each other by spinning take ten times as long.
+CORES = os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 
@@ -21,6 +23,15 @@ from places import ROOT
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(CONFIG_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def same_cores():
+    """Let no test leave more threads behind than it found: commands take all cores."""
+    yield
+    os.environ["OMP_NUM_THREADS"] = CORES
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(CORES))
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,7 @@ def test_classes_that_the_teacher_lacks_are_not_taught():
 
 def test_levels_of_shared_strides_are_compared():
     """A P6 head has a level more than a P5 head; the loss is that of the three others alone."""
+    torch.manual_seed(0)
     p5, p6 = model().eval(), model("yolov8n-p6.yaml").eval()
     part = shared_part(p6, p5)
     assert part.levels == [(0, 0), (1, 1), (2, 2)] and shared_part(p5, model()).levels is None
