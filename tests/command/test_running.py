@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from ultralytics.slim.command.running import run_command
+from ultralytics.slim.command.running import message, run_command
+from ultralytics.slim.errors import InputError, as_slim_error
 
 from places import ROOT
 
@@ -58,3 +59,22 @@ def test_an_interrupt_while_something_is_thrown_away_is_not_lost(capsys):
     finally:
         signal.signal(signal.SIGINT, before)
     assert "program: stopped" in capsys.readouterr().err
+
+
+def test_what_nobody_expected_is_shown_whole_and_asked_for(capsys):
+    def breaks():
+        raise ZeroDivisionError("of ours")
+
+    with pytest.raises(ZeroDivisionError, match="of ours"):
+        run_command("program", breaks)
+    said = capsys.readouterr().err
+    assert said.startswith("\nprogram: what follows was not expected") and "please report it" in said
+
+
+def test_what_a_user_can_mend_is_one_line(capsys):
+    def refuses():
+        raise InputError("mend\nthis")
+
+    assert run_command("program", refuses) == 1
+    assert capsys.readouterr().err == "\nprogram: mend this\n"
+    assert message(as_slim_error(KeyError("no 'names:' there"))) == "no 'names:' there", "without Python's quotes"

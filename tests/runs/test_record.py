@@ -194,6 +194,9 @@ def test_the_original_weights_are_the_same_file(tmp_path):
     weights.write_text("2")
     with pytest.raises(ValueError, match="best.pt has changed"):
         Run.resume(tmp_path, "run", {})
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="best.pt, from which .*run was started, is gone"):
+        Run.resume(tmp_path, "run", {})
 
 
 def test_resume_finds_the_newest_unfinished_run(tmp_path):

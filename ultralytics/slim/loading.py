@@ -122,6 +122,13 @@ def _outermost(path: Path) -> str:
     """Return the class of what a file of torch.save holds, 'dict' too where that is left to Ultralytics to find out."""
     if path.suffix != ".pt" or not zipfile.is_zipfile(path):
         return "dict"
+    try:
+        return _outermost_of_archive(path)
+    except Exception:  # of many kinds: it is damaged
+        return "dict"
+
+
+def _outermost_of_archive(path: Path) -> str:
     with zipfile.ZipFile(path) as file:
         names = file.namelist()
         pickled = next((name for name in names if name.endswith("/data.pkl")), None)

@@ -10,6 +10,7 @@ import torch
 
 from ultralytics.utils import LOGGER
 
+from .errors import InputError
 from .files import write_csv
 from .loading import load_checkpoint
 from .logs import PREFIX
@@ -48,8 +49,31 @@ def find_state(args: Any, folder: Path, epochs: int) -> Path | None:
     """
     found = [beside_checkpoint(args, name) or folder / name for name in (STATE, NEXT_STATE)]
     found = [path for path in found if path.is_file()]
-    known = {path: torch.load(path, map_location="cpu", weights_only=True).get("epochs", epochs) for path in found}
+    known = {path: read_state(path, "cpu").get("epochs", epochs) for path in found}
     return next((path for path in found if known[path] == epochs), found[0] if found else None)
+
+
+def read_state(file: Path, device: Any) -> dict[str, Any]:
+    """Return what slim.pt holds.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # of many kinds: the file may be anything
+        state = error
+    if not isinstance(state, dict):
+        held = (
+            f"it cannot be read ({state!r:.120})"
+            if isinstance(state, Exception)
+            else f"it holds a {type(state).__name__}"
+        )
+        raise InputError(
+            f"{file}: expected adapters and γ penalty of the training that is resumed, but {held}; without the file "
+            f"both start afresh"
+        )
+    return state
 
 
 def epochs_done(trainer: BaseTrainer) -> int:

@@ -14,7 +14,7 @@ from .compat import unwrap_model
 from .distillation.distiller import Distiller
 from .files import fingerprint
 from .logs import PREFIX
-from .resuming import NEXT_STATE, STATE, drop_later_rows, epochs_done, find_state
+from .resuming import NEXT_STATE, STATE, drop_later_rows, epochs_done, find_state, read_state
 from .saving import save_whole
 from .sparsity.gammas import gamma_stats
 from .sparsity.history import GammaHistory
@@ -166,7 +166,7 @@ class TrainingRun:
         if found is None:
             LOGGER.warning(f"{PREFIX}{STATE} is missing beside {checkpoint}, so adapters and γ penalty start afresh")
             return
-        state = torch.load(found, map_location=self.trainer.device, weights_only=True)
+        state = read_state(found, self.trainer.device)
         if (known := state.get("epochs", epochs)) != epochs:  # an earlier version does not say
             LOGGER.warning(
                 f"{PREFIX}{found} is of epoch {known}, {checkpoint} of epoch {epochs}: the adapters are those of epoch "

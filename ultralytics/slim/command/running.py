@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
+from ultralytics import __version__
 from ultralytics.utils import torch_utils
 
 from ..errors import SlimError, UsageError
 
 MOST_CORES = 8  # more gain little for one small network
+UNEXPECTED = (
+    "what follows was not expected, so it is a fault of the program and not yours; please report it, with your command, "
+    f"where you got the program from (Ultralytics {__version__}, PyTorch {torch.__version__}, "
+    f"Python {sys.version.split()[0]}, {sys.platform})"
+)
 
 
 def use_cores(asked: str | None = None) -> None:
@@ -37,7 +43,8 @@ def use_cores(asked: str | None = None) -> None:
 def run_command(program: str, work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit status: 0, 1 failed, 2 misused, 130 stopped by Ctrl-C.
 
-    What the user can mend is told in one line; any other error is a fault of the program and keeps its traceback.
+    What the user can mend is told in one line; any other error is a fault of the program, which is said, and goes on
+    with its traceback.
     """
     try:
         with interrupts_kept():
@@ -53,6 +60,9 @@ def run_command(program: str, work: Callable[[], object]) -> int:
             traceback.print_exc()
         print(f"\n{program}: {message(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except Exception:
+        print(f"\n{program}: {UNEXPECTED}", file=sys.stderr)
+        raise
     return 0
 
 
@@ -76,5 +86,6 @@ def interrupts_kept() -> Iterator[None]:
 
 def message(error: BaseException) -> str:
     """Return what an error says on one line, or its kind where it says nothing."""
-    words = " ".join(str(error).split())
+    said = error.args[0] if isinstance(error, KeyError) and len(error.args) == 1 else error  # which shows it in quotes
+    words = " ".join(str(said).split())
     return words.removeprefix("ERROR ❌️ ") or type(error).__name__

@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, SlimError
 from ..files import copy_whole, fingerprint, make_folder, write_text
 from ..loading import load_checkpoint, read_checkpoint
 from ..saving import strip_whole
@@ -92,12 +92,15 @@ class Run:
             raise MissingFileError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
         record = read_record(folder / "run.json")
         given = json.loads(json.dumps(dict(given), default=str))  # tuples are lists there
-        settings, differing = RunSettings.of_record(record["settings"]).resumed(given, settle)
+        settings, differing = _settings_of(folder / "run.json", record).resumed(given, settle)
         if differing:
             listed = ", ".join(differing)
             raise InputError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
-        if changed := [file for file, sha256 in record["origin"].items() if fingerprint(file) != sha256]:
-            raise InputError(f"{changed[0]} has changed since {folder} was started; leave out resume for a new run")
+        for file, sha256 in record["origin"].items():
+            if not Path(file).is_file():
+                raise MissingFileError(f"{file}, from which {folder} was started, is gone; put it back to go on")
+            if fingerprint(file) != sha256:
+                raise InputError(f"{file} has changed since {folder} was started; leave out resume for a new run")
         return cls(folder.resolve(), settings, record["stages"], record["origin"])
 
     @staticmethod
@@ -232,7 +235,26 @@ def read_record(file: Path) -> dict[str, Any]:
     absent = [key for key in ("settings", "stages", "origin") if not isinstance(record, dict) or key not in record]
     if absent:
         raise InputError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
+    stages, tables = record["stages"], {key: record[key] for key in ("settings", "stages", "origin")}
+    tables |= {f"stages.{name}": stage for name, stage in stages.items()} if isinstance(stages, dict) else {}
+    for key, value in tables.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{file}: expected the record of a pipeline run, but {key} is {value!r:.40}, no table")
+    for name, stage in stages.items():
+        for key in ("file", "sha256"):
+            if not isinstance(stage.get(key), str):
+                raise InputError(f"{file}: expected the record of a pipeline run, but stages.{name} lacks its {key}")
     return record
+
+
+def _settings_of(file: Path, record: dict[str, Any]) -> RunSettings:
+    """Return the settings that a record holds; raise InputError where they are damaged."""
+    try:
+        return RunSettings.of_record(record["settings"])
+    except SlimError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: the settings in it are damaged ({error})") from error
 
 
 def training_state(last: Path) -> str:
