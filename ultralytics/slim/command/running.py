@@ -20,8 +20,8 @@ from ..errors import SlimError, UsageError
 
 MOST_CORES = 8  # more gain little for one small network
 UNEXPECTED = (
-    "what follows was not expected, so it is a fault of the program and not yours; please report it, with your command, "
-    f"where you got the program from (Ultralytics {__version__}, PyTorch {torch.__version__}, "
+    "what follows was not expected, so it is a fault of the program and not yours; please report it, with your "
+    f"command, where you got the program from (Ultralytics {__version__}, PyTorch {torch.__version__}, "
     f"Python {sys.version.split()[0]}, {sys.platform})"
 )
 
