@@ -73,6 +73,7 @@ def swapped(tiny_data, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory) -> Path:
     """A model that tells a box from a disc, and finds more of the one than of the other."""
+    torch.manual_seed(0)  # Ultralytics draws the weights before it sets its own
     model = YOLO("yolov8n.yaml", verbose=False)
     place = {"project": str(tmp_path_factory.mktemp("trained")), "name": "run"}
     model.train(data=str(tiny_data), **{**SHORT, "epochs": 40, "lr0": 0.004, "close_mosaic": 40, "imgsz": 96}, **place)
@@ -127,7 +128,7 @@ def test_the_same_model_teaches_the_same_whatever_the_order(trained, tiny_data, 
     assert "student and teacher have 2 and 2 classes, 2 of them in common, paired by name" in log.text
     told = re.findall(r"before training: teacher ([\d.]+), student ([\d.]+)", log.text)
     plain, other = ([float(figure) for figure in figures] for figures in told)
-    assert plain == pytest.approx(other, abs=0.001) and plain[0] > 0.05
+    assert plain == pytest.approx(other, abs=0.001) and plain[0] > 0.1
 
 
 def test_a_teacher_that_lacks_classes_is_told(trained, tiny_data, tmp_path, log):

@@ -232,10 +232,11 @@ def read_record(file: Path) -> dict[str, Any]:
         record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not even text
         raise InputError(f"{file}: expected the record of a pipeline run, but it is damaged: {error}") from error
-    absent = [key for key in ("settings", "stages", "origin") if not isinstance(record, dict) or key not in record]
+    parts = ("settings", "stages", "origin")
+    absent = [key for key in parts if not isinstance(record, dict) or key not in record]
     if absent:
         raise InputError(f"{file}: expected the record of a pipeline run, but {', '.join(absent)} is not in it")
-    stages, tables = record["stages"], {key: record[key] for key in ("settings", "stages", "origin")}
+    stages, tables = record["stages"], {key: record[key] for key in parts}
     tables |= {f"stages.{name}": stage for name, stage in stages.items()} if isinstance(stages, dict) else {}
     for key, value in tables.items():
         if not isinstance(value, dict):
