@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(RUN) prune_model.py $(ARGS)
 
 test: $(VENV)/.installed-test check
-	$(RUN) -m pytest -n 2 --dist loadscope $(ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-check
 	$(RUFF) check --quiet

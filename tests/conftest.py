@@ -13,6 +13,7 @@ CONFIG_FOLDER = tempfile.mkdtemp(prefix="slim-tests-")
 os.environ.update(YOLO_CONFIG_DIR=CONFIG_FOLDER, YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", MPLBACKEND="Agg")
 # Before torch is imported: two runners whose threads wait for each other by spinning take ten times as long.
 CORES = os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import shutil
 
@@ -27,11 +28,18 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def same_cores():
-    """Let no test leave more threads behind than it found: commands take all cores."""
+    """Begin and leave each test with the same threads: commands take all cores, Ultralytics as many as it sees."""
+    _set_cores()
     yield
     os.environ["OMP_NUM_THREADS"] = CORES
+    _set_cores()
+
+
+def _set_cores() -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(int(CORES))
+    if torch_utils := sys.modules.get("ultralytics.utils.torch_utils"):
+        torch_utils.NUM_THREADS = int(CORES)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.slim.classes import LabelNumbers, names_of, pair_classes
+from ultralytics.slim.diagrams import draw_dataset
+from ultralytics.slim.diagrams.scene import CLASSES
 from ultralytics.slim.inputs.references import check_references
 from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.measuring.detections import detect, match_detections
@@ -16,8 +18,11 @@ from ultralytics.slim.pruning.score.labelled import LabelledImages, with_loss
 from ultralytics.slim.report.measures import accuracy_by_class
 from ultralytics.utils import YAML
 
+from places import ROOT
 from short_runs import SHORT, losses_of, prepared
 from task_data import make_task_data
+
+SIZE = 320  # pixels: the embedded model's own
 
 
 @pytest.mark.parametrize(
@@ -56,46 +61,65 @@ def test_a_head_that_has_another_number_of_classes_than_names():
 
 
 @pytest.fixture(scope="module")
-def swapped(tiny_data, tmp_path_factory) -> Path:
-    """The tiny data with its two classes in the other order: disc 0, box 1."""
-    folder = tmp_path_factory.mktemp("swapped")
-    shutil.copytree(Path(tiny_data).parent, folder, dirs_exist_ok=True)
-    for labels in folder.glob("labels/*/*.txt"):
-        rows = [line.split(maxsplit=1) for line in labels.read_text().splitlines()]
-        labels.write_text("".join(f"{1 - int(number)} {box}\n" for number, box in rows))
-    for cache in folder.rglob("*.cache"):
-        cache.unlink()
-    path = folder / "swapped.yaml"
-    YAML.save(path, {**YAML.load(tiny_data), "path": folder.as_posix(), "names": {0: "disc", 1: "box"}})
+def trained() -> Path:
+    """A model that finds what it was trained for: the embedded one."""
+    return ROOT / "weights/diagram-yolov8n.pt"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """A few of its diagrams, with its classes under its own numbers."""
+    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagram", train=8, val=8)
+    path = folder.parent / "drawn.yaml"
+    YAML.save(
+        path, {"path": folder.as_posix(), "train": "images/train", "val": "images/val", "names": names_in(CLASSES)}
+    )
     return path
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_data, tmp_path_factory) -> Path:
-    """A model that tells a box from a disc, and finds more of the one than of the other."""
-    torch.manual_seed(0)  # Ultralytics draws the weights before it sets its own
-    model = YOLO("yolov8n.yaml", verbose=False)
-    place = {"project": str(tmp_path_factory.mktemp("trained")), "name": "run"}
-    model.train(data=str(tiny_data), **{**SHORT, "epochs": 40, "lr0": 0.004, "close_mosaic": 40, "imgsz": 96}, **place)
-    return model.trainer.last
+def swapped(drawn, tmp_path_factory) -> Path:
+    """The same diagrams with the classes in the other order: card 0, topic 1, and so on."""
+    folder = tmp_path_factory.mktemp("swapped")
+    shutil.copytree(YAML.load(drawn)["path"], folder, dirs_exist_ok=True)
+    for labels in folder.glob("labels/*/*.txt"):
+        rows = [line.split(maxsplit=1) for line in labels.read_text().splitlines()]
+        labels.write_text("".join(f"{len(CLASSES) - 1 - int(number)} {box}\n" for number, box in rows))
+    for cache in folder.rglob("*.cache"):
+        cache.unlink()
+    return variant(drawn, folder / "swapped.yaml", reversed(CLASSES), path=folder.as_posix())
+
+
+def names_in(order) -> dict[int, str]:
+    return dict(enumerate(order))
+
+
+def variant(data: Path, to: Path, names, **changes) -> Path:
+    """Write a data YAML like this one with other names, and return its path."""
+    YAML.save(to, {**YAML.load(data), "names": names_in(names), **changes})
+    return to
 
 
 @pytest.mark.slow
-def test_accuracy_is_that_of_the_same_classes(trained, tiny_data, swapped, tmp_path, log):
+def test_accuracy_is_that_of_the_same_classes(trained, drawn, swapped, tmp_path, log):
     """What is measured depends on the classes' names alone, in sum and by class."""
-    plain, other = (accuracy_by_class(trained, str(data), 96, "cpu") for data in (tiny_data, swapped))
-    assert plain["map50"] > 0.2 and plain["map50_95"] == pytest.approx(other["map50_95"], abs=1e-9)
-    assert plain["classes"] == other["classes"] and set(plain["classes"]) == {"box", "disc"}
+    plain, other = (accuracy_by_class(trained, str(data), SIZE, "cpu") for data in (drawn, swapped))
+    assert plain["map50"] > 0.5 and plain["map50_95"] == pytest.approx(other["map50_95"], abs=1e-9)
+    assert plain["classes"] == other["classes"] and set(plain["classes"]) == _labelled(drawn) > {"card"}
     assert "taken by number" not in log.text
-    wider = tmp_path / "wider.yaml"
-    YAML.save(wider, {**YAML.load(swapped), "names": {0: "disc", 1: "ring"}})
-    part = accuracy_by_class(trained, str(wider), 96, "cpu")["classes"]
-    assert part["disc"] == plain["classes"]["disc"] and part["ring"] == {"map50_95": 0.0, "objects": 4}
+    wider = variant(swapped, tmp_path / "wider.yaml", ["ring", *CLASSES[-2::-1]])  # card 0 is called a ring
+    part = accuracy_by_class(trained, str(wider), SIZE, "cpu")["classes"]
+    assert part["ring"] == {"map50_95": 0.0, "objects": plain["classes"]["card"]["objects"]}
+    assert {**part, "card": None} == {**plain["classes"], "card": None, "ring": part["ring"]}
     assert "does not know the data's ring" in log.text
-    unrelated = tmp_path / "unrelated.yaml"
-    YAML.save(unrelated, {**YAML.load(tiny_data), "names": {0: "cat", 1: "dog"}})
-    assert accuracy(trained, str(unrelated), 96, "cpu") == pytest.approx(plain["map50_95"])
-    assert "none of the data's classes (cat, dog) is one of the model's (box, disc)" in log.text
+    unrelated = variant(drawn, tmp_path / "unrelated.yaml", [f"my {name}" for name in CLASSES])
+    assert accuracy(trained, str(unrelated), SIZE, "cpu") == pytest.approx(plain["map50_95"])
+    assert re.search(r"none of the data's classes \(my container, .*\) is one of the model's \(container, ", log.text)
+
+
+def _labelled(data: Path) -> set[str]:
+    rows = (row for labels in (data.parent / "diagram/labels/val").glob("*.txt") for row in labels.open())
+    return {CLASSES[int(row.split()[0])] for row in rows}
 
 
 @pytest.mark.slow
@@ -119,56 +143,54 @@ def test_every_task_is_measured_by_name(task, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_model_teaches_the_same_whatever_the_order(trained, tiny_data, swapped, tmp_path, log):
+def test_the_same_model_teaches_the_same_whatever_the_order(trained, drawn, swapped, tmp_path, log):
     """Student and teacher are one file: what is lost is the augmentation's and the pace's, not the order's."""
     teaching = dict(Distillation=str(trained), loss_type="logit", distill_check=True)
-    options = dict(weights=trained, epochs=1, lr0=1e-9, **teaching)
-    figures = [losses_of(data, tmp_path / name, **options)[1] for data, name in ((tiny_data, "a"), (swapped, "b"))]
+    options = dict(weights=trained, epochs=1, lr0=1e-9, imgsz=SIZE, **teaching)
+    figures = [losses_of(data, tmp_path / name, **options)[1] for data, name in ((drawn, "a"), (swapped, "b"))]
     assert figures[0] == pytest.approx(figures[1], rel=1e-3)
-    assert "student and teacher have 2 and 2 classes, 2 of them in common, paired by name" in log.text
+    assert "student and teacher have 8 and 8 classes, 8 of them in common, paired by name" in log.text
     told = re.findall(r"before training: teacher ([\d.]+), student ([\d.]+)", log.text)
     plain, other = ([float(figure) for figure in figures] for figures in told)
-    assert plain == pytest.approx(other, abs=0.001) and plain[0] > 0.1
+    assert plain == pytest.approx(other, abs=0.001) and plain[0] > 0.5
 
 
-def test_a_teacher_that_lacks_classes_is_told(trained, tiny_data, tmp_path, log):
-    data = tmp_path / "data.yaml"
+def test_a_teacher_that_lacks_classes_is_told(trained, drawn, tmp_path, log):
+    data = variant(drawn, tmp_path / "data.yaml", ["ring", *CLASSES[1:]])
     options = dict(Distillation=str(trained), loss_type="logit", distill_check=True)
-    YAML.save(data, {**YAML.load(tiny_data), "names": {0: "ring", 1: "disc"}})
-    assert prepared(data, tmp_path, **options).slim.distiller.losses["logit"].classes == ((1,), (1,))
-    assert "logit teaches these alone. The teacher does not know ring; its classes: box, disc" in log.text
+    assert prepared(data, tmp_path, **options).slim.distiller.losses["logit"].classes == ((*range(1, 8),),) * 2
+    assert "logit teaches these alone. The teacher does not know ring; its classes: container, lane" in log.text
     assert "does not know the data's ring, so its accuracy is not measured" in log.text
-    YAML.save(data, {**YAML.load(tiny_data), "names": {0: "cat", 1: "dog"}})
-    with pytest.raises(ValueError, match="needs classes of the same names: the student has 2, cat, dog"):
+    variant(drawn, data, [f"my {name}" for name in CLASSES])
+    with pytest.raises(ValueError, match="needs classes of the same names: the student has 8, my container"):
         prepared(data, tmp_path, **options)
 
 
 @pytest.mark.slow
-def test_labels_for_a_score_follow_the_names(trained, tiny_data, swapped, tmp_path):
+def test_labels_for_a_score_follow_the_names(trained, drawn, swapped, tmp_path):
     model = YOLO(trained).model.float()
-    losses = [LabelledImages(model, data, "train", 96).loss(with_loss(model)) for data in (tiny_data, swapped)]
+    losses = [LabelledImages(model, data, "train", SIZE).loss(with_loss(model)) for data in (drawn, swapped)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    accuracies = [LabelledImages(model, data, "val", 96).accuracy(model) for data in (tiny_data, swapped)]
+    accuracies = [LabelledImages(model, data, "val", SIZE).accuracy(model) for data in (drawn, swapped)]
     assert accuracies[0] == pytest.approx(accuracies[1])
-    other = tmp_path / "other.yaml"
-    YAML.save(other, {**YAML.load(tiny_data), "names": {0: "box", 1: "ring"}})
-    with pytest.raises(ValueError, match="ring is labelled, but the model's classes are box, disc"):
-        LabelledImages(model, other, "train", 96)
+    other = variant(drawn, tmp_path / "other.yaml", ["ring", *CLASSES[1:]])
+    with pytest.raises(ValueError, match="ring is labelled, but the model's classes are container, lane"):
+        LabelledImages(model, other, "train", SIZE)
 
 
 @pytest.mark.slow
-def test_detections_of_two_models_agree_by_name(trained, tiny_data, tmp_path):
+def test_detections_of_two_models_agree_by_name(trained, drawn, tmp_path):
     """The same weights with their class rows exchanged find the same, under other numbers."""
     other = YOLO(trained)
-    other.model.names = {0: "disc", 1: "box"}
+    other.model.names = names_in(reversed(CLASSES))
     for branch in other.model.model[-1].cv3:
         for parameter in branch[-1].parameters():
-            parameter.data = parameter.data[[1, 0]]
+            parameter.data = parameter.data.flip(0)
     other.save(tmp_path / "other.pt")
-    images = sorted((Path(tiny_data).parent / "images/val").iterdir())
-    like = {0: "box", 1: "disc"}
-    left, right = (detect(w, images, like, imgsz=96, device="cpu", conf=0.01) for w in (trained, tmp_path / "other.pt"))
-    assert sum(len(found.classes) for found in left) and {0, 1} == {int(c) for found in left for c in found.classes}
+    images = sorted((Path(YAML.load(drawn)["path"]) / "images/val").iterdir())
+    both = (trained, tmp_path / "other.pt")
+    left, right = (detect(w, images, names_in(CLASSES), imgsz=SIZE, device="cpu", conf=0.01) for w in both)
+    assert {int(number) for found in left for number in found.classes} == set(range(len(CLASSES)))
     for one, two in zip(left, right):
         assert match_detections(one, two, 0.99).size == 0 and sorted(one.names) == sorted(two.names)
     check_references([str(tmp_path / "other.pt")], trained)
