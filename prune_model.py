@@ -48,6 +48,7 @@ from ultralytics.slim.exporting.check import ExportTable, check_exports
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.inputs import find_weights, prepare_data
 from ultralytics.slim.inputs.weights import open_model
+from ultralytics.slim.loading import load_safely
 from ultralytics.slim.measuring.comparison import ComparisonTable, compare_models, name_paths
 from ultralytics.slim.prediction.evaluate import evaluate_relations
 from ultralytics.slim.prediction.predict import predict_nodes
@@ -76,7 +77,9 @@ class PruneModel:
         model: The Ultralytics model loaded from it.
     """
 
-    def __init__(self, weights: str | Path = "weights/last.pt"):
+    def __init__(self, weights: str | Path = "weights/last.pt", safe: bool = False):
+        """Open a checkpoint; with `safe`, this one and all after it in this process only if its classes are known."""
+        load_safely(safe)
         self._load(find_weights(weights))
 
     def __repr__(self) -> str:
@@ -150,9 +153,10 @@ class PruneModel:
 
     @staticmethod
     def compare(
-        weights: list | dict, data: str = DATA, imgsz: int = IMGSZ, device: Any = None, **val
+        weights: list | dict, data: str = DATA, imgsz: int = IMGSZ, device: Any = None, safe: bool = False, **val
     ) -> ComparisonTable:
         """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
+        load_safely(safe)
         named = weights if isinstance(weights, dict) else name_paths(weights)
         if not named:
             raise InputError("compare: no checkpoint is given; weights= is one path or several")
@@ -199,7 +203,12 @@ class PruneModel:
 
 
 def compress(
-    project: str = "runs/slim", name: str | None = None, resume: bool | str = False, dry_run: bool = False, **given
+    project: str = "runs/slim",
+    name: str | None = None,
+    resume: bool | str = False,
+    dry_run: bool = False,
+    safe: bool = False,
+    **given,
 ) -> ComparisonTable | Estimate:
     """Sparse-train, prune, retrain, distil, compare, evaluate and export, in one folder; return the comparison.
 
@@ -207,11 +216,13 @@ def compress(
         project, name: The folder of the run is `project/name`, numbered where it exists.
         resume: Go on with the run `name`, with the newest unfinished one, or with the one whose folder this is.
         dry_run: Check everything, try each stage for a moment, print and return how long the run would take, and stop.
+        safe: Open files of known classes alone, as `PruneModel` does.
         given: `weights` and `data` (both or, for the demonstration, neither), `factor`, `loss_type`, `epochs` (of the
             distillation; half as many of each training before it, `sparse.epochs=0` or `retrain.epochs=0` for none),
             export `format`, `compare` (checkpoints to show beside the run's in the report), any training argument of
             Ultralytics, and `STAGE.key` for one stage alone.
     """
+    load_safely(safe)
     if not isinstance(dry_run, bool):
         raise InputError(f"dry_run={dry_run}: expected True or False")
     if dry_run:

@@ -8,7 +8,7 @@ come from `ultralytics.slim.plabels` when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ MODES = ("containment", "layout", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
+SAME = 1e-9  # costs of trees that differ by less are equal
 SWEEP = 256  # boxes after which those that have their parent are no longer looked at
 DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
 
@@ -106,30 +107,29 @@ def _auto_parents(boxes: np.ndarray) -> list[int]:
     parents = _containment_parents(boxes)
     if max(parents, default=0) >= 0:
         return parents
-    cost, tree = _best_tree(boxes)
-    return tree if _is_tree(boxes, cost, tree) else parents
+    tree = _best_tree(boxes, most=TIDY * len(boxes) * _extent(boxes).mean()) if len(boxes) else None
+    return tree if tree and _is_tree(boxes, tree) else parents
 
 
-def _is_tree(boxes: np.ndarray, cost: float, parents: list[int]) -> bool:
-    """Tell whether the best tree that can be laid over N >= 1 boxes is one.
+def _is_tree(boxes: np.ndarray, parents: list[int]) -> bool:
+    """Tell whether a tidy tree over N >= 1 boxes is one that was drawn.
 
-    A tree is tidy (a node costs at most 0.06 of the drawing's mean side, see `_best_tree`), it branches (at least 3 of
-    4 nodes other than the root have a sibling), and siblings look alike, unlike the symbols of a flow chart (their
-    highest are together at most 1.5 times as high as their lowest).
+    Tidy: a node costs at most 0.06 of the drawing's mean side, see `_best_tree`. A tree branches (at least 3 of 4 nodes
+    other than the root have a sibling), and siblings look alike, unlike the symbols of a flow chart (their highest are
+    together at most 1.5 times as high as their lowest).
     """
     families = [[i for i, parent in enumerate(parents) if parent == p] for p in set(parents) - {-1}]
     heights = [boxes[family, 3] - boxes[family, 1] for family in families if len(family) > 1]
-    tidy = cost <= TIDY * len(boxes) * _extent(boxes).mean()
     branches = sum(map(len, heights)) >= max(1, SIBLINGS * (len(boxes) - 1))
     alike = sum(h.max() for h in heights) <= ALIKE * sum(h.min() for h in heights)
-    return tidy and branches and alike
+    return branches and alike
 
 
 def _layout_parents(boxes: np.ndarray) -> list[int]:
-    return _best_tree(boxes)[1] if len(boxes) else []
+    return _best_tree(boxes) if len(boxes) else []
 
 
-def _best_tree(boxes: np.ndarray) -> tuple[float, list[int]]:
+def _best_tree(boxes: np.ndarray, most: float = np.inf) -> list[int] | None:
     """Read the boxes as a tidy tree that grows outwards from one level of roots, along x or along y.
 
     Boxes fall into levels, columns along x or rows along y. From the level of the roots each next level outwards holds
@@ -139,22 +139,26 @@ def _best_tree(boxes: np.ndarray) -> tuple[float, list[int]]:
     first. A mind map is the case of a root in a middle column.
 
     Returns:
-        (cost, parents).
+        Parents; None where every tree costs more than `most`.
     """
     root_cost = float(_extent(boxes).mean())
-    best_cost, best = np.inf, {}
+    best_cost, best = most, None
     for axis in (1, 0):  # rows first: ties read as an organisation chart
         levels = _levels(boxes, axis)
         across = (boxes[:, 1 - axis] + boxes[:, 3 - axis]) / 2
         ragged = sum(_raggedness(boxes[level][:, [axis, axis + 2]]) for level in levels)
-        outwards = [_families(a, b, across) for a, b in zip(levels, levels[1:])]
-        inwards = [_families(b, a, across) for a, b in zip(levels, levels[1:])]
-        for k, level in enumerate(levels):
-            steps = inwards[:k] + outwards[k:]
-            cost = sum(cost for cost, _ in steps) + ragged + root_cost * (len(level) - 1)
-            if cost < best_cost - 1e-9:
+        own = [ragged + root_cost * (len(level) - 1) for level in levels]
+        roots = [k for k, cost in enumerate(own) if cost <= best_cost]
+        if not roots:
+            continue
+        inwards = [_families(levels[i + 1], levels[i], across) for i in range(roots[-1])]
+        outwards = {i: _families(levels[i], levels[i + 1], across) for i in range(roots[0], len(levels) - 1)}
+        for k in roots:
+            steps = inwards[:k] + [outwards[i] for i in range(k, len(levels) - 1)]
+            cost = sum(cost for cost, _ in steps) + own[k]
+            if cost < best_cost - SAME or best is None and cost <= best_cost:
                 best_cost, best = cost, {child: parent for _, edges in steps for child, parent in edges.items()}
-    return best_cost, [best.get(i, -1) for i in range(len(boxes))]
+    return None if best is None else [best.get(i, -1) for i in range(len(boxes))]
 
 
 def _extent(boxes: np.ndarray) -> np.ndarray:
@@ -202,23 +206,57 @@ def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, lis
         (cost, list of C parent indices).
     """
     count = len(children)
-    best = np.full((len(parents) + 1, count + 1), np.inf)
-    start = np.zeros((len(parents) + 1, count + 1), dtype=int)  # where the last parent's run starts
-    best[0, 0] = 0
-    first = np.arange(count)
-    for p, position in enumerate(parents, 1):
-        best[p], start[p] = best[p - 1], np.arange(count + 1)
-        for end in range(1, count + 1):
-            left, right = children[first[:end]], children[end - 1]
-            runs = (end - first[:end]) * np.abs(position - (left + right) / 2) + 0.1 * (right - left)
-            costs = best[p - 1, :end] + runs
-            if costs.min() < best[p, end]:
-                best[p, end], start[p, end] = costs.min(), costs.argmin()
+    most = _first_cost(parents, children) * (1 + SAME)
+    best = [np.append(0.0, np.full(count, np.inf))]
+    for position in parents:
+        best.append(best[-1].copy())
+        for starts, lasts in _runs_within(children, position, most - best[-2][:-1]):
+            costs = best[-2][starts] + _run_costs(children, position, starts, lasts)
+            np.minimum.at(best[-1], lasts + 1, costs)
     chosen, end = [0] * count, count
     for p in range(len(parents), 0, -1):
-        chosen[start[p, end] : end] = [p - 1] * (end - start[p, end])
-        end = start[p, end]
-    return float(best[-1, -1]), chosen
+        if best[p][end] < best[p - 1][end]:
+            starts = np.arange(end)
+            costs = best[p - 1][:end] + _run_costs(children, parents[p - 1], starts, end - 1)
+            start = int(costs.argmin())
+            chosen[start:end] = [p - 1] * (end - start)
+            end = start
+    return float(best[-1][-1]), chosen
+
+
+def _run_costs(children: np.ndarray, position: float, starts: np.ndarray, lasts: np.ndarray | int) -> np.ndarray:
+    """Return what runs of children, from `starts` to `lasts` inclusive, cost a parent at this position."""
+    left, right = children[starts], children[lasts]
+    return (lasts + 1 - starts) * np.abs(position - (left + right) / 2) + 0.1 * (right - left)
+
+
+def _first_cost(parents: np.ndarray, children: np.ndarray) -> float:
+    """Return what a good assignment costs, so the best one at most: each child to the nearest, or all to one."""
+    ends = np.flatnonzero(np.diff(nearest := np.abs(children[:, None] - parents).argmin(1), append=-1))
+    starts = np.append(0, ends[:-1] + 1)
+    split = _run_costs(children, parents[nearest[ends]], starts, ends).sum()
+    whole = _run_costs(children, parents, np.zeros(len(parents), int), len(children) - 1).min()
+    return float(min(split, whole))
+
+
+def _runs_within(children: np.ndarray, position: float, spare: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (starts, lasts) of all runs that cost this parent at most the `spare` of their start, and a few others.
+
+    A run of n children has its middle within spare / n of the parent: the runs of 1, of 2 to 3, of 4 to 7 children, and
+    so on, of one start end within a stretch of the children, which is found by bisection.
+    """
+    starts = np.flatnonzero(spare >= 0)
+    size = 1
+    while size <= len(children):
+        starts = starts[starts + size <= len(children)]
+        reach = 2 * spare[starts] / size
+        opposite = 2 * position - children[starts]  # where the last child would stand whose run has its middle here
+        first = np.maximum(np.searchsorted(children, opposite - reach, "left"), starts + size - 1)
+        behind = np.minimum(np.searchsorted(children, opposite + reach, "right"), starts + 2 * size - 1)
+        counts = np.maximum(behind - first, 0)
+        begins = np.cumsum(counts) - counts
+        yield np.repeat(starts, counts), np.repeat(first - begins, counts) + np.arange(counts.sum())
+        size *= 2
 
 
 # ---------------------------------------------------------------------------------------------------------------- score

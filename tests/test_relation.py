@@ -6,6 +6,7 @@ import doctest
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import numpy as np
@@ -325,6 +326,48 @@ def test_drawing_rejects_what_does_not_fit():
         visualize_nodes(image, [ROOM], [])
     with pytest.raises(ValueError, match="one text a node, got 2 for 1"):
         visualize_nodes(image, [ROOM], [-1], labels=["a", "b"])
+
+
+def slow_levels(parents: np.ndarray, children: np.ndarray) -> tuple[float, list[int]]:
+    """The rule for one level word by word: every way to cut the children into runs, one a parent in order or none."""
+    best = {0: (0.0, [])}
+    for number, position in enumerate(parents):
+        found = dict(best)
+        for start, (cost, chosen) in best.items():
+            for end in range(start + 1, len(children) + 1):
+                left, right = children[start], children[end - 1]
+                total = cost + ((end - start) * abs(position - (left + right) / 2) + 0.1 * (right - left))
+                if total < found.get(end, (np.inf,))[0]:
+                    found[end] = total, chosen + [number] * (end - start)
+        best = found
+    return best[len(children)]
+
+
+def test_levels_are_what_the_slow_rule_says():
+    random = np.random.default_rng(0)
+    for trial in range(600):
+        parents, children = (np.sort(random.random(int(random.integers(1, most)))) for most in (9, 25))
+        if trial % 2:  # many ties
+            parents, children = np.round(parents, 1), np.round(children, 1)
+        cost, chosen = relation._assign_level(parents, children)
+        wanted, _ = slow_levels(parents, children)
+        runs = [np.flatnonzero(np.array(chosen) == number) for number in range(len(parents))]
+        own = sum(
+            float(relation._run_costs(children, parents[number], run[:1], run[-1:])[0])
+            for number, run in enumerate(runs)
+            if len(run)
+        )
+        assert cost == pytest.approx(wanted, abs=1e-12) and own == pytest.approx(cost, abs=1e-12)
+        assert chosen == sorted(chosen)
+
+
+def test_two_rows_of_a_thousand_are_read_in_seconds():
+    """All runs of all parents took 26 s, as many roots cannot be a tidy tree."""
+    middles = np.arange(1000) * 10.0 + 5
+    rows = np.concatenate([nodes_at(*((x, y) for x in middles), wide=4, high=20) for y in (10, 60)])
+    started = time.process_time()
+    assert find_parent_nodes(rows, mode="auto") == [-1] * 2000
+    assert time.process_time() - started < 6
 
 
 # -------------------------------------------------------------------------------------------------------- the module

@@ -229,5 +229,5 @@ def test_bare_layers_in_memory_are_told_what_is_needed(weights, tmp_path):
 def test_safe_loading_is_kept(weights, tmp_path, monkeypatch):
     torch.save(YOLO(weights).model, tmp_path / "whole.pt")
     monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "1")
-    with pytest.raises(InputError, match="holds no checkpoint but ultralytics.*DetectionModel, which ULTRALYTICS_SAFE"):
+    with pytest.raises(InputError, match="holds no checkpoint but ultralytics.*DetectionModel, which safe loading"):
         open_model(tmp_path / "whole.pt")

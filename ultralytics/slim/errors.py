@@ -100,7 +100,13 @@ def _kind_of(kind: type[Exception]) -> type[SlimError]:
 def _is_of_the_machine(error: Exception) -> bool:
     full_disk = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
     of_system = isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError)
-    return of_system or full_disk or isinstance(error, torch.cuda.OutOfMemoryError)
+    return of_system or full_disk or is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is short, on whatever device: Python, PyTorch and OpenCV say it so."""
+    told = ("can't allocate memory", "not enough memory", "Insufficient memory", "bad_alloc", "bad allocation")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in str(error) for words in told)
 
 
 def _is_checked(trace: TracebackType | None) -> bool:

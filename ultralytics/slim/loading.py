@@ -57,6 +57,23 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     return torch_safe_load(str(file))[0]
 
 
+def load_safely(safe: bool = True) -> None:
+    """Open files of known classes alone from now on, here and in processes started from here.
+
+    It is what ULTRALYTICS_SAFE_LOAD=1 in the environment does from the start. False leaves things as they are.
+
+    Raises:
+        InputError: It is neither True nor False.
+    """
+    from ultralytics.nn import tasks  # imports slim
+
+    if not isinstance(safe, bool):
+        raise InputError(f"safe={safe}: expected True or False")
+    if safe:
+        os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
+        tasks.SAFE_LOAD = True
+
+
 def as_checkpoint(weight: str | Path) -> str:
     """Return the path of a checkpoint: the file itself, or a stand-in for one that holds a whole model.
 
@@ -67,7 +84,10 @@ def as_checkpoint(weight: str | Path) -> str:
     if content == "dict":
         return path
     if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").lower() in ("1", "true"):
-        raise InputError(f"{path} holds no checkpoint but {content}, which ULTRALYTICS_SAFE_LOAD forbids to open")
+        raise InputError(
+            f"{path} holds no checkpoint but {content}, which safe loading (safe=True, ULTRALYTICS_SAFE_LOAD) forbids "
+            "to open"
+        )
     with translated(Exception):
         whole = torch.load(path, map_location="cpu", weights_only=False)
     network = whole if _is_network(whole) else getattr(whole, "model", None)  # a YOLO's

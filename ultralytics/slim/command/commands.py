@@ -54,6 +54,7 @@ factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
 latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
 run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
+safe=True opens no file that could run code of its own.
 Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
 """
 
@@ -76,8 +77,9 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
     keys[PREDICT] -= {"stream"}
     keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}
+    keys = {name: own | {"safe"} for name, own in keys.items()}
     parts = {name: ULTRALYTICS - PLACED for name in PARTS}
-    return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED}
+    return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED - {"safe"}}
 
 
 def parameters_of(method: Callable) -> set[str]:

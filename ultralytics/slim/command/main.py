@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UsageError
 from ..exporting.formats import read_formats
 from ..hints import split_list
+from ..loading import load_safely
 from ..logs import quiet
 from ..pruning.options import TARGETS
 from ..runs.stages import EXPORT, PRUNE
@@ -40,6 +41,7 @@ def main_of(wrapper: type, methods: Mapping[str, Callable], args: list[str], cor
 
 def _do(wrapper: type, methods: Mapping[str, Callable], args: list[str]) -> None:
     command, keys = parse(args, *keys_of(methods))
+    load_safely(keys.pop("safe", False))
     require(command, keys, methods[command])
     if command == PRUNE.command and "factor" in keys and (targets := sorted(keys.keys() & set(TARGETS))):
         raise UsageError(f"give either factor= or {targets[0]}=, which is a target instead of it")

@@ -65,7 +65,7 @@ def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
             return parse_key_value_pair(word.rstrip(","))
         except AssertionError:
             raise UsageError(f"'{word}' lacks a value; write {word.rstrip('= ')}=VALUE") from None
-    if word in ("resume", "dry_run", *(k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool))):
+    if word in ("resume", "dry_run", "safe", *(k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool))):
         return word, True
     if word in known:
         raise UsageError(f"'{word}' lacks a value; write {word}=VALUE")

@@ -16,9 +16,10 @@ import torch
 from ultralytics import __version__
 from ultralytics.utils import torch_utils
 
-from ..errors import SlimError, UsageError
+from ..errors import SlimError, UsageError, is_out_of_memory
 
 MOST_CORES = 8  # more gain little for one small network
+OUT_OF_MEMORY = "out of memory; a smaller batch= or imgsz=, or fewer images=, needs less"
 UNEXPECTED = (
     "what follows was not expected, so it is a fault of the program and not yours; please report it, with your "
     f"command, where you got the program from (Ultralytics {__version__}, PyTorch {torch.__version__}, "
@@ -55,14 +56,15 @@ def run_command(program: str, work: Callable[[], object]) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 1
-    except SlimError as error:
+    except Exception as error:
+        if not isinstance(error, SlimError) and not is_out_of_memory(error):
+            print(f"\n{program}: {UNEXPECTED}", file=sys.stderr)
+            raise
         if os.environ.get("TRACEBACK"):
             traceback.print_exc()
-        print(f"\n{program}: {message(error)}", file=sys.stderr)
+        told = f"{OUT_OF_MEMORY} ({message(error)})" if is_out_of_memory(error) else message(error)
+        print(f"\n{program}: {told}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except Exception:
-        print(f"\n{program}: {UNEXPECTED}", file=sys.stderr)
-        raise
     return 0
 
 

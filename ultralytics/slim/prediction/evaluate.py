@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from relation import (
-    metric,
-    read_plabels_dir,  # TEMP
-)
+from relation import metric
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 
@@ -17,6 +14,7 @@ from ..errors import FailedError
 from ..inputs.data import check_data, relations_folder
 from ..inputs.images import check_images
 from ..inputs.weights import open_model
+from ..plabels import read_plabels_dir
 from .nodes import NODES, detect_nodes, nodes_of, read_detection, result_folder
 from .relation_errors import compare_nodes, visualize_errors
 from .results import Evaluation
