@@ -59,6 +59,16 @@ UPSTREAM_RAISERS = frozenset(
     "_single_check _smart_load build_optimizer get_dataloader load_image resume_training train".split()
 )
 
+OUT_OF_MEMORY = (  # in RuntimeErrors of PyTorch's allocator, its oneDNN and Python's threads, and in OpenCV's errors
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "bad allocation",
+    "could not create a primitive",
+    "can't start new thread",
+    "Insufficient memory",
+)
+
 
 @contextmanager
 def translated(*kinds: type[Exception]) -> Iterator[None]:
@@ -105,8 +115,7 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is short, on whatever device: Python, PyTorch and OpenCV say it so."""
-    told = ("can't allocate memory", "not enough memory", "Insufficient memory", "bad_alloc", "bad allocation")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in str(error) for words in told)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(told in str(error) for told in OUT_OF_MEMORY)
 
 
 def _is_checked(trace: TracebackType | None) -> bool:
