@@ -1,6 +1,7 @@
 """Weights that are computed, broken, or beyond half precision, and files that hold something else than a checkpoint."""
 
 import copy
+import os
 import warnings
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
+import prune_model as wrapper
+from prune_model import PruneModel
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.inputs.weights import open_model
@@ -231,3 +235,21 @@ def test_safe_loading_is_kept(weights, tmp_path, monkeypatch):
     monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "1")
     with pytest.raises(InputError, match="holds no checkpoint but ultralytics.*DetectionModel, which safe loading"):
         open_model(tmp_path / "whole.pt")
+
+
+def test_safe_loading_as_an_argument(weights, tmp_path, monkeypatch, capsys):
+    """For the whole process and those it starts, and by a bare word on the command line."""
+    monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "0")
+    monkeypatch.setattr(tasks, "SAFE_LOAD", False)
+    whole = tmp_path / "whole.pt"
+    torch.save(YOLO(weights).model, whole)
+    with pytest.raises(InputError, match="safe=yes: expected True or False"):
+        PruneModel(weights, safe="yes")
+    assert wrapper.main(["prune", f"weights={whole}", f"save_dir={tmp_path / 'a.pt'}"]) == 0
+    assert not tasks.SAFE_LOAD
+    assert wrapper.main(["prune", f"weights={whole}", f"save_dir={tmp_path / 'b.pt'}", "safe"]) == 1
+    assert "which safe loading (safe=True, ULTRALYTICS_SAFE_LOAD) forbids" in capsys.readouterr().err
+    assert tasks.SAFE_LOAD and os.environ["ULTRALYTICS_SAFE_LOAD"] == "1" and not (tmp_path / "b.pt").exists()
+    for refused in (lambda: PruneModel(whole), lambda: PruneModel.compare({"a": whole})):
+        with pytest.raises(InputError, match="safe loading"):
+            refused()

@@ -18,11 +18,14 @@ from prune_model import PruneModel
 from relation import find_parent_nodes, read_plabels
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
+from ultralytics.slim.diagrams.dataset import draw_one
 from ultralytics.slim.inputs.sources import class_numbers, count_images
 from ultralytics.slim.plabels import plabels_text
-from ultralytics.slim.prediction.nodes import detect_nodes
+from ultralytics.slim.prediction.nodes import NODES, detect_nodes
 from ultralytics.slim.prediction.results import Prediction, Predictions, VideoPrediction
 from ultralytics.slim.prediction.saver import Saver, save_picture
+
+from places import ROOT
 
 SIZE = (96, 64)  # width, height
 TINY = {"imgsz": 32, "device": "cpu"}
@@ -276,3 +279,25 @@ def test_nothing_found_is_a_prediction_too(model, there):
     found = model.predict(image(there / "a.png"), conf=0.99, save_txt=True, **TINY)
     assert found[0].parents == [] and found[0].saved.is_file() and found[0].plabels.read_text() == ""
     assert "0 nodes" in repr(found)
+
+
+@pytest.mark.parametrize("sides", [[(240, 160)], [(240, 160), (160, 240), (200, 200)]], ids=["alike", "different"])
+@pytest.mark.parametrize("kind", ["paths", "arrays"])
+def test_a_long_list_is_read_in_parts_and_found_as_in_one(sides, kind, tmp_path, monkeypatch):
+    """All at once, 1,000 photographs took gigabytes; how they are padded goes by all of them, as in one batch."""
+    drawn = [draw_one(0, "val", i).image for i in range(35)]
+    arrays = [cv2.resize(image, sides[i % len(sides)]) for i, image in enumerate(drawn)]
+    images = [str(tmp_path / f"{i}.png") for i in range(35)]
+    for path, array in zip(images, arrays):
+        cv2.imwrite(path, array)
+    images = images if kind == "paths" else arrays
+    model = YOLO(ROOT / "weights/diagram-yolov8n.pt")
+    settings = {"imgsz": 256, "device": "cpu"}
+    wanted = [result.boxes.data for result in model.predict(images, **NODES, **settings)]
+    predict, seen = model.predict, []
+    monkeypatch.setattr(model, "predict", lambda source, **given: seen.append(len(source)) or predict(source, **given))
+    monkeypatch.setattr("ultralytics.slim.prediction.nodes.distinct_nodes", lambda boxes, scores: np.arange(len(boxes)))
+    found = [result.boxes.data for result in detect_nodes(model, images, settings)]
+    assert seen == [16, 16, 3] and sum(map(len, wanted)) > 35
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)

@@ -59,6 +59,8 @@ UPSTREAM_RAISERS = frozenset(
     "_single_check _smart_load build_optimizer get_dataloader load_image resume_training train".split()
 )
 
+# What Ultralytics answers data with that it cannot read.
+DATA_ERRORS = (RuntimeError, SyntaxError, ValueError, AssertionError, OSError)
 OUT_OF_MEMORY = (  # in RuntimeErrors of PyTorch's allocator, its oneDNN and Python's threads, and in OpenCV's errors
     "can't allocate memory",
     "not enough memory",
@@ -115,7 +117,9 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is short, on whatever device: Python, PyTorch and OpenCV say it so."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(told in str(error) for told in OUT_OF_MEMORY)
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
+        told in str(error) for told in OUT_OF_MEMORY
+    )
 
 
 def _is_checked(trace: TracebackType | None) -> bool:

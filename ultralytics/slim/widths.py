@@ -18,6 +18,7 @@ from torch import nn
 
 from ultralytics.nn.modules import Classify, Detect
 from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import get_num_params
 
 from . import loading  # as a module: it may be half imported itself
 from .errors import InputError
@@ -56,7 +57,7 @@ def keep_widths(model: nn.Module, weights: Any) -> bool:
     _fit_input(layers, model)
     _fit_classes(layers, model)
     _adopt(model, layers, source)
-    LOGGER.info(f"kept pruned widths: {sum(p.numel() for p in model.parameters()):,} parameters")
+    LOGGER.info(f"kept pruned widths: {get_num_params(model):,} parameters")
     return True
 
 
@@ -99,24 +100,20 @@ def check_kept(trainer: BaseTrainer, model: nn.Module) -> None:
         if _replaces_weights(pretrained)
         else f"{type(trainer).__name__}.get_model() made another network of it: it should call model.load(weights)"
     )
-    before, after = (_parameters(m) for m in (pruned, model))
+    before, after = (get_num_params(m) for m in (pruned, model))
     raise InputError(f"{start} is pruned to {before:,} parameters, {after:,} would be trained: {why}")
 
 
 def has_grown(before: nn.Module, after: nn.Module) -> bool:
     """Return whether a model has more parameters than before; with other classes or inputs, whether it is whole."""
     if _ends(before) == _ends(after):
-        return _parameters(after) > _parameters(before)
+        return get_num_params(after) > get_num_params(before)
     return is_narrower(before) and not is_narrower(after)
 
 
 def _ends(model: nn.Module) -> tuple[int | None, int]:
     yaml = getattr(model, "yaml", None) or {}
     return yaml.get("nc"), yaml.get("channels", 3)
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def _replaces_weights(pretrained: Any) -> bool:

@@ -11,7 +11,7 @@ from ultralytics.utils import DATASETS_DIR, checks
 
 from ..classes import BOX_TASKS
 from ..compat import YAML, converted_data
-from ..errors import InputError, KindError, MissingFileError, translated
+from ..errors import DATA_ERRORS, InputError, KindError, MissingFileError, translated
 from ..files import stand_in, write_whole
 from .images import check_images, check_labels, check_rows, list_images
 from .places import PROJECT, find_file, looked_in, read_yaml
@@ -65,7 +65,7 @@ def as_yaml(data: str | Path) -> str:
 
 @lru_cache  # once a process and content
 def _as_yaml(data: str, stamp: int) -> str:
-    with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError, ImportError, KeyError):
+    with translated(*DATA_ERRORS, ImportError, KeyError):
         converted = converted_data(data)
         if Path(converted).suffix in YAMLS and "://" not in converted:
             return converted
@@ -114,7 +114,7 @@ def check_data(data: str | Path) -> dict:
 
 @lru_cache  # once a process and content: a large data set takes a minute; what failed is looked at again
 def _check_data(data: str, content: bytes) -> dict:
-    with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
+    with translated(*DATA_ERRORS):
         found = check_det_dataset(data)
     for split in ("train", "val"):
         if not found[split]:

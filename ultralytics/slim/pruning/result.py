@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.utils.torch_utils import get_flops
+from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from ..measuring.runtimes import RUNTIMES
 from .checkpoint import RECORD
@@ -152,7 +152,7 @@ def gather(
         pruned,
         None,
         gone / max(total, 1),
-        tuple(sum(p.numel() for p in m.parameters()) for m in (model, pruned)),
+        tuple(get_num_params(m) for m in (model, pruned)),
         tuple(get_flops(m, imgsz) for m in (model, pruned)),
         widths,
         frozen,

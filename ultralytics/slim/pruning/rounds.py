@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import get_num_params
 
 from ..errors import FailedError, InputError
 from ..loading import load_checkpoint
@@ -44,7 +45,7 @@ def retrained(model: nn.Module, retrain: Callable[[Path], object], record: dict,
         LOGGER.info("prune: retraining before the next step")
         retrain(path)
         trained = load_checkpoint(path)[0].float().cpu().eval()
-    before, after = (sum(p.numel() for p in m.parameters()) for m in (model, trained))
+    before, after = (get_num_params(m) for m in (model, trained))
     if before != after:
         raise FailedError(f"retraining between two steps made {after:,} of {before:,} parameters: widths were not kept")
     return trained

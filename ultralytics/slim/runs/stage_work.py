@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import get_num_params
 
 from ..errors import FailedError
 from ..inputs.data import is_data_set, prepare_data
@@ -77,7 +78,7 @@ def _check_small(start: Path, out: Path, name: str) -> None:
     """Remove `out` and raise FailedError where a training left more parameters than it found: no pruning is left."""
     before, after = (load_checkpoint(path)[0] for path in (start, out))
     if has_grown(before, after):
-        counts = [f"{sum(p.numel() for p in model.parameters()):,}" for model in (before, after)]
+        counts = [f"{get_num_params(model):,}" for model in (before, after)]
         out.unlink()
         raise FailedError(
             f"{name}: {start} has {counts[0]} parameters, the training left {counts[1]}: widths were not kept"

@@ -14,7 +14,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
-from ...errors import InputError, translated
+from ...errors import DATA_ERRORS, InputError, translated
 from ...inputs.data import as_yaml, is_data_set
 from ...inputs.images import list_images
 from ..graph.channels import ChannelGraph, input_size
@@ -75,7 +75,7 @@ def _listed(source: Any) -> list:
     if isinstance(source, (list, tuple)):
         items = list(source)
     elif is_data_set(source):
-        with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
+        with translated(*DATA_ERRORS):
             found = check_det_dataset(as_yaml(source))
         items = list_images(found["train"])
     elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():

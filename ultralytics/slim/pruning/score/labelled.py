@@ -25,7 +25,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of
-from ...errors import InputError, translated
+from ...errors import DATA_ERRORS, InputError, translated
 from ...inputs.data import as_yaml
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
@@ -125,7 +125,7 @@ class LabelledImages:
 
 
 def _read(data: str, split: str, task: str) -> dict:
-    with translated(RuntimeError, SyntaxError, ValueError, AssertionError, OSError):
+    with translated(*DATA_ERRORS):
         return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(as_yaml(data))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.utils import TQDM
-from ultralytics.utils.torch_utils import get_flops
+from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from ...errors import InputError
 from ..checkpoint import stripped
@@ -96,7 +96,7 @@ def amount(model: nn.Module, what: str, imgsz: int) -> float:
     if what == "flops":
         return get_flops(model, imgsz)
     if what == "params":
-        return float(sum(p.numel() for p in model.parameters()))
+        return float(get_num_params(model))
     buffer = io.BytesIO()
     torch.save({"model": stripped(model)}, buffer)
     return buffer.tell() / 1e6
