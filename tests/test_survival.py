@@ -9,8 +9,13 @@ import torch
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import TORCH_2_4
 
 from short_runs import SHORT, hooks_in, losses_of, pretending, train, weights_of
+
+needs_scaler = pytest.mark.skipif(
+    not TORCH_2_4, reason="PyTorch before 2.4 has the scaler of another place, for CUDA alone"
+)
 
 
 @pytest.mark.slow
@@ -31,6 +36,7 @@ def test_half_precision_agrees_with_float32(tiny_data, tmp_path, teacher_path, l
     assert all(torch.isfinite(p).all() for p in trainer.slim.distiller.losses.parameters())
 
 
+@needs_scaler
 @pytest.mark.slow
 def test_scaled_gradients_are_unscaled_before_the_adapters_step(tiny_data, tmp_path, teacher_path, monkeypatch):
     """A gradient scaler on the CPU: the run ends where the one without a scaler does."""
@@ -47,6 +53,7 @@ def test_scaled_gradients_are_unscaled_before_the_adapters_step(tiny_data, tmp_p
         torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=1e-4, msg=name)
 
 
+@needs_scaler
 def test_a_step_that_the_scaler_leaves_out_moves_no_gamma(tiny_data, tmp_path, monkeypatch):
     """Every gradient overflows at a scale of 2^127, so the optimizer makes no step, and the penalty none either."""
     scaler, before = torch.amp.GradScaler, {}

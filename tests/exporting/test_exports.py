@@ -201,14 +201,14 @@ def test_a_failed_export_leaves_the_earlier_one(small, monkeypatch):
     assert earlier.read_text() == "whole" and len(list(small.parent.iterdir())) == 2
 
 
-def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, caplog):
+def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, log):
     with hushed(True):
         os.write(1, b"noise")
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ValueError), hushed(True):
         os.write(2, b"the reason")
         raise ValueError
-    assert "the reason" in caplog.text
+    assert "the reason" in log.text
 
 
 def test_parse_takes_lists_and_commas():

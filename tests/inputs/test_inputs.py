@@ -9,6 +9,7 @@ from PIL import Image
 from prune_model import PruneModel
 from ultralytics.data.base import BaseDataset
 from ultralytics.slim.files import write_whole
+from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
 from ultralytics.slim.inputs.data import check_data, find_data, prepare_data, relations_folder
 from ultralytics.slim.inputs.images import label_files, list_images, typical_images
@@ -19,6 +20,7 @@ from ultralytics.slim.inputs.weights import find_weights
 @pytest.fixture
 def data(tiny_data, tmp_path) -> Path:
     """A copy of the tiny data set to spoil; path of its YAML."""
+    data_module._check_data.cache_clear()  # by path and content, which another test may have had, too
     folder = tmp_path / "mine"
     shutil.copytree(tiny_data.parent, folder)
     yaml = folder / "tiny.yaml"

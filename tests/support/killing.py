@@ -11,12 +11,14 @@ import builtins
 import io
 import multiprocessing
 import os
+import pathlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 KILLED = 137
 FORKS = multiprocessing.get_context("forkserver")
+PATHLIB = getattr(pathlib, "_NormalAccessor", None)  # which has kept the functions of `os` for itself
 FORKS.set_forkserver_preload(["torch", "ultralytics", "ultralytics.slim.runs.stage_work", "prune_model"])
 
 
@@ -38,6 +40,8 @@ class Points:
 
         for name in ("replace", "rename", "unlink", "remove", "mkdir"):
             self._before(os, name)
+            if hasattr(PATHLIB, name):  # Python 3.10
+                setattr(PATHLIB, name, staticmethod(getattr(os, name)))
         self._before(shutil, "rmtree")
         self._copying(shutil.copyfile)
         self._saving(torch)

@@ -29,7 +29,7 @@ def _of(stage: Stage, keys: str) -> Command:
 
 RUN, ANALYSE, COMPARE, PREDICT, REPORT = "run", "analyse", "compare", "predict", "report"
 COMMANDS = (
-    Command(RUN, "all of these", "data factor epochs loss_type format name"),
+    Command(RUN, "all, in runs/slim/NAME", "data factor epochs loss_type format name"),
     _of(SPARSE, "data epochs save_dir"),
     Command(ANALYSE, "how far can it shrink", "data save_dir"),
     _of(PRUNE, "factor flops latency_ms steps save_dir"),
@@ -54,8 +54,7 @@ factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
 latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
 run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
-safe=True opens no file that could run code of its own.
-Results of run: runs/slim/NAME. TRACEBACK=1 in the environment shows tracebacks.
+TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
 """
 
 

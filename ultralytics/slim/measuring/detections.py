@@ -92,7 +92,7 @@ def match_detections(original: Found, other: Found, same_iou: float) -> Differen
     both, left, right = [], set(range(len(original.classes))), set(range(len(other.classes)))
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         i, j = (int(k) for k in np.unravel_index(flat, overlap.shape))
-        if overlap[i, j] < same_iou:
+        if overlap[i, j] < np.float32(same_iou):  # as exact as the overlap: NumPy 1 compares in double precision
             break
         if i in left and j in right:
             both.append((i, j))

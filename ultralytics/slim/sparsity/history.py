@@ -94,4 +94,5 @@ class GammaHistory:
         return message if new else ""
 
     def _histogram(self, values: np.ndarray) -> np.ndarray:
-        return np.histogram(np.minimum(values, self.edges[-1]), self.edges)[0]
+        capped = np.minimum(values.astype(self.edges.dtype), self.edges[-1])  # NumPy 1 would round it beyond the edge
+        return np.histogram(capped, self.edges)[0]
