@@ -84,6 +84,8 @@ class Points:
             return _Halving(stream) if set(mode) & set("wax+") and self.here(file) else stream
 
         builtins.open = io.open = opened
+        if PATHLIB:
+            PATHLIB.open = staticmethod(opened)
 
 
 class _Halving:
