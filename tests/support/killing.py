@@ -13,10 +13,13 @@ import multiprocessing
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 
 KILLED = 137
+TURN = threading.Lock()  # starting a process asks all others for their exit code, which can be read but once
 FORKS = multiprocessing.get_context("forkserver")
 PATHLIB = getattr(pathlib, "_NormalAccessor", None)  # which has kept the functions of `os` for itself
 FORKS.set_forkserver_preload(["torch", "ultralytics", "ultralytics.slim.runs.stage_work", "prune_model"])
@@ -127,8 +130,11 @@ def run_killed(work: Callable, args: tuple, folder: Path, kill_at: int = 0) -> i
     """
     counts = FORKS.SimpleQueue()
     child = FORKS.Process(target=_run, args=(work, args, str(folder), kill_at, counts))
-    child.start()
-    child.join()
+    with TURN:
+        child.start()
+    wait([child.sentinel])
+    with TURN:
+        child.join()
     if child.exitcode == KILLED:
         return 0
     assert child.exitcode == 0, f"the work failed: exit code {child.exitcode}"
