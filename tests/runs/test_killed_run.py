@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,16 +52,19 @@ def skeleton(folder: Path) -> dict[str, object]:
     lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
     parts = [line.split("|")[1].strip() if line.startswith("|") else line for line in lines if line[:1] in ("|", "#")]
     table, exports = record["results"]["table"], record["results"]["exports"]
+    assert parts and all(any("map" in key for key in row) for row in table)
     for row in exports:
         path = Path(row["path"])
         assert (path if path.is_absolute() else folder / path).exists()
+    headings = re.findall(r"<h[1-4].*?</h[1-4]>", (folder / "report.html").read_text(encoding="utf-8"), re.S)
+    assert headings
     return {
         "files": sorted(name for name in names if not name.endswith(".lock")),
         "stages": {name: stage["sha256"] for name, stage in record["stages"].items()},
         "accuracy": [[value for key, value in row.items() if "map" in key or "param" in key] for row in table],
         "exports": [(row["format"], row["found"]) for row in exports],
         "page": parts,
-        "html": (folder / "report.html").read_text(encoding="utf-8").count("<section"),
+        "html": len(headings),
     }
 
 
