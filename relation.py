@@ -8,7 +8,7 @@ come from `ultralytics.slim.plabels` when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -118,8 +118,10 @@ def _is_tree(boxes: np.ndarray, parents: list[int]) -> bool:
     other than the root have a sibling), and siblings look alike, unlike the symbols of a flow chart (their highest are
     together at most 1.5 times as high as their lowest).
     """
-    families = [[i for i, parent in enumerate(parents) if parent == p] for p in set(parents) - {-1}]
-    heights = [boxes[family, 3] - boxes[family, 1] for family in families if len(family) > 1]
+    order = np.argsort(parents, kind="stable")
+    families = np.split(order, np.flatnonzero(np.diff(np.take(parents, order))) + 1)
+    siblings = [family for family in families if len(family) > 1 and parents[family[0]] >= 0]
+    heights = [boxes[family, 3] - boxes[family, 1] for family in siblings]
     branches = sum(map(len, heights)) >= max(1, SIBLINGS * (len(boxes) - 1))
     alike = sum(h.max() for h in heights) <= ALIKE * sum(h.min() for h in heights)
     return branches and alike
@@ -210,9 +212,9 @@ def _assign_level(parents: np.ndarray, children: np.ndarray) -> tuple[float, lis
     best = [np.append(0.0, np.full(count, np.inf))]
     for position in parents:
         best.append(best[-1].copy())
-        for starts, lasts in _runs_within(children, position, most - best[-2][:-1]):
-            costs = best[-2][starts] + _run_costs(children, position, starts, lasts)
-            np.minimum.at(best[-1], lasts + 1, costs)
+        starts, lasts = _runs_within(children, position, most - best[-2][:-1])
+        costs = best[-2][starts] + _run_costs(children, position, starts, lasts)
+        np.minimum.at(best[-1], lasts + 1, costs)
     chosen, end = [0] * count, count
     for p in range(len(parents), 0, -1):
         if best[p][end] < best[p - 1][end]:
@@ -239,24 +241,22 @@ def _first_cost(parents: np.ndarray, children: np.ndarray) -> float:
     return float(min(split, whole))
 
 
-def _runs_within(children: np.ndarray, position: float, spare: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (starts, lasts) of all runs that cost this parent at most the `spare` of their start, and a few others.
+def _runs_within(children: np.ndarray, position: float, spare: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (starts, lasts) of all runs that cost this parent at most the `spare` of their start, and a few others.
 
     A run of n children has its middle within spare / n of the parent: the runs of 1, of 2 to 3, of 4 to 7 children, and
     so on, of one start end within a stretch of the children, which is found by bisection.
     """
-    starts = np.flatnonzero(spare >= 0)
-    size = 1
-    while size <= len(children):
-        starts = starts[starts + size <= len(children)]
-        reach = 2 * spare[starts] / size
-        opposite = 2 * position - children[starts]  # where the last child would stand whose run has its middle here
-        first = np.maximum(np.searchsorted(children, opposite - reach, "left"), starts + size - 1)
-        behind = np.minimum(np.searchsorted(children, opposite + reach, "right"), starts + 2 * size - 1)
-        counts = np.maximum(behind - first, 0)
-        begins = np.cumsum(counts) - counts
-        yield np.repeat(starts, counts), np.repeat(first - begins, counts) + np.arange(counts.sum())
-        size *= 2
+    starts = np.flatnonzero(spare >= 0)[:, None]
+    sizes = 1 << np.arange(len(children).bit_length())
+    reach = 2 * spare[starts] / sizes
+    opposite = 2 * position - children[starts]  # where the last child would stand whose run has its middle here
+    first = np.maximum(np.searchsorted(children, opposite - reach, "left"), starts + sizes - 1)
+    behind = np.minimum(np.searchsorted(children, opposite + reach, "right"), starts + 2 * sizes - 1)
+    counts = np.maximum(behind - first, 0)
+    begins = np.cumsum(counts).reshape(counts.shape) - counts
+    lasts = np.repeat((first - begins).ravel(), counts.ravel()) + np.arange(counts.sum())
+    return np.repeat(starts[:, 0], counts.sum(1)), lasts
 
 
 # ---------------------------------------------------------------------------------------------------------------- score

@@ -370,6 +370,16 @@ def test_two_rows_of_a_thousand_are_read_in_seconds():
     assert time.process_time() - started < 6
 
 
+@pytest.mark.slow
+def test_a_hundred_rows_of_a_hundred_are_read_in_seconds():
+    """Families picked out one by one took as long as the levels: 10 s together."""
+    corners = np.stack(np.meshgrid(np.arange(100) * 60.0, np.arange(100) * 100.0), -1).reshape(-1, 2)
+    corners += np.random.default_rng(0).uniform(-3, 3, corners.shape)
+    started = time.process_time()
+    find_parent_nodes(np.hstack([np.zeros((10_000, 1)), corners, corners + (40, 30)]), mode="auto")
+    assert time.process_time() - started < 8
+
+
 # -------------------------------------------------------------------------------------------------------- the module
 
 
