@@ -57,6 +57,7 @@ from ultralytics.slim.pruning.analysis.findings import Analysis
 from ultralytics.slim.pruning.analysis.scan import analyse_model
 from ultralytics.slim.pruning.result import PruneResult
 from ultralytics.slim.pruning.select.goals import DEFAULT_FACTOR
+from ultralytics.slim.recovery.recover import Recovery, recover_model
 from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.rehearsal import Estimate
 from ultralytics.slim.runs.stage_settings import PruningSettings
@@ -75,12 +76,14 @@ class PruneModel:
     Attributes:
         weights: Path of the present checkpoint.
         model: The Ultralytics model loaded from it.
+        original: Path of the first checkpoint, which teaches where no other teacher is given.
     """
 
     def __init__(self, weights: str | Path = "weights/last.pt", safe: bool = False):
         """Open a checkpoint; with `safe`, this one and all after it in this process only if its classes are known."""
         load_safely(safe)
         self._load(find_weights(weights))
+        self.original = self.weights
 
     def __repr__(self) -> str:
         return f"PruneModel({self.weights!r})"
@@ -131,6 +134,32 @@ class PruneModel:
         """Train so that the features come to resemble those of the teacher, the checkpoint `t_weight`."""
         teacher = {"Distillation": find_weights(t_weight, key="t_weight"), "loss_type": loss_type}
         return self._fit(save_dir, gently({"epochs": 100, **teacher, **training}))
+
+    def recover(
+        self,
+        images: Any,
+        teacher: str | Path | None = None,
+        save_dir: str | Path = "weights/recover.pt",
+        resume: bool = False,
+        **options,
+    ) -> Recovery:
+        """Train without labels, so that the predictions on `images` come to resemble those of a teacher.
+
+        Never makes it worse: what agrees best with the teacher on images kept back is saved, if need be the model as it
+        came. Takes the keywords of `ultralytics.slim.recovery.options.RecoverOptions`.
+
+        Args:
+            images: A folder, a list of paths or arrays, or a data set's YAML, whose labels are not read.
+            teacher: A checkpoint; by default the one that this object was made of, before it was pruned.
+            save_dir: The .pt file to write.
+            resume: Go on with a recovery that was interrupted.
+        """
+        if teacher is None and self.weights == self.original:
+            raise InputError("recover: give teacher=, the checkpoint that this one was pruned from")
+        wise = open_model(find_weights(teacher or self.original, key="teacher"))
+        recovered = recover_model(self.model, wise, images, save_dir, resume, **options)
+        self._load(save_dir)
+        return recovered
 
     def export(self, format: str = "torchscript", **options) -> str:
         """Export in any format that Ultralytics offers; returns the path of the file or folder.
@@ -237,6 +266,7 @@ METHODS = {
     "prune": PruneModel.prune,
     "train": PruneModel.train,
     "distill": PruneModel.distill,
+    "recover": PruneModel.recover,
     "compare": PruneModel.compare,
     "predict": PruneModel.predict,
     "evaluate": PruneModel.evaluate,

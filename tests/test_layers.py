@@ -20,6 +20,7 @@ LAYERS = (  # the lowest first; what stands in one line does not know each other
     {"plabels", "losses", "sparsity", "inputs", "charts"},
     {"settings", "widths", "resuming", "diagrams", "measuring"},
     {"distillation", "exporting", "pruning", "prediction", "saving"},
+    {"recovery"},
     {"runs"},
     {"training_run"},
     {"trainer", "report"},

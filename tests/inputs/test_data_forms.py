@@ -12,8 +12,8 @@ from ultralytics import YOLO
 from ultralytics.slim.errors import KindError, MissingFileError, SlimError
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.inputs.data import as_yaml, check_data, find_data, prepare_data
+from ultralytics.slim.inputs.unlabelled import load_images
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.score.images import load_images
 from ultralytics.slim.pruning.score.labelled import LabelledImages
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.settle import settled

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.slim.inputs.unlabelled import load_images
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.repair.refit import patches, solve
-from ultralytics.slim.pruning.score.images import load_images
 from ultralytics.slim.pruning.score.sensitivity import judged, pick_positions, sensitivities
 
 from random_models import randomised

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from ..exporting.check import check_exports
 from ..pruning.options import AnalyseOptions
+from ..recovery.options import RecoverOptions
 from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
 from ..runs.stage_settings import PRUNE_KEYS
 from ..runs.stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, Stage
@@ -35,6 +36,7 @@ COMMANDS = (
     _of(PRUNE, "factor flops latency_ms steps save_dir"),
     _of(RETRAIN, "data epochs save_dir"),
     _of(DISTILL, "t_weight loss_type data epochs save_dir"),
+    Command("recover", "learn without labels", "images teacher iterations save_dir"),
     Command(COMPARE, "table of checkpoints", "weights=a.pt,b.pt data imgsz"),
     Command(PREDICT, "nodes and parents", "source save save_txt classes save_dir mode"),
     Command("evaluate", "relation scores", "data_path save_dir mode"),
@@ -45,8 +47,8 @@ HELP = """\
 usage: python prune_model.py [STAGE] [key=value ...]  (installed: prune-model)
 Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
-  python prune_model.py resume=True     goes on with the last unfinished run
-  python prune_model.py dry_run=True    checks all, tells how long it would take
+  python prune_model.py images=photos/ weights=best.pt     without any labels
+resume=True goes on with the last unfinished run, dry_run=True checks all first.
 
 STAGE, by default run            its own keys besides weights=
 {commands}
@@ -75,6 +77,7 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
     keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
     keys[PREDICT] -= {"stream"}
+    keys["recover"] |= {field.name for field in fields(RecoverOptions)}
     keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}
     keys = {name: own | {"safe"} for name, own in keys.items()}
     parts = {name: ULTRALYTICS - PLACED for name in PARTS}

@@ -48,15 +48,19 @@ def label_files(images: Iterable[Path]) -> list[Path]:
 
 
 def check_images(images: Iterable[Path]) -> None:
-    """Decode every image; raise one ValueError that names those that cannot be read.
+    """Decode every image; raise one InputError that names those that cannot be read."""
+    if bad := list(find_unreadable(images).values()):
+        raise InputError(f"cannot read {_several(bad, 'image')}; replace or remove them")
+
+
+def find_unreadable(images: Iterable[Path]) -> dict[Path, str]:
+    """Decode every image; return those that cannot be read, each with its name and the reason.
 
     An image that was read once and has not changed is not read again.
     """
     images = list(images)
     faults = find_faults([(image,) for image in images], _image_fault, "checking images")
-    bad = [f"{image} ({fault})" for image, fault in zip(images, faults) if fault]
-    if bad:
-        raise InputError(f"cannot read {_several(bad, 'image')}; replace or remove them")
+    return {image: f"{image} ({fault})" for image, fault in zip(images, faults) if fault}
 
 
 def _image_fault(image: Path) -> str:

@@ -28,7 +28,7 @@ class PruneOptions:
         floor: Share of each layer's channels that 'global' goes below only where the goal cannot be met otherwise;
             'auto' is 0.57 of what an even pruning to the same goal would keep (`select.targets.read_floor`).
         exclude: Names or patterns of layers whose outputs are kept whole; several in a tuple or with commas between.
-        images: A few unlabelled images for scores and repairs (see `score.images.load_images`).
+        images: A few unlabelled images for scores and repairs (see `inputs.unlabelled.load_images`).
         repair: What is done to the pruned model: some of 'fold' (the removed channels' means go to their readers),
             'refit' (the layers left are re-fitted to put out what the original's do), 'bn' (BatchNorm statistics are
             taken anew); 'none'; or 'auto': 'refit' with images, 'fold' without.

@@ -15,6 +15,7 @@ from ultralytics.utils.checks import check_imgsz
 
 from ..errors import InputError
 from ..inputs.images import check_sides
+from ..inputs.unlabelled import load_images
 from ..inputs.weights import torch_model
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
@@ -26,8 +27,8 @@ from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs, repair_model
 from .result import PruneResult, gather, join
 from .rounds import check_steps, factor_due, retrained
-from .score.images import fit_in_memory, load_images
 from .score.labelled import LabelledImages
+from .score.memory import fit_in_memory
 from .score.ranking import TAYLOR, choose, rank
 from .select.goals import check_floor, read_goal
 from .select.narrowing import kept, take_share

@@ -22,6 +22,7 @@ from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
 from ...errors import InputError
+from ...inputs.unlabelled import load_images
 from ...inputs.weights import torch_model
 from ...stored import plain_copy
 from ..gamma_check import check_gammas
@@ -31,8 +32,8 @@ from ..graph.verify import masking
 from ..options import AnalyseOptions, with_keywords
 from ..prune import image_size
 from ..repair.repairs import read_repairs, repair_model
-from ..score.images import fit_in_memory, load_images
 from ..score.labelled import LabelledImages, with_loss
+from ..score.memory import fit_in_memory
 from ..score.ranking import TAYLOR, Ranking, choose, rank
 from ..select.goals import check_floor
 from ..select.narrowing import kept, take_share

@@ -1,4 +1,4 @@
-"""Unlabelled images for the repairs: from a folder, a file, a data set's YAML, a list, or a tensor, to one batch."""
+"""Unlabelled images: from a folder, a file, a data set's YAML, a list, or a tensor, to batches that a model reads."""
 
 from __future__ import annotations
 
@@ -8,31 +8,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
-from ...errors import DATA_ERRORS, InputError, translated
-from ...inputs.data import as_yaml, is_data_set
-from ...inputs.images import list_images
-from ..graph.channels import ChannelGraph, input_size
+from ..errors import DATA_ERRORS, InputError, translated
+from .data import as_yaml, is_data_set
+from .images import list_images
 
-MEMORY = 3 * 10**9  # bytes
-MOST = 256  # images: more change next to nothing
-LAYERS_ALIVE = 12  # outputs as large as the largest that are alive at once while two networks run a stage
-
-
-def fit_in_memory(graph: ChannelGraph, model: nn.Module, imgsz: int) -> tuple[int, int]:
-    """Return (input channels, most images) so that all images' activations of one stage take about `MEMORY` bytes."""
-    _, channels, height, width = input_size(model)
-    shapes = {name: t.shape for name, t in model.state_dict().items()}
-    widest = max(
-        n * shapes[name][0] for name, n in graph.positions.items()
-    )  # floats a layer puts out on the traced input
-    each = 4 * widest * imgsz**2 / (height * width) * LAYERS_ALIVE
-    return channels, int(min(MOST, max(MEMORY // each, 4)))
+MOST = 256  # images: for scores and repairs more change next to nothing
 
 
 def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
@@ -55,23 +40,28 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -
             raise InputError(
                 f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}"
             )
-        return _spread(source, limit).float().cpu()
+        return spread(source, limit).float().cpu()
     if channels not in (1, 3):
         raise InputError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
-    items = _spread(_listed(source), limit)
-    return torch.stack([_prepared(item, imgsz, channels) for item in items])
+    items = spread(given_images(source), limit)
+    return torch.stack([read_square(item, imgsz, channels).float() / 255 for item in items])
 
 
-def _spread(items: Any, limit: int):
-    """Return at most `limit` items, evenly spread."""
+def spread(items: Any, limit: int) -> Any:
+    """Return at most `limit` items of a list or of a tensor's first dimension, evenly spread."""
     if len(items) <= limit:
         return items
     index = np.linspace(0, len(items) - 1, limit).astype(int).tolist()
     return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
 
 
-def _listed(source: Any) -> list:
-    """Return the paths or arrays that `source` stands for."""
+def given_images(source: Any) -> list:
+    """Return the paths or arrays (H, W, 3) that a source of images stands for, see `load_images`.
+
+    Raises:
+        MissingFileError: If there is no such file or folder.
+        InputError: If no image is found.
+    """
     if isinstance(source, (list, tuple)):
         items = list(source)
     elif is_data_set(source):
@@ -87,14 +77,31 @@ def _listed(source: Any) -> list:
     return items
 
 
-def _prepared(item: Any, imgsz: int, channels: int) -> torch.Tensor:
-    """Return one image as a tensor (C, imgsz, imgsz), RGB, 0..1."""
+def read_square(item: Any, imgsz: int, channels: int) -> torch.Tensor:
+    """Return one image, a path or an array (H, W, 3), letterboxed: (C, imgsz, imgsz), RGB, uint8.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    return as_tensor(LetterBox((imgsz, imgsz), auto=False)(image=read_pixels(item)), channels)
+
+
+def read_pixels(item: Any) -> np.ndarray:
+    """Return one image, a path or an array, as an array (H, W, 3), BGR, uint8.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     image = item if isinstance(item, np.ndarray) else imread(str(item))
     if image is None:
         raise InputError(f"images: '{item}' cannot be read as an image")
-    image = LetterBox((imgsz, imgsz), auto=False)(image=image)
+    return image
+
+
+def as_tensor(image: np.ndarray, channels: int) -> torch.Tensor:
+    """Return an image (H, W, 3), BGR, as a tensor (C, H, W), RGB or grey."""
     if channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] if image.shape[-1] == 3 else image
     else:
         image = image[..., ::-1]
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

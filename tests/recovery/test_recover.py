@@ -1,0 +1,173 @@
+"""Recovery without labels: better or as it was, the same after an interruption, clear words for bad input."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from prune_model import PruneModel
+from ultralytics import YOLO
+from ultralytics.slim.diagrams import draw_dataset
+from ultralytics.slim.errors import InputError, KindError, MissingFileError
+from ultralytics.slim.loading import load_checkpoint, read_checkpoint
+from ultralytics.slim.recovery import recover as module
+from ultralytics.slim.recovery.recover import recover_model
+
+from places import ROOT
+
+TEACHER = ROOT / "weights/diagram-yolov8n.pt"
+SHORT = {"imgsz": 160, "batch": 4, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Drawn diagrams, without a label."""
+    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagram", train=40, val=1)
+    place = tmp_path_factory.mktemp("photos") / "photos"
+    shutil.copytree(folder / "images/train", place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def pruned(images, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("pruned") / "prune.pt"
+    PruneModel(TEACHER).prune(flops=0.4, images=str(images), imgsz=160, save_dir=path)
+    return path
+
+
+@pytest.mark.slow
+def test_it_agrees_more_and_keeps_its_widths(images, pruned, tmp_path):
+    model = PruneModel(pruned)
+    recovered = model.recover(str(images), teacher=TEACHER, save_dir=tmp_path / "r.pt", iterations=60, **SHORT)
+    assert recovered.after.value > recovered.before.value + 0.02 and recovered.step > 0
+    assert model.weights == str(tmp_path / "r.pt") and not list(tmp_path.glob(".*"))
+    before, after = (load_checkpoint(path)[0] for path in (pruned, tmp_path / "r.pt"))
+    assert [p.shape for p in before.parameters()] == [p.shape for p in after.parameters()]
+    record = read_checkpoint(tmp_path / "r.pt")["slim"]
+    assert record["widths"] and record["recovery"]["agreement"][1] == recovered.after.value
+    assert "agreement mAP50-95" in str(recovered)
+
+
+def test_it_is_never_made_worse(images, pruned, tmp_path):
+    """A rate that destroys: what it came with is saved."""
+    recovered = recover_model(
+        YOLO(pruned), YOLO(TEACHER), str(images), tmp_path / "r.pt", iterations=6, lr0=0.3, **SHORT
+    )
+    assert recovered.step == 0 and recovered.after == recovered.before
+    before, after = (load_checkpoint(path)[0].state_dict() for path in (pruned, tmp_path / "r.pt"))
+    assert all(before[name].equal(after[name]) for name in before)
+    assert "nothing was better" in str(recovered)
+
+
+@pytest.mark.slow
+def test_interrupted_and_gone_on_with_it_ends_the_same(images, pruned, tmp_path, monkeypatch):
+    def recover(name, **more):
+        return recover_model(
+            YOLO(pruned), YOLO(TEACHER), str(images), tmp_path / f"{name}.pt", iterations=12, **SHORT, **more
+        )
+
+    recover("whole")
+    step, count = module._Recovering._one_step, []
+
+    def stopped(self, batch):
+        count.append(1)
+        if len(count) == 8:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(module._Recovering, "_one_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recover("cut")
+    assert (tmp_path / "cut.pt").is_file(), "the best so far is kept"
+    with pytest.raises(InputError, match=r"had .*iterations=12 \(now 13\)"):
+        recover_model(
+            YOLO(pruned), YOLO(TEACHER), str(images), tmp_path / "cut.pt", iterations=13, resume=True, **SHORT
+        )
+    recover("cut", resume=True)
+    whole, cut = (load_checkpoint(tmp_path / f"{name}.pt")[0].state_dict() for name in ("whole", "cut"))
+    assert all(whole[name].equal(cut[name]) for name in whole)
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(InputError, match="no interrupted recovery"):
+        recover("cut", resume=True)
+
+
+def test_unreadable_images_are_left_out_and_named(images, pruned, tmp_path, log):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(images, mixed)
+    (mixed / "broken.png").write_bytes(b"no image")
+    recover_model(YOLO(pruned), YOLO(TEACHER), str(mixed), tmp_path / "r.pt", iterations=1, **SHORT)
+    assert "1 of 41 images cannot be read and are left out" in log.text and "broken.png" in log.text
+    for image in mixed.glob("*.webp"):
+        image.unlink()
+    for image in [*mixed.glob("*.jpg"), *mixed.glob("*.png")]:
+        image.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of \d+ images can be read"):
+        recover_model(YOLO(pruned), YOLO(TEACHER), str(mixed), tmp_path / "r2.pt", iterations=1, **SHORT)
+    assert not (tmp_path / "r2.pt").exists()
+
+
+def test_images_of_another_kind_and_few_ones_are_said(pruned, tmp_path, log):
+    blank = [np.full((64, 64, 3), shade, np.uint8) for shade in range(0, 240, 20)]
+    with pytest.raises(InputError, match="detects nothing in any of 1 images, so it cannot teach"):
+        recover_model(YOLO(pruned), YOLO(TEACHER), blank, tmp_path / "r.pt", iterations=1, **SHORT)
+    assert not (tmp_path / "r.pt").exists()
+
+
+def test_a_single_image_is_said_to_be_few(images, pruned, tmp_path, log):
+    one = [cv2.imread(str(next(images.iterdir())))]
+    recover_model(YOLO(pruned), YOLO(TEACHER), one, tmp_path / "r.pt", iterations=1, **SHORT)
+    assert "only 1 image to learn from" in log.text
+
+
+def test_bad_arguments_are_told(images, pruned, tmp_path):
+    model = PruneModel(TEACHER)
+    with pytest.raises(InputError, match="give teacher="):
+        model.recover(str(images))
+    for wrong, words in (
+        ({"iterations": 0}, "iterations=0: expected a whole number from 1"),
+        ({"batch": 1.5}, "batch=1.5"),
+        ({"lr0": 2}, "lr0=2"),
+        ({"lr0": "fast"}, "lr0=fast"),
+        ({"holdout": True}, "holdout=True"),
+    ):
+        with pytest.raises(InputError, match=words):
+            model.recover(str(images), teacher=TEACHER, save_dir=tmp_path / "r.pt", **wrong)
+    with pytest.raises(KindError, match="recover takes no iteration=.*iterations"):
+        model.recover(str(images), teacher=TEACHER, iteration=3)
+    with pytest.raises(MissingFileError, match="nowhere"):
+        model.recover(str(tmp_path / "nowhere"), teacher=TEACHER, save_dir=tmp_path / "r.pt")
+    with pytest.raises(InputError, match=r"expected the path of the \.pt file"):
+        model.recover(str(images), teacher=TEACHER, save_dir=tmp_path / "folder")
+
+
+def test_a_damaged_state_is_told(images, pruned, tmp_path):
+    (tmp_path / ".r.recovering.pt").write_bytes(b"half")
+    with pytest.raises(InputError, match="is damaged"):
+        recover_model(YOLO(pruned), YOLO(TEACHER), str(images), tmp_path / "r.pt", resume=True, iterations=1, **SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-pose.yaml", "yolov8n-obb.yaml", "yolov8n-cls.yaml"])
+def test_other_tasks_are_recovered_too(name, tmp_path):
+    """An untrained teacher whose scores are lifted stands for a trained one."""
+    from random_models import randomised
+
+    teacher = randomised(name)
+    head = teacher.model.model[-1]
+    for branches in (getattr(head, "cv3", ()), getattr(head, "one2one_cv3", None) or ()):
+        for branch in branches:
+            branch[-1].weight.data *= 30
+            branch[-1].bias.data += 4
+    torch.manual_seed(0)
+    student = randomised(name)
+    student.model.load_state_dict(teacher.model.state_dict())
+    with torch.no_grad():
+        for parameter in student.model.parameters():
+            parameter.add_(0.05 * parameter.abs().mean() * torch.randn_like(parameter))
+    photos = [np.random.default_rng(n).integers(0, 255, (96, 96, 3), dtype=np.uint8) for n in range(12)]
+    recovered = recover_model(student, teacher, photos, tmp_path / "r.pt", iterations=30, imgsz=64, batch=4)
+    assert recovered.after.value >= recovered.before.value
+    assert YOLO(tmp_path / "r.pt").task == student.task

@@ -1,0 +1,1 @@
+"""Bring a pruned model back towards its original on unlabelled images alone."""

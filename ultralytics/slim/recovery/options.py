@@ -1,0 +1,59 @@
+"""What a recovery may be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError, KindError
+from ..hints import hint
+
+
+@dataclass(frozen=True)
+class RecoverOptions:
+    """How `recover_model` recovers; each of these is also a keyword of it.
+
+    Attributes:
+        iterations: Most optimizer steps; fewer where the agreement stops growing.
+        batch: Images a step.
+        imgsz: Side of the images in pixels; the model's training size if not given.
+        lr0: Largest learning rate of AdamW, or 'auto': the farther the model is from its teacher, the larger.
+        holdout: Most images that are kept from the training, to measure the agreement on; a tenth of all at most.
+        device: As in Ultralytics; by default the first GPU, else the CPU.
+        amp: Whether a GPU computes in mixed precision.
+        workers: Processes that read images; by default none on a CPU, where they would take the cores.
+        seed: Of the order and the augmentation of the images.
+    """
+
+    iterations: int = 1500
+    batch: int = 8
+    imgsz: int | None = None
+    lr0: float | str = "auto"
+    holdout: int = 64
+    device: Any = None
+    amp: bool = True
+    workers: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def read(cls, given: dict[str, Any]) -> RecoverOptions:
+        """Return what is given, checked.
+
+        Raises:
+            KindError: There is no such option; names the nearest one.
+            InputError: A value is out of range.
+        """
+        known = [option.name for option in fields(cls)]
+        if unknown := [name for name in given if name not in known]:
+            raise KindError(f"recover takes no {unknown[0]}={hint(unknown[0], known)}; it takes {', '.join(known)}")
+        options = cls(**given)
+        for name, least in (("iterations", 1), ("batch", 1), ("holdout", 1), ("seed", 0), ("workers", 0)):
+            value = getattr(options, name)
+            if value is None and name == "workers":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name}={value}: expected a whole number from {least}")
+        lr0 = options.lr0
+        if lr0 != "auto" and (isinstance(lr0, (bool, str)) or not 0 < lr0 < 1):
+            raise InputError(f"lr0={lr0}: expected 'auto', or a learning rate between 0 and 1")
+        return options

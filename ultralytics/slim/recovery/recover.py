@@ -1,0 +1,347 @@
+"""Recovery without labels: a pruned model is taught by its original on unlabelled images, and is never made worse.
+
+Some images are kept back. On them the agreement with the teacher is measured before the first step and again and again
+after it, of an average of the weights; whatever agreed best is saved, which may be the model as it came.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER, TQDM
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import ModelEMA, select_device
+
+from ..errors import InputError
+from ..files import write_whole
+from ..hints import few
+from ..inputs.images import find_unreadable
+from ..inputs.unlabelled import given_images, read_square, spread
+from ..inputs.weights import check_checkpoint_path, torch_model
+from ..measuring.agreement import Agreement, Reference
+from ..pruning.checkpoint import RECORD, save_checkpoint
+from ..pruning.graph.raw import run_raw
+from ..pruning.prune import image_size
+from ..stored import check_finite, plain_copy
+from .images import VariedImages
+from .loss import RecoveryLoss
+from .options import RecoverOptions
+from .schedule import GROWTH, PATIENCE, Schedule, learning_rate
+
+MEASUREMENTS = 15  # of the agreement, over all steps
+EMA_DECAY, EMA_TAU = 0.99, 50
+CLIP = 10.0  # norm of the gradient, as in Ultralytics' trainer
+FEW_SEEN = 0.25  # a smaller share of the images in which the teacher detects anything is warned of
+FEW_IMAGES = 10  # of fewer none is kept back
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a recovery did.
+
+    Attributes:
+        path: The checkpoint written.
+        before, after: Agreement with the teacher on the images kept back.
+        step: Step whose weights were kept, 0 for those that it started from.
+        steps: Steps made.
+        lr0: Largest learning rate.
+        images: Images trained on.
+        seen: Share of the images kept back in which the teacher detects anything.
+    """
+
+    path: Path
+    before: Agreement
+    after: Agreement
+    step: int
+    steps: int
+    lr0: float
+    images: int
+    seen: float
+
+    def __str__(self) -> str:
+        kept = f"after step {self.step} of {self.steps}" if self.step else "before the first step: nothing was better"
+        return (
+            f"recovered on {self.images} images: agreement {self.before.measure} {self.before.value:.4f} -> "
+            f"{self.after.value:.4f} on {self.after.images} others ({kept})\n  saved as {self.path}"
+        )
+
+    def record(self) -> dict:
+        """Return the checkpoint's record of it, in plain builtins."""
+        figures = {name: value for name, value in asdict(self).items() if name not in ("path", "before", "after")}
+        return {**figures, "agreement": [self.before.value, self.after.value], "measure": self.after.measure}
+
+
+def recover_model(
+    yolo: YOLO | nn.Module,
+    teacher: YOLO | nn.Module,
+    images: Any,
+    save_dir: str | Path,
+    resume: bool = False,
+    **options: Any,
+) -> Recovery:
+    """Teach a model by another one on unlabelled images, and save what agrees best with it as a stock checkpoint.
+
+    Args:
+        yolo: The model, pruned for example; not modified.
+        teacher: What it is to agree with: its original, or another model of its task and classes; not modified.
+        images: A folder (searched below too), a text file of paths, a list of paths or of BGR arrays (H, W, 3), or a
+            data set's YAML (its training images, without their labels).
+        save_dir: The .pt file to write; parents are created. Beside it lies, until it is finished, what `resume` needs.
+        resume: Go on with what was interrupted.
+        options: Keywords of `RecoverOptions`.
+
+    Raises:
+        SlimError: An argument is out of range, no image can be read, or the models cannot be compared.
+        KeyboardInterrupt: It was stopped; what agreed best so far is saved, and `resume` goes on.
+    """
+    settings = RecoverOptions.read(options)
+    path = check_checkpoint_path(save_dir)
+    student, wise = (plain_copy(torch_model(one, "recover")).float().eval() for one in (yolo, teacher))
+    recovering = _Recovering(student, wise, images, settings, path)
+    if resume:
+        recovering.go_on()
+    return recovering.finish(getattr(yolo, "ckpt", None) or {})
+
+
+class _Recovering:
+    """One recovery, from its first step to its checkpoint; see `recover_model`."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, images: Any, settings: RecoverOptions, path: Path):
+        self.settings, self.path = settings, path
+        self.device = select_device(settings.device, verbose=False)
+        self.loss = RecoveryLoss(student, teacher)
+        self.imgsz = image_size(student, settings.imgsz)
+        stride = int(max(max(getattr(model, "stride", [32])) for model in (student, teacher)))
+        self.imgsz = check_imgsz(self.imgsz, stride, max_dim=1)
+        self.student = student.to(self.device, memory_format=torch.channels_last).requires_grad_(True)
+        self.teacher = teacher.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
+        for name, parameter in self.student.named_parameters():
+            parameter.requires_grad_(".dfl." not in name)
+        self.classifies = getattr(student, "task", "detect") == "classify"
+        self.channels = next(student.parameters()).shape[1]
+        if self.channels not in (1, 3):
+            raise InputError(f"the model reads {self.channels} channels; recover reads images of 3, or of 1")
+        self.items, held = _kept_back(_readable(given_images(images)), settings.holdout)
+        self.held = torch.stack([read_square(item, self.imgsz, self.channels) for item in held])
+        self.reference = Reference(self.teacher, self.held)
+        self._check_seen()
+        self.before = self.reference.agreement(self.student, self.loss.classes)
+        self.lr0 = learning_rate(self._distance()) if settings.lr0 == "auto" else settings.lr0
+        trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp and self.device.type == "cuda")
+        self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
+        self.schedule = Schedule(settings.iterations)
+        self.step, self.best_step, self.best, self.best_weights = 0, 0, self.before, _weights(self.student)
+        self.stale = 0
+
+    def _check_seen(self) -> None:
+        seen, count = self.reference.seen, len(self.held)
+        if not seen:
+            raise InputError(
+                f"the teacher detects nothing in any of {count} images, so it cannot teach: are these images of the "
+                "kind that it was trained on, and imgsz= about its training size?"
+            )
+        if seen < FEW_SEEN * count:
+            LOGGER.warning(
+                f"recover: the teacher detects something in {seen} of {count} images only; it teaches best on images "
+                "like those that the model is to be used on"
+            )
+
+    @torch.no_grad()
+    def _distance(self) -> float:
+        """Return how far the model is from its teacher on the images kept back."""
+        parts = [part.to(self.device).float() / 255 for part in self.held.split(self.settings.batch)]
+        far = [float(self.loss(run_raw(self.student, part), run_raw(self.teacher, part))) for part in parts]
+        self._judge()
+        return sum(far) / len(far)
+
+    def _judge(self) -> None:
+        """Let the heads put out detections again, not raw predictions."""
+        for model in (self.student, self.teacher):
+            model.model[-1].training = False
+
+    @property
+    def state_file(self) -> Path:
+        return self.path.with_name(f".{self.path.stem}.recovering.pt")
+
+    def finish(self, checkpoint: dict) -> Recovery:
+        """Train to the end, and save what agreed best."""
+        LOGGER.info(
+            f"recover: {len(self.items)} images to learn from, {len(self.held)} kept back; {self.before.measure} "
+            f"{self.before.value:.4f} against the teacher before the first step, learning rate {self.lr0:.1e}"
+        )
+        try:
+            self._train()
+        except KeyboardInterrupt:
+            self._save_state()
+            LOGGER.info(f"\n{self._save(checkpoint)}\n  resume=True goes on")
+            raise
+        recovery = self._save(checkpoint)
+        self.state_file.unlink(missing_ok=True)
+        LOGGER.info(f"{recovery}")
+        return recovery
+
+    def _train(self) -> None:
+        every = max(1, self.schedule.steps // MEASUREMENTS)
+        batches = self._batches()
+        with TQDM(total=self.schedule.steps, initial=self.step, desc="recover") as bar:
+            for images in batches:
+                loss = self._one_step(images)
+                self.step += 1
+                bar.update(1)
+                last = self.step >= self.schedule.steps
+                if self.step % every == 0 or last:
+                    self._measure()
+                    bar.set_description(f"recover: loss {loss:.3f}, agreement {self.best.value:.4f}")
+                    self._save_state()
+                if last:
+                    break
+
+    def _one_step(self, images: torch.Tensor) -> float:
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True).float() / 255
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr0 * self.schedule.share(self.step)
+        with torch.autocast(self.device.type, enabled=self.scaler.is_enabled()):
+            with torch.no_grad():
+                said = run_raw(self.teacher, images)
+            loss = self.loss(run_raw(self.student, images), said)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.ema.update(self.student)
+        self._judge()
+        return float(loss)
+
+    def _measure(self) -> None:
+        """Measure the averaged weights, keep them if they are the best, and let the rate fall where nothing grows."""
+        self.ema.ema.model[-1].training = False
+        agreement = self.reference.agreement(self.ema.ema, self.loss.classes)
+        grown = agreement.value > self.best.value + GROWTH
+        if agreement.value > self.best.value:
+            self.best, self.best_step, self.best_weights = agreement, self.step, _weights(self.ema.ema)
+        self.stale = 0 if grown else self.stale + 1
+        if self.stale >= PATIENCE:
+            self.schedule.fall(self.step)
+
+    def _batches(self) -> DataLoader:
+        settings, at = self.settings, self.step * self.settings.batch
+        count = self.schedule.steps * settings.batch - at
+        samples = VariedImages(self.items, self.imgsz, self.channels, count, settings.seed, at, self.classifies)
+        workers = settings.workers if settings.workers is not None else 0 if self.device.type == "cpu" else 4
+        return DataLoader(samples, settings.batch, num_workers=workers, pin_memory=self.device.type == "cuda")
+
+    def _save(self, checkpoint: dict) -> Recovery:
+        """Write the best weights as a checkpoint."""
+        best = copy.deepcopy(self.ema.ema).cpu()
+        best.load_state_dict(self.best_weights)
+        best = best.to(memory_format=torch.contiguous_format)
+        check_finite(best, "the recovered model")
+        recovery = Recovery(
+            self.path, self.before, self.best, self.best_step, self.step, self.lr0, len(self.items),
+            self.reference.seen / len(self.held),
+        )  # fmt: skip
+        known = checkpoint.get(RECORD)
+        record = {**(known if isinstance(known, dict) else {}), "recovery": recovery.record()}
+        save_checkpoint(best, self.path, record, checkpoint)
+        return recovery
+
+    def _key(self) -> dict:
+        """Return what a recovery that goes on must have in common with the one that was interrupted."""
+        free = ("device", "workers", "amp")
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
+        return {
+            **settings,
+            "imgsz": self.imgsz,
+            "images": [len(self.items), len(self.held)],
+            "start": self.before.value,
+        }
+
+    def _save_state(self) -> None:
+        state = {
+            "key": self._key(),
+            "step": self.step,
+            "stale": self.stale,
+            "schedule": [self.schedule.steps, self.schedule.fall_from],
+            "student": self.student.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best_weights,
+            "best_step": self.best_step,
+        }
+        write_whole(self.state_file, lambda partial: torch.save(state, partial))
+
+    def go_on(self) -> None:
+        """Take up what an interrupted recovery left.
+
+        Raises:
+            InputError: There is nothing to go on with, or it had other settings.
+        """
+        if not self.state_file.is_file():
+            raise InputError(f"resume=True: no interrupted recovery of {self.path}; leave out resume to start one")
+        try:
+            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+            differing = [name for name, value in self._key().items() if state["key"].get(name) != value]
+            if differing:
+                was = ", ".join(f"{name}={state['key'].get(name)} (now {self._key()[name]})" for name in differing)
+                raise InputError(
+                    f"the interrupted recovery of {self.path} had {was}; give the same, or leave out resume"
+                )
+            self.student.load_state_dict(state["student"])
+            self.ema.ema.load_state_dict(state["ema"])
+            self.ema.updates = state["updates"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+        except InputError:
+            raise
+        except Exception as error:  # of many kinds: the file may be anything
+            raise InputError(f"{self.state_file} is damaged ({error!r:.80}); remove it and start again") from error
+        self.step, self.stale, self.best_step = state["step"], state["stale"], state["best_step"]
+        self.schedule.steps, self.schedule.fall_from = state["schedule"]
+        self.best_weights = {name: tensor.cpu() for name, tensor in state["best"].items()}
+        best = copy.deepcopy(self.student)
+        best.load_state_dict(self.best_weights)
+        self.best = self.reference.agreement(best, self.loss.classes)
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _readable(items: list) -> list:
+    """Return the images that can be read; say which cannot."""
+    paths = [Path(item) for item in items if isinstance(item, (str, Path))]
+    bad = find_unreadable(paths)
+    if not bad:
+        return items
+    named = few(list(bad.values()))
+    if len(bad) == len(items):
+        raise InputError(f"none of {len(items)} images can be read, for example {named}")
+    LOGGER.warning(f"recover: {len(bad)} of {len(items)} images cannot be read and are left out: {named}")
+    return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
+
+
+def _kept_back(items: list, most: int) -> tuple[list, list]:
+    """Return (images to learn from, images to measure on), evenly spread; few images are both."""
+    if len(items) < FEW_IMAGES:
+        LOGGER.warning(
+            f"recover: only {len(items)} image{'s' * (len(items) > 1)} to learn from, and to measure on, which says "
+            "little of others; give a hundred or more from the place where the model will run"
+        )
+        return items, items
+    held = spread(items, max(1, min(most, len(items) // 10)))
+    names = set(map(id, held))
+    return [item for item in items if id(item) not in names], held
