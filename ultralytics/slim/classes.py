@@ -32,6 +32,13 @@ def names_of(model: nn.Module) -> dict[int, str]:
     return names if count in (None, len(names)) else {number: str(number) for number in range(count)}
 
 
+def task_of(model: nn.Module) -> str:
+    """Return the task of a network: what it says itself, else what its class and head are for."""
+    from ultralytics.nn.tasks import guess_model_task  # imports slim
+
+    return getattr(model, "task", None) or guess_model_task(model)
+
+
 def pair_classes(ours: Names, theirs: Names) -> list[tuple[int, int]]:
     """Return (our number, their number) of the classes that both sides have, in our order.
 

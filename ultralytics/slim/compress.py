@@ -10,7 +10,6 @@ from ultralytics.utils import LOGGER
 
 from .errors import InputError
 from .exporting.check import check_exports
-from .inputs.data import prepare_data
 from .logs import quiet
 from .measuring.accuracy import measured_once
 from .measuring.comparison import ComparisonTable, compare_models
@@ -21,7 +20,7 @@ from .runs.record import Run
 from .runs.rehearsal import Estimate, rehearse
 from .runs.run_settings import RunSettings
 from .runs.settle import in_strides, settled
-from .runs.stage_work import make_models
+from .runs.stage_work import make_models, measured_on
 from .runs.stages import ORIGINAL
 
 
@@ -34,9 +33,10 @@ def compress_run(run: Run) -> ComparisonTable:
     Raises:
         SlimError: Something that the user can mend; the run goes on from there with `Run.resume`.
     """
-    settings, data = run.settings, prepare_data(run.settings.data)
+    settings = run.settings
     LOGGER.info(f"{run.folder}\n{settings.plan}")
     with run, quiet(not settings.verbose), measured_once():
+        data = measured_on(run)
         models = make_models(run, data)
         last = list(models)[-1]
         final = models[last]
@@ -47,6 +47,8 @@ def compress_run(run: Run) -> ComparisonTable:
             data, {name: models[name] for name in (ORIGINAL, last)}, settings.imgsz, settings.device
         )
         table = compare_models(models, data, settings.imgsz, settings.device)
+        if settings.images:
+            table.metric = "agreement"
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
         run.measured({**measured, "exports": exported.to_dicts()})

@@ -11,7 +11,7 @@ from ..pruning.options import AnalyseOptions
 from ..recovery.options import RecoverOptions
 from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
 from ..runs.stage_settings import PRUNE_KEYS
-from ..runs.stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, Stage
+from ..runs.stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, Stage
 from .parsing import ULTRALYTICS
 
 
@@ -34,9 +34,9 @@ COMMANDS = (
     _of(SPARSE, "data epochs save_dir"),
     Command(ANALYSE, "how far can it shrink", "data save_dir"),
     _of(PRUNE, "factor flops latency_ms steps save_dir"),
+    _of(RECOVER, "images teacher iterations save_dir"),
     _of(RETRAIN, "data epochs save_dir"),
     _of(DISTILL, "t_weight loss_type data epochs save_dir"),
-    Command("recover", "learn without labels", "images teacher iterations save_dir"),
     Command(COMPARE, "table of checkpoints", "weights=a.pt,b.pt data imgsz"),
     Command(PREDICT, "nodes and parents", "source save save_txt classes save_dir mode"),
     Command("evaluate", "relation scores", "data_path save_dir mode"),
@@ -77,10 +77,11 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
     keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
     keys[PREDICT] -= {"stream"}
-    keys["recover"] |= {field.name for field in fields(RecoverOptions)}
+    keys[RECOVER.command] |= {field.name for field in fields(RecoverOptions)}
     keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}
     keys = {name: own | {"safe"} for name, own in keys.items()}
     parts = {name: ULTRALYTICS - PLACED for name in PARTS}
+    parts[RECOVER.name] = {field.name for field in fields(RecoverOptions)}
     return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED - {"safe"}}
 
 

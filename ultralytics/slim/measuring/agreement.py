@@ -15,6 +15,8 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils.metrics import ap_per_class, batch_probiou, box_iou
 from ultralytics.utils.nms import non_max_suppression
 
+from ..classes import task_of
+
 TRUE_CONF = 0.25  # detections of the reference below this score are no truth
 LEAST_CONF, NMS_IOU = 0.001, 0.7  # as Ultralytics validates
 THRESHOLDS = torch.linspace(0.5, 0.95, 10)  # of mAP50-95
@@ -89,7 +91,7 @@ class Reference:
 
     def __init__(self, model: nn.Module, images: torch.Tensor, batch: int = 16):
         self.images, self.batch = images, batch
-        self.classifies, self._rotated = (getattr(model, "task", "detect") == task for task in ("classify", "obb"))
+        self.classifies, self._rotated = (task_of(model) == task for task in ("classify", "obb"))
         self.says = self._said_by(model)
 
     @property
@@ -111,8 +113,7 @@ class Reference:
                 len(first), len(first), len(first), float((first == self.says).float().mean()), measure="top-1"
             )
         if classes is not None:
-            for found in said:
-                found[:, 5] = torch.tensor([classes.get(int(c), -1) for c in found[:, 5]])
+            said = [self._renumbered(found, classes) for found in said]
         return _compared(self.says, said, _rotated_iou if self._rotated else partial(box_iou, eps=0), self.seen)
 
     @torch.inference_mode()
@@ -134,6 +135,11 @@ class Reference:
             )  # fmt: skip
             found += [self._plain(one.float().cpu()) for one in kept]
         return torch.cat(found) if self.classifies else found
+
+    @staticmethod
+    def _renumbered(found: torch.Tensor, classes: dict[int, int]) -> torch.Tensor:
+        numbers = [classes.get(int(number), -1) for number in found[:, -1]]
+        return torch.cat([found[:, :-1], torch.tensor(numbers, dtype=found.dtype)[:, None]], 1)
 
     def _plain(self, found: torch.Tensor) -> torch.Tensor:
         """Return boxes, score and class alone, of rotated boxes the angle behind the box."""

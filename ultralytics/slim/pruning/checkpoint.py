@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS, LOGGER
 
+from ..classes import task_of
 from ..files import write_whole
 from ..hints import few
 from ..loading import load_checkpoint
@@ -62,8 +62,7 @@ def save_checkpoint(model: nn.Module, path: Path, record: dict, original: dict |
     net = stripped(model)
     wide = [name for name, tensor in net.state_dict().items() if tensor.dtype in (torch.float32, torch.float64)]
     original = original or {}
-    task = getattr(model, "task", None) or guess_model_task(model)
-    args = {**DEFAULT_CFG_DICT, **as_dict(original.get("train_args")), "task": task}
+    args = {**DEFAULT_CFG_DICT, **as_dict(original.get("train_args")), "task": task_of(model)}
     checkpoint = {
         "date": original.get("date"),
         "version": __version__.partition("+")[0],

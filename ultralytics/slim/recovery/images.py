@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,12 +11,63 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..inputs.unlabelled import as_tensor, read_pixels
+from ultralytics.utils import LOGGER
+
+from ..errors import InputError
+from ..hints import few
+from ..inputs.images import find_unreadable
+from ..inputs.unlabelled import as_tensor, given_images, read_pixels, spread
+
+LEAST = 10  # images: of fewer none is kept back
 
 SCALE = (0.6, 1.4)  # of the largest size that fits the square
 SHIFT = 0.15  # of the side
 GAIN, OFFSET = (0.6, 1.4), 30  # brightness, in 0..255
 GREY = (114, 114, 114)  # what Ultralytics fills borders with
+
+
+def split_images(source: Any, most: int) -> tuple[list, list]:
+    """Return (images to learn from, images kept back to measure on), evenly spread: a tenth, `most` at most.
+
+    Images that cannot be read are left out and named in a warning; fewer than `LEAST` images are both.
+
+    Args:
+        source: As `given_images` takes it.
+        most: Most images to keep back.
+
+    Raises:
+        InputError: None can be read.
+    """
+    items = _readable(given_images(source))
+    if len(items) < LEAST:
+        LOGGER.warning(
+            f"images: only {len(items)} to learn from and to measure on, which says little of others; give a hundred "
+            "or more from the place where the model will run"
+        )
+        return items, items
+    held = spread(items, max(1, min(most, len(items) // 10)))
+    kept = set(map(id, held))
+    return [item for item in items if id(item) not in kept], held
+
+
+def _readable(items: list) -> list:
+    """Return the images that can be read; say which cannot."""
+    bad = find_unreadable([Path(item) for item in items if isinstance(item, (str, Path))])
+    if not bad:
+        return items
+    listed = few(list(bad.values()))
+    if len(bad) == len(items):
+        raise InputError(f"none of {len(items)} images can be read, for example {listed}")
+    LOGGER.warning(f"images: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
+    return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
+
+
+def nothing_seen(count: int) -> str:
+    """Return the message for images in which the teacher detects nothing."""
+    return (
+        f"the teacher detects nothing in any of {count} images, so it cannot teach: are these images of the kind that "
+        "it was trained on, and imgsz= about its training size?"
+    )
 
 
 class VariedImages(Dataset):

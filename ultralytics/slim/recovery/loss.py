@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..classes import task_of
 from ..errors import InputError
 from ..losses.logit import SharedPart, shared_part
 
@@ -34,7 +35,7 @@ class RecoveryLoss:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module):
-        tasks = [getattr(model, "task", "detect") for model in (student, teacher)]
+        tasks = [task_of(model) for model in (student, teacher)]
         heads = [model.model[-1] for model in (student, teacher)]
         if tasks[0] != tasks[1]:
             raise InputError(f"the model's task is {tasks[0]} and the teacher's {tasks[1]}; give a teacher of its task")

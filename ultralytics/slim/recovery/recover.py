@@ -7,6 +7,7 @@ after it, of an average of the weights; whatever agreed best is saved, which may
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,27 +21,27 @@ from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
+from ..classes import task_of
 from ..errors import InputError
 from ..files import write_whole
-from ..hints import few
-from ..inputs.images import find_unreadable
-from ..inputs.unlabelled import given_images, read_square, spread
+from ..inputs.unlabelled import read_square
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
 from ..pruning.checkpoint import RECORD, save_checkpoint
 from ..pruning.graph.raw import run_raw
 from ..pruning.prune import image_size
 from ..stored import check_finite, plain_copy
-from .images import VariedImages
+from .features import FeatureGap
+from .images import VariedImages, nothing_seen, split_images
 from .loss import RecoveryLoss
 from .options import RecoverOptions
 from .schedule import GROWTH, PATIENCE, Schedule, learning_rate
 
 MEASUREMENTS = 15  # of the agreement, over all steps
 EMA_DECAY, EMA_TAU = 0.99, 50
+FEATURES = 1.0  # weight of the gap between features beside that between predictions
 CLIP = 10.0  # norm of the gradient, as in Ultralytics' trainer
 FEW_SEEN = 0.25  # a smaller share of the images in which the teacher detects anything is warned of
-FEW_IMAGES = 10  # of fewer none is kept back
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ def recover_model(
     return recovering.finish(getattr(yolo, "ckpt", None) or {})
 
 
+def state_file(path: Path) -> Path:
+    """Return where an interrupted recovery of a checkpoint keeps what it needs to go on."""
+    return path.with_name(f".{path.stem}.recovering.pt")
+
+
 class _Recovering:
     """One recovery, from its first step to its checkpoint; see `recover_model`."""
 
@@ -125,31 +131,29 @@ class _Recovering:
         self.teacher = teacher.to(self.device, memory_format=torch.channels_last).requires_grad_(False)
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(".dfl." not in name)
-        self.classifies = getattr(student, "task", "detect") == "classify"
+        self.classifies = task_of(student) == "classify"
         self.channels = next(student.parameters()).shape[1]
         if self.channels not in (1, 3):
             raise InputError(f"the model reads {self.channels} channels; recover reads images of 3, or of 1")
-        self.items, held = _kept_back(_readable(given_images(images)), settings.holdout)
+        self.items, held = split_images(images, settings.holdout)
         self.held = torch.stack([read_square(item, self.imgsz, self.channels) for item in held])
         self.reference = Reference(self.teacher, self.held)
         self._check_seen()
         self.before = self.reference.agreement(self.student, self.loss.classes)
+        self.gap = FeatureGap(self.student, self.teacher).to(self.device)
         self.lr0 = learning_rate(self._distance()) if settings.lr0 == "auto" else settings.lr0
-        trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        trained = [p for p in (*self.student.parameters(), *self.gap.parameters()) if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp and self.device.type == "cuda")
         self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
         self.schedule = Schedule(settings.iterations)
         self.step, self.best_step, self.best, self.best_weights = 0, 0, self.before, _weights(self.student)
-        self.stale = 0
+        self.stale, self.peak = 0, 0.0  # of what was measured after the first step: at first it may fall
 
     def _check_seen(self) -> None:
         seen, count = self.reference.seen, len(self.held)
         if not seen:
-            raise InputError(
-                f"the teacher detects nothing in any of {count} images, so it cannot teach: are these images of the "
-                "kind that it was trained on, and imgsz= about its training size?"
-            )
+            raise InputError(nothing_seen(count))
         if seen < FEW_SEEN * count:
             LOGGER.warning(
                 f"recover: the teacher detects something in {seen} of {count} images only; it teaches best on images "
@@ -158,9 +162,17 @@ class _Recovering:
 
     @torch.no_grad()
     def _distance(self) -> float:
-        """Return how far the model is from its teacher on the images kept back."""
-        parts = [part.to(self.device).float() / 255 for part in self.held.split(self.settings.batch)]
-        far = [float(self.loss(run_raw(self.student, part), run_raw(self.teacher, part))) for part in parts]
+        """Return how far the model is from its teacher on the images kept back; fit the maps of features to them."""
+        far = []
+
+        def passes() -> Iterator[None]:
+            for part in self.held.split(self.settings.batch):
+                images = part.to(self.device, memory_format=torch.channels_last).float() / 255
+                yield far.append(float(self.loss(run_raw(self.student, images), run_raw(self.teacher, images))))
+
+        self.gap.attach()
+        self.gap.fit(passes())
+        self.gap.detach()
         self._judge()
         return sum(far) / len(far)
 
@@ -168,10 +180,6 @@ class _Recovering:
         """Let the heads put out detections again, not raw predictions."""
         for model in (self.student, self.teacher):
             model.model[-1].training = False
-
-    @property
-    def state_file(self) -> Path:
-        return self.path.with_name(f".{self.path.stem}.recovering.pt")
 
     def finish(self, checkpoint: dict) -> Recovery:
         """Train to the end, and save what agreed best."""
@@ -182,17 +190,20 @@ class _Recovering:
         try:
             self._train()
         except KeyboardInterrupt:
-            self._save_state()
             LOGGER.info(f"\n{self._save(checkpoint)}\n  resume=True goes on")
             raise
+        finally:
+            self.gap.detach()
         recovery = self._save(checkpoint)
-        self.state_file.unlink(missing_ok=True)
+        state_file(self.path).unlink(missing_ok=True)
         LOGGER.info(f"{recovery}")
         return recovery
 
     def _train(self) -> None:
-        every = max(1, self.schedule.steps // MEASUREMENTS)
+        every = max(1, self.settings.iterations // MEASUREMENTS)
         batches = self._batches()
+        self._save_state()
+        self.gap.attach()
         with TQDM(total=self.schedule.steps, initial=self.step, desc="recover") as bar:
             for images in batches:
                 loss = self._one_step(images)
@@ -214,10 +225,11 @@ class _Recovering:
             with torch.no_grad():
                 said = run_raw(self.teacher, images)
             loss = self.loss(run_raw(self.student, images), said)
+            total = loss + FEATURES * self.gap()
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
+        nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], CLIP)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.ema.update(self.student)
@@ -228,10 +240,10 @@ class _Recovering:
         """Measure the averaged weights, keep them if they are the best, and let the rate fall where nothing grows."""
         self.ema.ema.model[-1].training = False
         agreement = self.reference.agreement(self.ema.ema, self.loss.classes)
-        grown = agreement.value > self.best.value + GROWTH
+        self.stale = 0 if agreement.value > self.peak + GROWTH else self.stale + 1
+        self.peak = max(self.peak, agreement.value)
         if agreement.value > self.best.value:
             self.best, self.best_step, self.best_weights = agreement, self.step, _weights(self.ema.ema)
-        self.stale = 0 if grown else self.stale + 1
         if self.stale >= PATIENCE:
             self.schedule.fall(self.step)
 
@@ -272,9 +284,10 @@ class _Recovering:
         state = {
             "key": self._key(),
             "step": self.step,
-            "stale": self.stale,
+            "stale": [self.stale, self.peak],
             "schedule": [self.schedule.steps, self.schedule.fall_from],
             "student": self.student.state_dict(),
+            "maps": self.gap.state_dict(),
             "ema": self.ema.ema.state_dict(),
             "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
@@ -282,7 +295,7 @@ class _Recovering:
             "best": self.best_weights,
             "best_step": self.best_step,
         }
-        write_whole(self.state_file, lambda partial: torch.save(state, partial))
+        write_whole(state_file(self.path), lambda partial: torch.save(state, partial))
 
     def go_on(self) -> None:
         """Take up what an interrupted recovery left.
@@ -290,10 +303,10 @@ class _Recovering:
         Raises:
             InputError: There is nothing to go on with, or it had other settings.
         """
-        if not self.state_file.is_file():
+        if not state_file(self.path).is_file():
             raise InputError(f"resume=True: no interrupted recovery of {self.path}; leave out resume to start one")
         try:
-            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+            state = torch.load(state_file(self.path), map_location=self.device, weights_only=True)
             differing = [name for name, value in self._key().items() if state["key"].get(name) != value]
             if differing:
                 was = ", ".join(f"{name}={state['key'].get(name)} (now {self._key()[name]})" for name in differing)
@@ -301,6 +314,7 @@ class _Recovering:
                     f"the interrupted recovery of {self.path} had {was}; give the same, or leave out resume"
                 )
             self.student.load_state_dict(state["student"])
+            self.gap.load_state_dict(state["maps"])
             self.ema.ema.load_state_dict(state["ema"])
             self.ema.updates = state["updates"]
             self.optimizer.load_state_dict(state["optimizer"])
@@ -308,8 +322,11 @@ class _Recovering:
         except InputError:
             raise
         except Exception as error:  # of many kinds: the file may be anything
-            raise InputError(f"{self.state_file} is damaged ({error!r:.80}); remove it and start again") from error
-        self.step, self.stale, self.best_step = state["step"], state["stale"], state["best_step"]
+            raise InputError(
+                f"{state_file(self.path)} is damaged ({error!r:.80}); remove it and start again"
+            ) from error
+        self.step, self.best_step = state["step"], state["best_step"]
+        self.stale, self.peak = state["stale"]
         self.schedule.steps, self.schedule.fall_from = state["schedule"]
         self.best_weights = {name: tensor.cpu() for name, tensor in state["best"].items()}
         best = copy.deepcopy(self.student)
@@ -319,29 +336,3 @@ class _Recovering:
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-def _readable(items: list) -> list:
-    """Return the images that can be read; say which cannot."""
-    paths = [Path(item) for item in items if isinstance(item, (str, Path))]
-    bad = find_unreadable(paths)
-    if not bad:
-        return items
-    named = few(list(bad.values()))
-    if len(bad) == len(items):
-        raise InputError(f"none of {len(items)} images can be read, for example {named}")
-    LOGGER.warning(f"recover: {len(bad)} of {len(items)} images cannot be read and are left out: {named}")
-    return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
-
-
-def _kept_back(items: list, most: int) -> tuple[list, list]:
-    """Return (images to learn from, images to measure on), evenly spread; few images are both."""
-    if len(items) < FEW_IMAGES:
-        LOGGER.warning(
-            f"recover: only {len(items)} image{'s' * (len(items) > 1)} to learn from, and to measure on, which says "
-            "little of others; give a hundred or more from the place where the model will run"
-        )
-        return items, items
-    held = spread(items, max(1, min(most, len(items) // 10)))
-    names = set(map(id, held))
-    return [item for item in items if id(item) not in names], held

@@ -19,7 +19,8 @@ from ..inputs.references import check_references
 from ..loading import load_checkpoint, read_checkpoint
 from ..measuring.comparison import name_paths
 from ..measuring.runtimes import RUNTIMES
-from ..runs.stages import ORIGINAL, PRUNE, SPARSE, STAGES, stage_of
+from ..recovery.pseudo_data import pseudo_data
+from ..runs.stages import ORIGINAL, PRUNE, RECOVER, SPARSE, STAGES, stage_of
 from ..widths import is_narrower
 from . import measures, references, side_by_side
 from .figures import verdict_of
@@ -51,6 +52,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         "machine": measures.machine(run.settings.device),
         "inputs": _inputs(run, weights, data),
         "settings": _settings(run, weights),
+        "labelled": not run.settings.images,
         "models": models,
         "references": beside,
         "smaller_scale": _smaller_scale(run, weights),
@@ -69,7 +71,11 @@ def gather(run: RunFolder) -> dict[str, Any]:
 
 def _key(run: RunFolder) -> dict:
     """Return what measurements depend on besides the checkpoint."""
-    return {"data": run.settings.data, "imgsz": run.settings.imgsz, "device": run.settings.device}
+    return {
+        "data": run.settings.data or run.settings.images,
+        "imgsz": run.settings.imgsz,
+        "device": run.settings.device,
+    }
 
 
 def _known(run: RunFolder) -> dict:
@@ -84,11 +90,12 @@ def _known(run: RunFolder) -> dict:
 
 def _data(run: RunFolder) -> tuple[str | None, object]:
     """Return the data YAML to validate with and the source of its `val` images; (None, None) where it is gone."""
+    given = pseudo_data(run.path) if run.settings.images else run.settings.data
     try:
-        data = prepare_data(run.settings.data)
+        data = prepare_data(given)
         return data, check_data(data)["val"]
     except SlimError as fault:
-        run.missing.append(f"the data {run.settings.data}: {' '.join(str(fault).split())}")
+        run.missing.append(f"the data {given}: {' '.join(str(fault).split())}")
         return None, None
 
 
@@ -193,13 +200,14 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
         "weights, SHA-256": next(iter(origin.values()), ""),
         "network": f"{network}, task {getattr(model, 'task', 'detect')}",
         "data": settings.data,
+        "images, not labelled": settings.images,
         "classes": ", ".join(str(name) for name in model.names.values()),
-        "train images": counts.get("train"),
+        "train images": None if settings.images else counts.get("train"),
         "val images": counts.get("val"),
         "image size": settings.imgsz,
         "to reach by pruning": str(settings.prune),
         "distillation": settings.loss_type,
-        "epochs": settings.epochs,
+        "epochs": settings.epochs or None,
         "software": f"ultralytics {__version__}, torch {torch.__version__}",
     }
 
@@ -220,6 +228,9 @@ def _settings(run: RunFolder, weights: dict[str, Path]) -> dict[str, dict]:
         plain = {k: v for k, v in record.items() if isinstance(v, (int, float, str))}
         target = {"target": "=".join(map(str, record["target"]))} if record.get("target") else {}
         found[PRUNE.name] = {**target, **{k: v for k, v in plain.items() if k not in ("tool", "imgsz")}}
+    if RECOVER.makes in weights:
+        record = prune_record(weights[RECOVER.makes]).get("recovery") or {}
+        found[RECOVER.name] = {key: record[key] for key in ("steps", "step", "lr0", "images") if key in record}
     return found
 
 

@@ -43,6 +43,7 @@ class Figures:
         images: Number of images that accuracy was measured on.
         names: What the two models are, and `whole`, what they would be in a finished run.
         path: (model, mAP50-95) of each stage in order, the original first, as far as measured.
+        labelled: Whether somebody labelled the images; else the truth is what the original detects.
     """
 
     gflops: tuple[float, float]
@@ -54,6 +55,7 @@ class Figures:
     names: tuple[str, str] = WHOLE
     whole: tuple[str, str] = WHOLE
     path: list[tuple[str, float]] = field(default_factory=list)
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def where_lost(classes: dict[str, tuple[float, float]]) -> str:
 
 def _details(figures: Figures, kind: str) -> list[str]:
     advice, relations = _advice(figures, kind), _relations(figures.relations)
-    return [_partly(figures), advice, _by_stage(figures.path), relations, _caution(figures)]
+    return [_partly(figures), _unlabelled(figures), advice, _by_stage(figures.path), relations, _caution(figures)]
 
 
 def _partly(figures: Figures) -> str:
@@ -195,6 +197,15 @@ def _partly(figures: Figures) -> str:
     if names == figures.whole:
         return ""
     return f"This compares the models {names[0]} and {names[1]} of an unfinished run or an incomplete folder."
+
+
+def _unlabelled(figures: Figures) -> str:
+    if figures.labelled:
+        return ""
+    return (
+        "There are no labels: mAP here is agreement, with what the original detects at a score of 0.25 in images that "
+        "nothing was learned from as the truth. What the original itself misses or mistakes is not seen."
+    )
 
 
 def _advice(figures: Figures, kind: str) -> str:

@@ -22,14 +22,18 @@ from ..errors import translated
 from ..exporting.check import check_exports
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
+from ..inputs.unlabelled import given_images, spread
 from ..inputs.weights import open_model
 from ..measuring import timing
 from ..measuring.runtimes import has_onnx_runtime, onnx_run
 from ..measuring.tables import TextTable
 from ..pruning.prune import prune_model
+from ..recovery.options import RecoverOptions
+from ..recovery.pseudo_data import label_by
+from ..recovery.recover import MEASUREMENTS, recover_model
 from .pace import Clock, Pace
 from .run_settings import RunSettings
-from .stages import DISTILL, EXPORT, PRUNE, STAGES, Stage
+from .stages import DISTILL, EXPORT, PRUNE, RECOVER, STAGES, Stage
 
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
 
@@ -58,6 +62,14 @@ class Estimate(TextTable):
         return [*rows, ("all", "", in_words(self.seconds))]
 
 
+def _data(settings: RunSettings, folder: Path) -> str:
+    """Return the YAML of the data to measure on: of a run without labels a few images, labelled by the original."""
+    if not settings.images:
+        return prepare_data(settings.data)
+    images = spread(given_images(settings.images), IMAGES)
+    return str(label_by(open_model(settings.weights), images, folder / "few", settings.imgsz, settings.device))
+
+
 def in_words(seconds: float) -> str:
     """Return seconds as "45 s", "12 min" or "3 h 20 min"."""
     if seconds < 90:
@@ -71,10 +83,9 @@ def rehearse(settings: RunSettings) -> Estimate:
 
     With several devices the first one alone is timed, on its share of the batch.
     """
-    data = prepare_data(settings.data)
     hushed = logs.only(logging.ERROR)  # the bar stands in the place of what Ultralytics logs meanwhile
     with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed:
-        attempt = Attempt(settings, data, Path(folder))
+        attempt = Attempt(settings, _data(settings, Path(folder)), Path(folder))
         works = {stage.name: partial(attempt.stage, stage) for stage in settings.stages}
         works |= {EXPORT.name: attempt.export, "measuring": attempt.measuring}
         with TQDM(works.items(), total=len(works), desc="rehearsal") as bar:
@@ -97,8 +108,8 @@ class Attempt:
 
     def stage(self, stage: Stage) -> float:
         """Try a stage that leaves a checkpoint."""
-        if stage is PRUNE:
-            return self.pruning()
+        if stage in (PRUNE, RECOVER):
+            return self.pruning() if stage is PRUNE else self.recovery()
         arguments = self.settings.trainings[stage].arguments
         weights = self.original if STAGES.index(stage) < STAGES.index(PRUNE) else self.pruned
         if stage is not DISTILL:
@@ -122,12 +133,27 @@ class Attempt:
         """Prune on a few images: the time grows about as their number does. Trainings between steps come on top."""
         images, pruning = self.images["train"], self.settings.prune
         few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
-        is_default = pruning.options.images is self.settings.data
+        is_default = pruning.options.images in (self.settings.data, self.settings.images)
         options = replace(pruning.options, images=few) if is_default else pruning.options
         seconds = _seconds(lambda: prune_model(open_model(self.original), self.pruned, pruning.factor, options))
         seconds *= min(MOST_IMAGES, len(images)) / len(few) if is_default else 1
         between = self._trained(pruning.between, PRUNE.name, self.pruned) if pruning.between else 0
         return seconds + (pruning.options.steps - 1) * between
+
+    def recovery(self) -> float:
+        """Recover in one step and in three; measurements of the agreement are as many validations on top."""
+        recovery = self.settings.recover
+        options, images = dict(recovery.options), self.images["train"]
+        teacher, student = open_model(self.original), open_model(self.pruned)
+
+        def steps(count: int) -> float:
+            trial = {**options, "iterations": count, "holdout": 1}
+            return _seconds(lambda: recover_model(student, teacher, images, self.folder / "recovered.pt", **trial))
+
+        few, more = steps(1), steps(3)
+        step, held = max(0.0, more - few) / 2, recovery.holdout / len(images)
+        measured = MEASUREMENTS * held * self._validation(self.pruned).whole
+        return few + RecoverOptions(**options).iterations * step + measured
 
     def export(self) -> float:
         settings = self.settings

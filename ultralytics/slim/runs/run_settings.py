@@ -18,17 +18,20 @@ from ..exporting.formats import check_packages, read_formats
 from ..hints import split_list
 from ..measuring.runtimes import has_onnx_runtime
 from ..pruning.select.goals import RUN_FACTOR, check_factor
-from .stage_settings import ExportSettings, PruningSettings, TrainingSettings
-from .stages import DISTILL, EXPORT, PRUNE, RETRAIN, SPARSE, STAGES, TRAININGS, Stage
+from ..recovery.options import RecoverOptions
+from .stage_settings import ExportSettings, PruningSettings, RecoverySettings, TrainingSettings
+from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TRAININGS, Stage
 from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
-    ("weights", "data", "factor", "loss_type", "epochs", "format", "compare")
+    ("weights", "data", "images", "factor", "loss_type", "epochs", "format", "compare")
 )  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
-PLACED = frozenset("weights data save_dir format Distillation loss_type project name resume".split())
-PARTS = (*(stage.name for stage in TRAININGS), PRUNE.name, EXPORT.name)  # what STAGE.key may name
+PLACED = frozenset("weights data images save_dir format Distillation loss_type project name resume".split())
+PARTS = (*(stage.name for stage in TRAININGS), PRUNE.name, RECOVER.name, EXPORT.name)  # what STAGE.key may name
 DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": False}
+UNLABELLED = {"data": "", "factor": RUN_FACTOR, "imgsz": None, "device": None}  # defaults where there are images alone
+OF_RECOVERY = {"batch", "lr0", "amp", "workers", "seed"}  # which a run without labels takes for its recovery
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
 
 # About ten minutes on two cores. So short a training gets better without mosaic, and so does a gentle sparsity.
@@ -45,26 +48,29 @@ class RunSettings:
 
     Attributes:
         weights: The checkpoint that it starts from, and `data` the data YAML; absolute paths once `settled`.
+        images: What a run without labels learns from, in the place of `data`, which is empty then.
         imgsz: Side of the images in pixels, in every measurement.
         device: As in Ultralytics.
         epochs: Of the distillation; the other trainings have their share of it.
         compare: Checkpoints to show beside the run's in the report.
         verbose: Whether nothing is kept out of the log.
-        sparse, retrain: None where the stage is left out.
+        sparse, recover, retrain, distill: None where the stage is left out; without labels nothing else recovers.
         recorded: The flat keywords, completed, as they are kept in run.json.
     """
 
     weights: str
     data: str
-    imgsz: int
+    images: str
+    imgsz: int | None
     device: Any
     epochs: int
     compare: tuple[str, ...]
     verbose: bool
     sparse: TrainingSettings | None
     prune: PruningSettings
+    recover: RecoverySettings | None
     retrain: TrainingSettings | None
-    distill: TrainingSettings
+    distill: TrainingSettings | None
     export: ExportSettings
     recorded: Mapping[str, Any] = field(repr=False)
 
@@ -75,19 +81,26 @@ class RunSettings:
         Raises:
             SlimError: A setting that a later stage would refuse, perhaps after hours.
         """
-        if bool(given.get("weights")) != bool(given.get("data")):
+        sources = [key for key in ("data", "images") if given.get(key)]
+        if len(sources) > 1 or bool(given.get("weights")) != bool(sources):
             raise InputError(
-                "give both weights= (a trained checkpoint) and data= (its data YAML), or neither for the demo"
+                "give weights= (a trained checkpoint) with data= (its data YAML) or, where nothing is labelled, with "
+                "images= (a folder); or none of them for the demo"
             )
-        file_format = "onnx" if has_onnx_runtime() else "torchscript"
-        demo = {} if given.get("data") else DEMO
-        settings = {**TRAINING, **DEFAULTS, "format": file_format, **demo, **given}
+        file_format = {"format": "onnx" if has_onnx_runtime() else "torchscript"}
+        if given.get("images"):
+            _check_unlabelled(given)
+            settings = {**UNLABELLED, **file_format, **given}
+        else:
+            settings = {**TRAINING, **DEFAULTS, **file_format, **({} if sources else DEMO), **given}
+            _check_epochs(settings["epochs"], "epochs")
         check_factor(settings["factor"])
         _check_parts(settings)
         check_packages(read_formats(settings["format"]))
-        _check_epochs(settings["epochs"], "epochs")
         read = cls.of_record(settings)
         read.prune.check()
+        if read.recover:
+            RecoverOptions.read(dict(read.recover.options))
         check_options(read.export.options)
         for stage, training in read.trainings.items():
             _check_epochs(training.epochs, f"{stage.name}.epochs")
@@ -98,11 +111,13 @@ class RunSettings:
     @classmethod
     def of_record(cls, recorded: Mapping[str, Any]) -> RunSettings:
         """Return the settings that run.json holds; what an older record lacks has its default. Nothing is checked."""
-        flat = {**TRAINING, **DEFAULTS, "format": "", "weights": "", **recorded}
+        defaults = UNLABELLED if recorded.get("images") else {**TRAINING, **DEFAULTS}
+        flat = {"epochs": 0, "images": "", **defaults, "format": "", "weights": "", **recorded}
         given = flat["compare"] if flat.get("compare") else ()
         return cls(
             weights=flat["weights"],
             data=flat["data"],
+            images=flat["images"],
             imgsz=flat["imgsz"],
             device=flat.get("device"),
             epochs=flat["epochs"],
@@ -110,8 +125,9 @@ class RunSettings:
             verbose=bool(flat.get("verbose")),
             sparse=_training(flat, SPARSE, {"loss_type": "sparse"}),
             prune=_pruning(flat),
+            recover=_recovery(flat),
             retrain=_training(flat, RETRAIN),
-            distill=_distillation(flat),
+            distill=None if flat["images"] else _distillation(flat),
             export=ExportSettings(flat["format"], _only(flat, EXPORT.name)),
             recorded=MappingProxyType(dict(recorded)),
         )
@@ -122,8 +138,8 @@ class RunSettings:
 
     @property
     def loss_type(self) -> str:
-        """The loss of the distillation."""
-        return self.distill.arguments["loss_type"]
+        """The loss of the distillation; empty where there is none."""
+        return self.distill.arguments["loss_type"] if self.distill else ""
 
     @property
     def trainings(self) -> dict[Stage, TrainingSettings]:
@@ -171,6 +187,8 @@ class RunSettings:
 def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | None = None) -> TrainingSettings | None:
     """Return one training of a run, or None where it is left out; `own` is what the run itself sets for it."""
     epochs = _only(flat, stage.name).get("epochs")
+    if flat["images"]:
+        return None
     if stage.optional and epochs == 0 and epochs is not False:
         return None
     return TrainingSettings(MappingProxyType({**_arguments(flat, stage), **(own or {})}))
@@ -191,11 +209,35 @@ def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
     return TrainingSettings(MappingProxyType(gently(arguments)))
 
 
+def _recovery(flat: Mapping[str, Any]) -> RecoverySettings | None:
+    """Return the recovery of a run: of one without labels always, of another where it is asked for."""
+    own = _only(flat, RECOVER.name)
+    if not flat["images"] and not own:
+        return None
+    shared = {key: flat[key] for key in OF_RECOVERY if flat["images"] and key in flat}
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), **shared, **own}
+    return RecoverySettings(flat["images"] or flat["data"], MappingProxyType(options))
+
+
+def _check_unlabelled(given: Mapping[str, Any]) -> None:
+    """Raise InputError where a run without labels is given something of the trainings that need them."""
+    known = RUN_KEYS - {"loss_type", "epochs"} | UNLABELLED.keys() | OF_RECOVERY | {"verbose"}
+    parts = (PRUNE.name, RECOVER.name, EXPORT.name)
+    for key in given:
+        part, dot, _ = key.partition(".")
+        if key not in known and not (dot and part in parts):
+            raise InputError(
+                f"{key}: with images= nothing is labelled, so nothing is trained on labels; there are prune, recover "
+                f"and export, and for all of them {', '.join(sorted(known))}"
+            )
+
+
 def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     """Return the pruning of a run, scored on its training images; trained between its steps as in the retraining."""
     own = _only(flat, PRUNE.name)
     own = {"data": flat["data"], **own} if "epochs" in own else own
-    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": flat["data"], **own}
+    images = flat["images"] or flat["data"]
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": images, **own}
     pruning = PruningSettings.read(options, flat["factor"])
     if not pruning.between:
         return pruning

@@ -11,6 +11,8 @@ from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
 from ..inputs.weights import find_weights, open_model
 from ..pruning.prune import check_for, image_size
+from ..recovery.images import split_images
+from ..recovery.loss import RecoveryLoss
 from ..settings import SlimSettings
 from .run_settings import RunSettings
 
@@ -31,15 +33,22 @@ def settled(settings: RunSettings) -> RunSettings:
     weights = weights if Path(weights).is_file() else model.model_name  # where Ultralytics has downloaded it to
     found = {"weights": str(Path(weights).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
     check_for(model.model, settings.prune.factor, settings.prune.options)
-    distilling = SlimSettings.from_args({**settings.distill.arguments, "Distillation": settings.weights})
-    if distilling.distill_layers:
-        probe(model.model, distilling.distill_layers)  # pruned or not, it has the same layers
+    if settings.recover:
+        RecoveryLoss(model.model, model.model)  # its predictions can be compared
+    if settings.distill:
+        distilling = SlimSettings.from_args({**settings.distill.arguments, "Distillation": settings.weights})
+        if distilling.distill_layers:
+            probe(model.model, distilling.distill_layers)  # pruned or not, it has the same layers
     if settings.compare:
         found["compare"] = [str(Path(find_weights(path, key="compare")).resolve()) for path in settings.compare]
         check_references(found["compare"], found["weights"])
-    data = as_yaml(find_data(settings.data))
-    found["data"] = str(Path(data).resolve())
-    prepare_data(data)
+    if settings.images:
+        split_images(settings.images, 1)
+        found["images"] = str(Path(settings.images).resolve())
+    else:
+        data = as_yaml(find_data(settings.data))
+        found["data"] = str(Path(data).resolve())
+        prepare_data(data)
     return settings.replaced(**found)
 
 

@@ -12,6 +12,7 @@ from ..pruning.repair.repairs import read_repairs
 from ..pruning.rounds import check_steps
 from ..pruning.select.goals import read_goal
 from ..pruning.select.stopwatch import check_runtime
+from ..recovery.options import RecoverOptions
 from .training import check_training
 
 PRUNE_KEYS = frozenset(("factor", *(f.name for f in fields(PruneOptions)))) - {"retrain"}
@@ -83,6 +84,24 @@ class PruningSettings:
     def __str__(self) -> str:
         """The goal, as it was given."""
         return next((f"{name}={value}" for name, value in self.options.targets.items()), f"factor={self.factor}")
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """The recovery of a run.
+
+    Attributes:
+        images: What it learns from: the run's images, or the training images of its data.
+        options: Keywords of `RecoverOptions`.
+    """
+
+    images: str
+    options: Mapping[str, Any]
+
+    @property
+    def holdout(self) -> int:
+        """Most images that are kept back to measure on."""
+        return RecoverOptions(**self.options).holdout
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ from ..loading import load_checkpoint
 from ..measuring.accuracy import accuracy
 from ..pruning.prune import prune_model
 from ..pruning.result import PruneResult
+from ..recovery.images import split_images
+from ..recovery.pseudo_data import label_by, pseudo_data
+from ..recovery.recover import Recovery, recover_model, state_file
 from ..widths import has_grown
 from .record import Run
-from .stage_settings import PruningSettings
-from .stages import DISTILL, ORIGINAL, PRUNE, SPARSE
+from .stage_settings import PruningSettings, RecoverySettings
+from .stages import DISTILL, ORIGINAL, PRUNE, RECOVER, SPARSE
 from .training import Trained, fit
 
 
@@ -45,6 +48,28 @@ def prune_checkpoint(
     return prune_model(open_model(weights), save_dir, pruning.factor, options)
 
 
+def recover_checkpoint(start: Path, out: Path, teacher: Path, recovery: RecoverySettings) -> Recovery:
+    """Recover a checkpoint as a run asks for it; what was interrupted is gone on with."""
+    images = prepare_data(recovery.images) if is_data_set(recovery.images) else recovery.images
+    resume = state_file(out).is_file()
+    return recover_model(open_model(start), open_model(teacher), images, out, resume, **recovery.options)
+
+
+def measured_on(run: Run) -> str:
+    """Return the YAML of the data that a run's models are measured on, prepared.
+
+    Of a run without labels it is made here: images that are kept back, labelled by the original.
+    """
+    settings = run.settings
+    if not settings.images:
+        return prepare_data(settings.data)
+    data = pseudo_data(run.folder)
+    if not data.is_file():
+        held = split_images(settings.images, settings.recover.holdout)[1]
+        label_by(open_model(settings.weights), held, data.parent, settings.imgsz, settings.device)
+    return str(data)
+
+
 def make_models(run: Run, data: str) -> dict[str, Path]:
     """Do what has not been done of a run's stages; return the checkpoint of each model, in order, the original first.
 
@@ -60,11 +85,19 @@ def make_models(run: Run, data: str) -> dict[str, Path]:
     return models
 
 
-def _work(run: Run, name: str, start: Path, needed: list[Path], data: str, out: Path) -> Trained | PruneResult:
+def _work(
+    run: Run, name: str, start: Path, needed: list[Path], data: str, out: Path
+) -> Trained | PruneResult | Recovery:
     """Do one stage: write the checkpoint `out`."""
     settings = run.settings
     if name == PRUNE.name:
-        return prune_checkpoint(start, out, settings.prune, {"project": str(run.folder), "name": "prune_step"})
+        pruning = settings.prune
+        if settings.images and pruning.options.images == settings.images:
+            learned = split_images(settings.images, settings.recover.holdout)[0]
+            pruning = replace(pruning, options=replace(pruning.options, images=learned))
+        return prune_checkpoint(start, out, pruning, {"project": str(run.folder), "name": "prune_step"})
+    if name == RECOVER.name:
+        return recover_checkpoint(start, out, needed[0], settings.recover)
     arguments = dict(getattr(settings, name).arguments)
     if name == DISTILL.name:
         arguments["Distillation"] = str(_best(needed, data, settings.imgsz, settings.device))

@@ -34,13 +34,22 @@ class Stage:
 
 SPARSE = Stage("sparse", "sparse", "train towards sparse", "sparse training", "sparse", share=0.5, optional=True)
 PRUNE = Stage("prune", "pruned", "remove channels", "pruning", "prune")
+RECOVER = Stage(
+    "recover",
+    "recovered",
+    "learn without labels",
+    "recovery without labels",
+    "recover",
+    needs=(ORIGINAL,),
+    optional=True,
+)
 RETRAIN = Stage("retrain", "retrained", "retrain", "retraining", "train", share=0.5, optional=True)
 DISTILL = Stage(
     "distill", "distilled", "learn from a teacher", "distillation", "distill", needs=(ORIGINAL, SPARSE.makes), share=1.0
 )
 EXPORT = Stage("export", "", "onnx,openvino,...", "export", "export")
 
-STAGES = (SPARSE, PRUNE, RETRAIN, DISTILL)  # each leaves a checkpoint, in this order
+STAGES = (SPARSE, PRUNE, RECOVER, RETRAIN, DISTILL)  # each leaves a checkpoint, in this order
 TRAININGS = tuple(stage for stage in STAGES if stage.share is not None)
 FINAL = STAGES[-1].makes
 
