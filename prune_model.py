@@ -47,6 +47,8 @@ from ultralytics.slim.errors import InputError
 from ultralytics.slim.exporting.check import ExportTable, check_exports
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.inputs import find_weights, prepare_data
+from ultralytics.slim.inputs.data import check_data
+from ultralytics.slim.inputs.images import list_images
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_safely
 from ultralytics.slim.measuring.comparison import ComparisonTable, compare_models, name_paths
@@ -182,16 +184,39 @@ class PruneModel:
 
     @staticmethod
     def compare(
-        weights: list | dict, data: str = DATA, imgsz: int = IMGSZ, device: Any = None, safe: bool = False, **val
+        weights: list | dict,
+        data: str | None = None,
+        imgsz: int = IMGSZ,
+        device: Any = None,
+        safe: bool = False,
+        agreement: bool = False,
+        images: Any = None,
+        **val,
     ) -> ComparisonTable:
-        """Print and return a table of checkpoints: a list of paths, or a dictionary of names and paths."""
+        """Print and return a table of checkpoints.
+
+        Args:
+            weights: A list of paths, or a dictionary of names and paths.
+            data: Data YAML on whose `val` split the accuracy is measured; by default the example's, unless there are
+                `images`.
+            imgsz: Size of validation and of the timed image, in pixels.
+            device: As in Ultralytics.
+            safe: Open files of known classes alone.
+            agreement: Also measure how far each agrees with what the first one detects, without labels.
+            images: On which images that is measured, by default the `val` split of `data`.
+            val: Further arguments of Ultralytics' `val`.
+        """
         load_safely(safe)
+        data = data or (DATA if images is None else None)
         named = weights if isinstance(weights, dict) else name_paths(weights)
         if not named:
             raise InputError("compare: no checkpoint is given; weights= is one path or several")
         named = {name: find_weights(path) for name, path in named.items()}
         task = open_model(next(iter(named.values()))).task
-        table = compare_models(named, prepare_data(data, task=task), imgsz, device, **val)
+        data = data and prepare_data(data, task=task)
+        if agreement and images is None:
+            images = list_images(check_data(data)["val"])
+        table = compare_models(named, data, imgsz, device, images, **val)
         LOGGER.info(f"\n{table}")
         return table
 

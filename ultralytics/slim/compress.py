@@ -46,9 +46,10 @@ def compress_run(run: Run) -> ComparisonTable:
         relations = relations_of(
             data, {name: models[name] for name in (ORIGINAL, last)}, settings.imgsz, settings.device
         )
-        table = compare_models(models, data, settings.imgsz, settings.device)
+        unlabelled = str(Path(data).with_name("images")) if settings.images else None
+        table = compare_models(models, data, settings.imgsz, settings.device, unlabelled)
         if settings.images:
-            table.metric = "agreement"
+            table.metric = "agreement"  # its truth is what the original detects
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
         run.measured({**measured, "exports": exported.to_dicts()})

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
 
+from ..classes import names_of, pair_classes, task_of
+from ..errors import InputError
+from ..inputs.unlabelled import load_images
 from ..loading import load_checkpoint
 from .accuracy import accuracy
+from .agreement import SHOWN_IOUS, TRUE_CONF, Agreement, Reference
 from .costs import count_layers, device_name, latency_ms, size_mb
 from .tables import TextTable
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of a comparison; `size_mb` is that of a stripped half-precision checkpoint, whatever the file holds."""
+    """One model of a comparison; `size_mb` is that of a stripped half-precision checkpoint, whatever the file holds.
+
+    `map50_95` is None where there is no data with labels, `agreement` None where that was not asked for.
+    """
 
     name: str
     layers: int
@@ -28,8 +37,9 @@ class ModelRow:
     gflops: float
     latency_ms: float
     size_mb: float
-    map50_95: float
+    map50_95: float | None
     path: str
+    agreement: Agreement | None = None
 
 
 class ComparisonTable(TextTable):
@@ -41,7 +51,23 @@ class ComparisonTable(TextTable):
 
     @property
     def header(self) -> tuple[str, ...]:
-        return "model", "layers", "parameters", "GFLOPs", "latency ms", "size MB", self.metric
+        return ("model", "layers", "parameters", "GFLOPs", "latency ms", "size MB", *self._measures)
+
+    @property
+    def _agrees(self) -> bool:
+        return any(row.agreement for row in self)
+
+    @property
+    def _measures(self) -> dict[str, Callable[[ModelRow], str]]:
+        """The columns of accuracy and agreement, as far as measured, each with what makes its cells."""
+        measured = any(row.map50_95 is not None for row in self)
+        accuracy = {self.metric: lambda row: _text(row.map50_95, ".4f")} if measured else {}
+        agreement = {
+            "agreement": lambda row: _text(row.agreement and row.agreement.value, ".4f"),
+            "found again": lambda row: _shares(row.agreement.matched if row.agreement else ()),
+            "other class": lambda row: _text(row.agreement and row.agreement.flips, ".1%"),
+        }
+        return {**(agreement if self._agrees else {}), **accuracy}  # a run without labels calls its accuracy so
 
     @property
     def caption(self) -> str:
@@ -49,12 +75,13 @@ class ComparisonTable(TextTable):
             f"BatchNorm fused. GFLOPs and latency of one image of {self.imgsz} px; latency on {self.device} in "
             f"float32, "
             f"median of runs that take turns. Size at half precision."
+            f"{f' {agreement_words(self[0].name)}' if self._agrees else ''}"
         )
 
     def cells(self) -> list[tuple[str, ...]]:
         return [
             (r.name, str(r.layers), f"{r.params:,}", f"{r.gflops:.3g}", f"{r.latency_ms:.1f}", f"{r.size_mb:.2f}",
-             f"{r.map50_95:.4f}")
+             *[cell(r) for cell in self._measures.values()])
             for r in self
         ]  # fmt: skip
 
@@ -62,29 +89,55 @@ class ComparisonTable(TextTable):
     def verdict(self) -> str:
         """The last row against the first, in words."""
         first, last = self[0], self[-1]
-        change = last.map50_95 - first.map50_95
+        if last.map50_95 is not None:
+            kept = f"{self.metric} {last.map50_95 - first.map50_95:+.4f}"
+        else:
+            kept = f"{last.agreement.matched[0]:.1%} of its detections found again" if last.agreement else ""
         return (
             f"{last.name} against {first.name}: {last.params / first.params:.0%} of the parameters, "
             f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the "
             f"size, "
-            f"{first.latency_ms / last.latency_ms:.2f} times as fast, {self.metric} {change:+.4f}"
+            f"{first.latency_ms / last.latency_ms:.2f} times as fast, {kept}"
         )
 
 
+def agreement_words(reference: str) -> str:
+    """Return what the columns of agreement hold."""
+    ious = ", ".join(map(str, SHOWN_IOUS))
+    return (
+        f"Agreement: mAP50-95 with the detections of {reference} (score >= {TRUE_CONF}) as the truth; found again: the "
+        f"share of them at IoU {ious}, same class; other class: what stands there as another one."
+    )
+
+
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _shares(shares: tuple[float, ...]) -> str:
+    return f"{' / '.join(f'{100 * share:.1f}' for share in shares)} %" if shares else "–"
+
+
 def compare_models(
-    weights: dict[str, str | Path], data: str, imgsz: int = 640, device: Any = None, **val
+    weights: dict[str, str | Path],
+    data: str | None,
+    imgsz: int = 640,
+    device: Any = None,
+    images: Any = None,
+    **val,
 ) -> ComparisonTable:
     """Measure each named checkpoint on the same data and device.
 
     Args:
         weights: Name -> path of an Ultralytics checkpoint.
-        data: Data YAML on whose `val` split the accuracy is measured.
+        data: Data YAML on whose `val` split the accuracy is measured; None measures none.
         imgsz: Size of validation and of the timed image, in pixels.
         device: As in Ultralytics; by default the first GPU, else the CPU.
+        images: Unlabelled images on which all are compared with what the first one detects (`inputs.unlabelled`).
         val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
-    for name, path in weights.items():
+    for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
     device = select_device(device, verbose=False)
@@ -92,13 +145,33 @@ def compare_models(
     stride = int(max(max(model.stride) for model in models.values()))
     imgsz = check_imgsz(imgsz, stride, max_dim=1)  # as validation does
     latencies = latency_ms(list(models.values()), imgsz, device)
+    agreements = {} if images is None else agreements_of(models, images, imgsz)
     rows = [
         ModelRow(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,
-            size_mb(weights[name]), accuracies[name], str(weights[name]))
+            size_mb(weights[name]), accuracies.get(name), str(weights[name]), agreements.get(name))
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
     task = getattr(next(iter(models.values())), "task", "detect")
     return ComparisonTable(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
+
+
+def agreements_of(models: Mapping[str, nn.Module], images: Any, imgsz: int) -> dict[str, Agreement]:
+    """Return how far each model agrees with the first one on unlabelled images, itself included.
+
+    Raises:
+        InputError: A model of another task, or without a class of the first one's.
+    """
+    first = next(iter(models.values()))
+    reference = Reference(first, load_images(images, imgsz, next(first.parameters()).shape[1]))
+    found = {}
+    for name, model in models.items():
+        if task_of(model) != task_of(first):
+            raise InputError(f"{name}: its task is {task_of(model)} and not {task_of(first)}, so they cannot agree")
+        pairs = pair_classes(names_of(model), names_of(first))
+        if not pairs:
+            raise InputError(f"{name}: it has no class of {next(iter(models))}, so they cannot agree")
+        found[name] = reference.agreement(model, dict(pairs))
+    return found
 
 
 def name_paths(

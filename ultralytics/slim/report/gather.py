@@ -56,6 +56,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         "models": models,
         "references": beside,
         "smaller_scale": _smaller_scale(run, weights),
+        "agreement": _agreement(run),
         "relations": run.record.get("results", {}).get("relations") or {},
         "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
         "exports": run.record.get("results", {}).get("exports") or [],
@@ -97,6 +98,12 @@ def _data(run: RunFolder) -> tuple[str | None, object]:
     except SlimError as fault:
         run.missing.append(f"the data {given}: {' '.join(str(fault).split())}")
         return None, None
+
+
+def _agreement(run: RunFolder) -> dict[str, dict]:
+    """Return how far each model agrees with the original without labels, as far as run.json says."""
+    rows = run.record.get("results", {}).get("table") or []
+    return {row["name"]: row["agreement"] for row in rows if row.get("agreement")}
 
 
 def _unreachable(run: RunFolder, weights: dict[str, Path]) -> list[dict]:

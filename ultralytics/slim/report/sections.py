@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..measuring.agreement import SHOWN_IOUS, TRUE_CONF
 from . import side_by_side
 from .blocks import Block, Document, Grid, Key, Pair, Section, Words
 from .figures import NONE, cards_of, ends, figures_of, spread
@@ -22,6 +23,7 @@ def make_document(facts: dict[str, Any], pictures: Path) -> Document:
         Section("Stage by stage", stage_blocks(facts)),
         Section(f"Side by side: {original['name']} and {final['name']}", _samples(facts, pictures)),
         Section("Accuracy by class", class_blocks(original, final)),
+        Section("Agreement with the original", _agreement(facts)),
         Section("Relations between nodes", _relations(facts)),
         Section("Training", training_blocks(facts)),
         Section("Channels", channel_blocks(facts)),
@@ -56,6 +58,39 @@ def _samples(facts: dict[str, Any], pictures: Path) -> list[Block]:
 def _sample(sample: dict, pictures: Path) -> Pair:
     counts = f"{sample['both']} found by both, {sample['lost']} lost, {sample['new']} new"
     return Pair(pictures / sample["left"], pictures / sample["right"], f"{sample['image']}: {counts}")
+
+
+def _agreement(facts: dict[str, Any]) -> list[Block]:
+    """Tables of what each model finds of the original's detections, over all and by their score."""
+    known = facts.get("agreement") or {}
+    if not known:
+        return []
+    rows = [
+        (name, *[percent(share, 1) for share in (*found["matched"], found["flips"], found["extra"])])
+        for name, found in known.items()
+    ]
+    first = next(iter(known.values()))
+    note = (
+        f"Of the {first['truths']} objects that the original detects at a score of {TRUE_CONF} in {first['images']} "
+        f"images ({first['seen']} with any): found again at this IoU, same class, one to one; found as another class. "
+        "New: share of a model's own detections that are none of them."
+    )
+    ious = [f"IoU {iou}" for iou in SHOWN_IOUS]
+    bands = [
+        (
+            name,
+            f"{band['low']} to {band['high']}",
+            str(band["count"]),
+            *[percent(share, 1) for share in band["matched"]],
+        )
+        for name, found in known.items()
+        for band in found["bands"]
+        if band["count"]
+    ]
+    return [
+        Grid(("model", *ious, "other class", "new"), rows, note),
+        Grid(("model", "score", "objects", *ious), bands, folded="By the original's score"),
+    ]
 
 
 def _relations(facts: dict[str, Any]) -> list[Block]:
