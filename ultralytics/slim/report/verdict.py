@@ -97,9 +97,9 @@ def finds_nothing(figures: Figures) -> bool:
 
 def kept_shares(figures: Figures) -> dict[str, float]:
     """Return the share that is kept of each measure of quality: of the accuracy, and of the relations where known."""
-    pairs = {"accuracy": figures.accuracy, "relation F1": figures.relations}
+    pairs = {"accuracy" if figures.labelled else "agreement": figures.accuracy, "relation F1": figures.relations}
     return {
-        name: pair[1] / pair[0] if pair[0] > 0 else float(name != "accuracy") for name, pair in pairs.items() if pair
+        name: pair[1] / pair[0] if pair[0] > 0 else float(name == "relation F1") for name, pair in pairs.items() if pair
     }
 
 
@@ -218,10 +218,11 @@ def _advice(figures: Figures, kind: str) -> str:
     shares = kept_shares(figures)
     kept = " and ".join(f"{percent(share, 1) if share <= 1 else 'all'} of the {name}" for name, share in shares.items())
     worst = min(shares.values())
+    longer = "train longer (epochs=)" if figures.labelled else "recover longer (recover.iterations=) on more images"
     if worst < 0.5:
-        return f"It keeps only {kept}. Do not use it: cut less (factor=) and train longer (epochs=)."
+        return f"It keeps only {kept}. Do not use it: cut less (factor=) and {longer}."
     if kind == "bad":
-        return f"It keeps {kept}, too little for most uses: train longer (epochs=), or cut less (factor=)."
+        return f"It keeps {kept}, too little for most uses: {longer}, or cut less (factor=)."
     if kind == "fair" and worst >= KEPT:
         return f"It keeps {kept}, but here the smaller network is not faster everywhere: measure it where it will run."
     return f"It keeps {kept}: whether that is enough is yours to judge." if kind == "fair" else f"It keeps {kept}."

@@ -160,7 +160,7 @@ class RunSettings:
             training = self.trainings.get(stage)
             about = [str(self.prune)] if stage is PRUNE else [self.loss_type] if stage is DISTILL else []
             about += [f"{training.epochs} epoch{'s' * (training.epochs != 1)}"] if training else []
-            words.append(f"{stage.noun} ({', '.join(about)})")
+            words.append(f"{stage.noun} ({', '.join(about)})" if about else stage.noun)
         return f"plan: {', '.join(words)}, {self.export.format} {EXPORT.noun}, comparison"
 
     def resumed(

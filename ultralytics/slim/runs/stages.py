@@ -38,7 +38,7 @@ RECOVER = Stage(
     "recover",
     "recovered",
     "learn without labels",
-    "recovery without labels",
+    "recovery",
     "recover",
     needs=(ORIGINAL,),
     optional=True,

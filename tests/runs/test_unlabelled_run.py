@@ -1,0 +1,145 @@
+"""A run without labels: images and a checkpoint in, a smaller checkpoint, its exports and a page about it out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from prune_model import PruneModel, compress, main
+from ultralytics import YOLO
+from ultralytics.slim.diagrams import draw_dataset
+from ultralytics.slim.errors import InputError, SlimError
+from ultralytics.slim.recovery import recover as recovery
+from ultralytics.slim.runs.run_settings import RunSettings
+from ultralytics.slim.runs.stages import DISTILL, PRUNE, RECOVER, RETRAIN, SPARSE
+
+from places import ROOT
+from task_data import make_task_data
+
+WEIGHTS = ROOT / "weights/diagram-yolov8n.pt"
+GIVEN = {"weights": str(WEIGHTS), "imgsz": 160, "prune.flops": 0.5, "format": "torchscript", "recover.iterations": 3}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagram", train=24, val=1)
+    place = tmp_path_factory.mktemp("photos") / "photos"
+    shutil.copytree(folder / "images/train", place)
+    return place
+
+
+def test_a_run_without_labels_prunes_and_recovers_alone():
+    settings = RunSettings.read({**GIVEN, "images": "photos/", "recover.batch": 4, "lr0": 0.01})
+    assert settings.stages == (PRUNE, RECOVER) and settings.data == ""
+    assert settings.prune.options.images == settings.recover.images == "photos/"
+    assert settings.recover.options == {"imgsz": 160, "device": None, "lr0": 0.01, "iterations": 3, "batch": 4}
+    again = RunSettings.of_record(settings.recorded)
+    assert again == settings and "recovery, torchscript export" in again.plan
+
+
+def test_a_run_with_labels_recovers_where_it_is_asked_to():
+    given = {"weights": "a.pt", "data": "a.yaml"}
+    assert RunSettings.read(given).stages == (SPARSE, PRUNE, RETRAIN, DISTILL)
+    settings = RunSettings.read({**given, "recover.iterations": 50})
+    assert settings.stages == (SPARSE, PRUNE, RECOVER, RETRAIN, DISTILL)
+    assert settings.recover.images == "a.yaml"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"data": "a.yaml"}, r"weights= .* with data= .* or, where nothing is labelled, with images="),
+        ({"weights": ""}, "give weights="),
+        ({"epochs": 5}, "epochs: with images= nothing is labelled"),
+        ({"loss_type": "cwd"}, "loss_type: with images="),
+        ({"mosaic": 0.0}, "mosaic: with images="),
+        ({"retrain.epochs": 3}, r"retrain\.epochs: with images="),
+        ({"recover.iterations": 0}, "iterations=0: expected a whole number from 1"),
+        ({"recover.steps": 3}, "recover takes no steps="),
+        ({"prune.flops": 2}, "flops"),
+    ],
+)
+def test_what_needs_labels_is_refused(given, words):
+    with pytest.raises(SlimError, match=words):
+        RunSettings.read({**GIVEN, "images": "photos/", **given})
+
+
+@pytest.mark.slow
+def test_the_whole_way(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [f"{key}={value}" for key, value in {**GIVEN, "images": photos}.items()]
+    assert main([*words, "name=mine"]) == 0
+    folder = tmp_path / "runs/slim/mine"
+    record = json.loads((folder / "run.json").read_text())
+    assert list(record["stages"]) == ["prune", "recover"] and record["finished"]
+    original, pruned, recovered = record["results"]["table"]
+    assert original["map50_95"] > 0.95 and original["agreement"]["matched"][0] == 1
+    assert pruned["map50_95"] <= recovered["map50_95"] + 0.02 and recovered["params"] < 0.6 * original["params"]
+    page = (folder / "report.md").read_text()
+    assert "There are no labels: mAP here is agreement" in page and "## Agreement with the original" in page
+    assert "epochs=" not in page
+    assert YOLO(folder / "weights/recover.pt").names == YOLO(WEIGHTS).names
+    assert (folder / "weights/recover.torchscript").is_file() and not list(folder.rglob(".*recovering*"))
+    assert not list(photos.rglob("*.txt")) and not list(photos.rglob("*.cache")), "the user's folder is left alone"
+    assert len(list((folder / "agreement/images/val").iterdir())) == 2
+    assert main(["report", f"folder={folder}"]) == 0
+
+
+@pytest.mark.slow
+def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
+    given = {**GIVEN, "images": str(photos), "recover.iterations": 4, "project": str(tmp_path)}
+    step = recovery._Recovering._one_step
+    monkeypatch.setattr(recovery._Recovering, "_one_step", lambda self, x: step(self, x) if self.step < 2 else stop())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**given)
+    state = recovery.state_file(tmp_path / "run/weights/recover.pt")
+    assert state.is_file()
+    steps = []
+    monkeypatch.setattr(recovery._Recovering, "_one_step", lambda self, x: steps.append(self.step) or step(self, x))
+    table = compress(project=str(tmp_path), resume=True)
+    assert steps == [2, 3] and not state.exists()
+    assert [row.name for row in table] == ["original", "pruned", "recovered"]
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_the_time_of_both_stages(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    estimate = compress(**{**GIVEN, "images": str(photos)}, dry_run=True)
+    assert [row.stage for row in estimate][:2] == ["prune", "recover"] and estimate.seconds > 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_images_in_which_nothing_is_seen_are_refused(tmp_path):
+    import cv2
+    import numpy as np
+
+    for shade in range(0, 240, 20):
+        (tmp_path / "blank").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"blank/{shade}.png"), np.full((64, 64, 3), shade, np.uint8))
+    with pytest.raises(InputError, match="detects nothing in any of"):
+        compress(**{**GIVEN, "images": str(tmp_path / "blank"), "project": str(tmp_path / "runs")})
+
+
+@pytest.mark.slow
+def test_compare_tells_agreement_without_labels(photos, tmp_path):
+    small = tmp_path / "small.pt"
+    PruneModel(WEIGHTS).prune(flops=0.5, images=str(photos), imgsz=160, save_dir=small)
+    table = PruneModel.compare({"before": WEIGHTS, "after": small}, imgsz=160, images=str(photos))
+    assert table.header[-3:] == ("agreement", "found again", "other class")
+    assert table[0].map50_95 is None and table[0].agreement.matched == (1, 1, 1) and table[1].agreement.value < 1
+    assert "of its detections found again" in table.verdict and "mAP50-95 with the detections of before" in str(table)
+    data = make_task_data(tmp_path / "boxes", "detect")
+    with pytest.raises(InputError, match="has no class of"):
+        PruneModel.compare({"a": WEIGHTS, "b": _other(tmp_path)}, data=str(data), imgsz=160, agreement=True)
+
+
+def _other(folder: Path) -> Path:
+    model = YOLO("yolov8n.yaml")
+    model.save(folder / "other.pt")
+    return folder / "other.pt"
