@@ -5,7 +5,9 @@ A fault is any other error, a file that is left half-written, or something wrong
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +25,19 @@ from patches.revert import revert
 from patches.state import STATE
 from relation import check_parents
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.slim import logs
 from ultralytics.slim.command.running import message
+from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import SlimError
 from ultralytics.slim.inputs import images as image_module
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import check_images, check_rows, list_images
 from ultralytics.slim.inputs.weights import open_model, torch_model
+from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.plabels import read_plabels
+from ultralytics.slim.recovery.options import RecoverOptions
+from ultralytics.slim.recovery.recover import _Recovering
+from ultralytics.slim.recovery.state import state_file
 from ultralytics.slim.resuming import STATE as TRAINING_STATE
 from ultralytics.slim.resuming import find_state
 from ultralytics.slim.runs.record import Run
@@ -38,6 +46,7 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from fake_upstream import UPSTREAM, Project
 from mutations import ODD_WORDS, damaged_bytes, damaged_text, damaged_value
+from places import ROOT
 
 FEW, MANY = range(50), range(50, 500)
 REFUSED = object()
@@ -196,6 +205,30 @@ class Folder:
 
         return trial
 
+    def recovery_states(self) -> Trial:
+        """Of a recovery that had not made a step."""
+        folder = draw_dataset(self.folder / "drawn/diagram", train=2, val=1)
+        model = load_checkpoint(ROOT / "weights/diagram-yolov8n.pt")[0]
+        path, options = self.folder / "a.pt", RecoverOptions(iterations=9, batch=2, imgsz=96, device="cpu")
+        with logs.only(logging.ERROR):  # that two images are few
+            recovering = _Recovering(model, copy.deepcopy(model), folder / "images/train", options, path)
+        recovering._save_state()
+        file, keys = state_file(path), ("key", "progress")
+        content, whole = file.read_bytes(), torch.load(file, weights_only=True)
+
+        def trial(random: Random) -> None:
+            if random.random() < 0.5:
+                file.write_bytes(damaged_bytes(random, content))
+            elif random.random() < 0.2:
+                torch.save({**whole, random.choice(list(whole)): random.choice((None, [], {}, 3))}, file)
+            else:
+                odd = damaged_value(random, {key: whole[key] for key in keys})
+                torch.save({**whole, **odd} if isinstance(odd, dict) else odd, file)
+            if told(recovering.go_on) is not REFUSED:
+                assert 0 <= recovering.progress.best_step <= recovering.progress.step <= recovering.progress.steps
+
+        return trial
+
     def notes(self) -> Trial:
         """The note of a patched package: `revert` takes everything back, or touches nothing."""
         (self.folder / "patched").mkdir()
@@ -226,7 +259,19 @@ class Folder:
 
     def command_lines(self) -> Trial:
         """Of any words; the weights are not there, so nothing is begun."""
-        stages = ["run", "sparse", "analyse", "prune", "train", "distill", "compare", "predict", "evaluate", "export"]
+        stages = [
+            "run",
+            "sparse",
+            "analyse",
+            "prune",
+            "train",
+            "distill",
+            "compare",
+            "predict",
+            "evaluate",
+            "export",
+            "recover",
+        ]
         keys = "data imgsz epochs factor flops loss_type format source classes prune.score distill.freeze lr0 device"
         self.monkeypatch.chdir(self.folder)
 
@@ -254,7 +299,8 @@ def damaged_json(random: Random, value: object) -> bytes:
     return json.dumps(damaged_value(random, value)).encode()
 
 
-KINDS = "labels plabels data_yamls images checkpoints run_records training_states notes command_lines".split()
+KINDS = "labels plabels data_yamls images checkpoints run_records training_states recovery_states notes".split()
+KINDS.append("command_lines")
 
 
 def check(kind: str, numbers: range, folder: Path, data: Path, monkeypatch, capsys) -> None:

@@ -11,6 +11,7 @@ from ultralytics import YOLO
 from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import InputError, SlimError
 from ultralytics.slim.recovery import recover as recovery
+from ultralytics.slim.recovery.state import state_file
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.stages import DISTILL, PRUNE, RECOVER, RETRAIN, SPARSE
 
@@ -90,17 +91,21 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
 def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
     given = {**GIVEN, "images": str(photos), "recover.iterations": 4, "project": str(tmp_path)}
     step = recovery._Recovering._one_step
-    monkeypatch.setattr(recovery._Recovering, "_one_step", lambda self, x: step(self, x) if self.step < 2 else stop())
+    monkeypatch.setattr(
+        recovery._Recovering, "_one_step", lambda self, x: step(self, x) if self.progress.step < 2 else stop()
+    )
 
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         compress(**given)
-    state = recovery.state_file(tmp_path / "run/weights/recover.pt")
+    state = state_file(tmp_path / "run/weights/recover.pt")
     assert state.is_file()
     steps = []
-    monkeypatch.setattr(recovery._Recovering, "_one_step", lambda self, x: steps.append(self.step) or step(self, x))
+    monkeypatch.setattr(
+        recovery._Recovering, "_one_step", lambda self, x: steps.append(self.progress.step) or step(self, x)
+    )
     table = compress(project=str(tmp_path), resume=True)
     assert steps == [2, 3] and not state.exists()
     assert [row.name for row in table] == ["original", "pruned", "recovered"]

@@ -23,7 +23,6 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 from ..classes import task_of
 from ..errors import InputError
-from ..files import write_whole
 from ..inputs.unlabelled import read_square
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
@@ -35,7 +34,8 @@ from .features import FeatureGap
 from .images import VariedImages, nothing_seen, split_images
 from .loss import RecoveryLoss
 from .options import RecoverOptions
-from .schedule import GROWTH, PATIENCE, Schedule, learning_rate
+from .schedule import GROWTH, PATIENCE, learning_rate
+from .state import Progress, damage_told, load_state, save_state, state_file
 
 MEASUREMENTS = 15  # of the agreement, over all steps
 EMA_DECAY, EMA_TAU = 0.99, 50
@@ -112,11 +112,6 @@ def recover_model(
     return recovering.finish(getattr(yolo, "ckpt", None) or {})
 
 
-def state_file(path: Path) -> Path:
-    """Return where an interrupted recovery of a checkpoint keeps what it needs to go on."""
-    return path.with_name(f".{path.stem}.recovering.pt")
-
-
 class _Recovering:
     """One recovery, from its first step to its checkpoint; see `recover_model`."""
 
@@ -146,9 +141,8 @@ class _Recovering:
         self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp and self.device.type == "cuda")
         self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
-        self.schedule = Schedule(settings.iterations)
-        self.step, self.best_step, self.best, self.best_weights = 0, 0, self.before, _weights(self.student)
-        self.stale, self.peak = 0, 0.0  # of what was measured after the first step: at first it may fall
+        self.progress = Progress(settings.iterations)
+        self.best, self.best_weights = self.before, _weights(self.student)
 
     def _check_seen(self) -> None:
         seen, count = self.reference.seen, len(self.held)
@@ -204,13 +198,14 @@ class _Recovering:
         batches = self._batches()
         self._save_state()
         self.gap.attach()
-        with TQDM(total=self.schedule.steps, initial=self.step, desc="recover") as bar:
+        progress = self.progress
+        with TQDM(total=progress.steps, initial=progress.step, desc="recover") as bar:
             for images in batches:
                 loss = self._one_step(images)
-                self.step += 1
+                progress.step += 1
                 bar.update(1)
-                last = self.step >= self.schedule.steps
-                if self.step % every == 0 or last:
+                last = progress.step >= progress.steps
+                if progress.step % every == 0 or last:
                     self._measure()
                     bar.set_description(f"recover: loss {loss:.3f}, agreement {self.best.value:.4f}")
                     self._save_state()
@@ -220,7 +215,7 @@ class _Recovering:
     def _one_step(self, images: torch.Tensor) -> float:
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True).float() / 255
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr0 * self.schedule.share(self.step)
+            group["lr"] = self.lr0 * self.progress.share(self.progress.step)
         with torch.autocast(self.device.type, enabled=self.scaler.is_enabled()):
             with torch.no_grad():
                 said = run_raw(self.teacher, images)
@@ -240,16 +235,17 @@ class _Recovering:
         """Measure the averaged weights, keep them if they are the best, and let the rate fall where nothing grows."""
         self.ema.ema.model[-1].training = False
         agreement = self.reference.agreement(self.ema.ema, self.loss.classes)
-        self.stale = 0 if agreement.value > self.peak + GROWTH else self.stale + 1
-        self.peak = max(self.peak, agreement.value)
+        progress = self.progress
+        progress.stale = 0 if agreement.value > progress.peak + GROWTH else progress.stale + 1
+        progress.peak = max(progress.peak, agreement.value)
         if agreement.value > self.best.value:
-            self.best, self.best_step, self.best_weights = agreement, self.step, _weights(self.ema.ema)
-        if self.stale >= PATIENCE:
-            self.schedule.fall(self.step)
+            self.best, progress.best_step, self.best_weights = agreement, progress.step, _weights(self.ema.ema)
+        if progress.stale >= PATIENCE:
+            progress.fall(progress.step)
 
     def _batches(self) -> DataLoader:
-        settings, at = self.settings, self.step * self.settings.batch
-        count = self.schedule.steps * settings.batch - at
+        settings, at = self.settings, self.progress.step * self.settings.batch
+        count = self.progress.steps * settings.batch - at
         samples = VariedImages(self.items, self.imgsz, self.channels, count, settings.seed, at, self.classifies)
         workers = settings.workers if settings.workers is not None else 0 if self.device.type == "cpu" else 4
         return DataLoader(samples, settings.batch, num_workers=workers, pin_memory=self.device.type == "cuda")
@@ -261,7 +257,7 @@ class _Recovering:
         best = best.to(memory_format=torch.contiguous_format)
         check_finite(best, "the recovered model")
         recovery = Recovery(
-            self.path, self.before, self.best, self.best_step, self.step, self.lr0, len(self.items),
+            self.path, self.before, self.best, self.progress.best_step, self.progress.step, self.lr0, len(self.items),
             self.reference.seen / len(self.held),
         )  # fmt: skip
         known = checkpoint.get(RECORD)
@@ -281,57 +277,28 @@ class _Recovering:
         }
 
     def _save_state(self) -> None:
-        state = {
-            "key": self._key(),
-            "step": self.step,
-            "stale": [self.stale, self.peak],
-            "schedule": [self.schedule.steps, self.schedule.fall_from],
-            "student": self.student.state_dict(),
-            "maps": self.gap.state_dict(),
-            "ema": self.ema.ema.state_dict(),
-            "updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "best": self.best_weights,
-            "best_step": self.best_step,
-        }
-        write_whole(state_file(self.path), lambda partial: torch.save(state, partial))
+        states = {"student": self.student, "maps": self.gap, "ema": self.ema.ema, "optimizer": self.optimizer}
+        states = {name: owner.state_dict() for name, owner in {**states, "scaler": self.scaler}.items()}
+        self.progress.updates = self.ema.updates
+        save_state(self.path, self._key(), self.progress, {**states, "best": self.best_weights})
 
     def go_on(self) -> None:
         """Take up what an interrupted recovery left.
 
         Raises:
-            InputError: There is nothing to go on with, or it had other settings.
+            InputError: There is nothing to go on with, it is damaged, or it had other settings.
         """
-        if not state_file(self.path).is_file():
-            raise InputError(f"resume=True: no interrupted recovery of {self.path}; leave out resume to start one")
-        try:
-            state = torch.load(state_file(self.path), map_location=self.device, weights_only=True)
-            differing = [name for name, value in self._key().items() if state["key"].get(name) != value]
-            if differing:
-                was = ", ".join(f"{name}={state['key'].get(name)} (now {self._key()[name]})" for name in differing)
-                raise InputError(
-                    f"the interrupted recovery of {self.path} had {was}; give the same, or leave out resume"
-                )
+        progress, state = load_state(self.path, self._key(), self.device)
+        with damage_told(self.path):
+            best = copy.deepcopy(self.student)
+            best.load_state_dict(state["best"])
             self.student.load_state_dict(state["student"])
             self.gap.load_state_dict(state["maps"])
             self.ema.ema.load_state_dict(state["ema"])
-            self.ema.updates = state["updates"]
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
-        except InputError:
-            raise
-        except Exception as error:  # of many kinds: the file may be anything
-            raise InputError(
-                f"{state_file(self.path)} is damaged ({error!r:.80}); remove it and start again"
-            ) from error
-        self.step, self.best_step = state["step"], state["best_step"]
-        self.stale, self.peak = state["stale"]
-        self.schedule.steps, self.schedule.fall_from = state["schedule"]
-        self.best_weights = {name: tensor.cpu() for name, tensor in state["best"].items()}
-        best = copy.deepcopy(self.student)
-        best.load_state_dict(self.best_weights)
-        self.best = self.reference.agreement(best, self.loss.classes)
+        self.progress, self.ema.updates = progress, progress.updates
+        self.best, self.best_weights = self.reference.agreement(best, self.loss.classes), _weights(best)
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -20,7 +20,8 @@ from ..pruning.prune import prune_model
 from ..pruning.result import PruneResult
 from ..recovery.images import split_images
 from ..recovery.pseudo_data import label_by, pseudo_data
-from ..recovery.recover import Recovery, recover_model, state_file
+from ..recovery.recover import Recovery, recover_model
+from ..recovery.state import state_file
 from ..widths import has_grown
 from .record import Run
 from .stage_settings import PruningSettings, RecoverySettings
