@@ -259,19 +259,7 @@ class Folder:
 
     def command_lines(self) -> Trial:
         """Of any words; the weights are not there, so nothing is begun."""
-        stages = [
-            "run",
-            "sparse",
-            "analyse",
-            "prune",
-            "train",
-            "distill",
-            "compare",
-            "predict",
-            "evaluate",
-            "export",
-            "recover",
-        ]
+        stages = "run sparse analyse prune recover train distill compare predict evaluate export".split()
         keys = "data imgsz epochs factor flops loss_type format source classes prune.score distill.freeze lr0 device"
         self.monkeypatch.chdir(self.folder)
 

@@ -14,6 +14,7 @@ import torch
 
 from ultralytics import YOLO, __version__
 from ultralytics.cfg import get_cfg
+from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.pruning import prune as prune_module
 from ultralytics.slim.pruning.graph import rewrite
 from ultralytics.slim.pruning.prune import image_size, prune_model
@@ -325,3 +326,13 @@ def test_peak_memory_is_at_most_three_times_the_weights(monkeypatch: pytest.Monk
 
     cost = json.loads(prune_cost.child("s", prune_cost.environment("2")))
     assert cost["peak_mb"] <= 3 * cost["mb"]
+
+
+def test_it_is_said_in_how_many_images_the_original_sees_anything(tmp_path, log):
+    """Images of another kind leave nothing to choose channels by, and nothing else tells."""
+    yolo = YOLO(ROOT / "weights/diagram-yolov8n.pt")
+    drawn = draw_dataset(tmp_path / "drawn/diagram", train=3, val=1) / "images/train"
+    prune_model(yolo, tmp_path / "p.pt", flops=0.9, images=str(drawn), imgsz=160)
+    assert "detects something in 3 of 3 images" in log.text and "only; what it loses" not in log.text
+    prune_model(yolo, tmp_path / "p.pt", flops=0.9, images=torch.zeros(3, 3, 160, 160), imgsz=160)
+    assert "detects something in 0 of 3 images only; what it loses elsewhere is not seen" in log.text

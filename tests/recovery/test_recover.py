@@ -34,14 +34,14 @@ def images(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def pruned(images, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pruned") / "prune.pt"
-    PruneModel(TEACHER).prune(flops=0.4, images=str(images), imgsz=160, save_dir=path)
+    PruneModel(TEACHER).prune(flops=0.25, images=str(images), imgsz=160, save_dir=path)
     return path
 
 
 @pytest.mark.slow
 def test_it_agrees_more_and_keeps_its_widths(images, pruned, tmp_path):
     model = PruneModel(pruned)
-    recovered = model.recover(str(images), teacher=TEACHER, save_dir=tmp_path / "r.pt", iterations=60, **SHORT)
+    recovered = model.recover(str(images), teacher=TEACHER, save_dir=tmp_path / "r.pt", iterations=80, **SHORT)
     assert recovered.after.value > recovered.before.value + 0.02 and recovered.step > 0
     assert model.weights == str(tmp_path / "r.pt") and not list(tmp_path.glob(".*"))
     before, after = (load_checkpoint(path)[0] for path in (pruned, tmp_path / "r.pt"))

@@ -90,22 +90,23 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
     given = {**GIVEN, "images": str(photos), "recover.iterations": 4, "project": str(tmp_path)}
-    step = recovery._Recovering._one_step
-    monkeypatch.setattr(
-        recovery._Recovering, "_one_step", lambda self, x: step(self, x) if self.progress.step < 2 else stop()
-    )
+    step, steps = recovery._Recovering._one_step, []
 
-    def stop():
-        raise KeyboardInterrupt
+    def stopped(self, batch):
+        if self.progress.step == 2:
+            raise KeyboardInterrupt
+        return step(self, batch)
 
+    def counted(self, batch):
+        steps.append(self.progress.step)
+        return step(self, batch)
+
+    monkeypatch.setattr(recovery._Recovering, "_one_step", stopped)
     with pytest.raises(KeyboardInterrupt):
         compress(**given)
     state = state_file(tmp_path / "run/weights/recover.pt")
     assert state.is_file()
-    steps = []
-    monkeypatch.setattr(
-        recovery._Recovering, "_one_step", lambda self, x: steps.append(self.progress.step) or step(self, x)
-    )
+    monkeypatch.setattr(recovery._Recovering, "_one_step", counted)
     table = compress(project=str(tmp_path), resume=True)
     assert steps == [2, 3] and not state.exists()
     assert [row.name for row in table] == ["original", "pruned", "recovered"]
