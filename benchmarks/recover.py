@@ -1,6 +1,7 @@
 """Recovery without labels: agreement and mAP50-95 before and after, at 50, 35 and 25 % of the GFLOPs.
 
-    python benchmarks/recover.py [shares=0.5,0.35,0.25] [seeds=0,1,2] [iterations=1500] [threads=2] [data=real]
+    python benchmarks/recover.py [shares=0.5,0.35,0.25] [seeds=0,1,2] [iterations=1000] [features=1.0]
+                                 [threads=2] [data=real]
 
 The original is pruned with its training images and recovered on them, no label read; then both models are
 validated on the `val` split, by other writers, which nothing is chosen by. Beside them stand the labelled rows of
@@ -31,7 +32,7 @@ from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.recovery.recover import recover_model
 from ultralytics.utils.torch_utils import get_flops
 
-NAME, KEY, IMGSZ = "recover", ("data", "share", "seed", "iterations", "threads"), 320
+NAME, KEY, IMGSZ = "recover", ("data", "share", "seed", "iterations", "features", "threads"), 320
 FIGURES = (
     "gflops_share", "before", "after", "agreement_before", "agreement_after", "step", "steps", "lr0", "seconds",
 )  # fmt: skip
@@ -40,7 +41,8 @@ FIGURES = (
 def main(
     shares: str = "0.5,0.35,0.25",
     seeds: str = "0,1,2",
-    iterations: str = "1500",
+    iterations: str = "1000",
+    features: str = "1.0",
     threads: str = "2",
     data: str = "real",
 ) -> None:
@@ -49,26 +51,25 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds.split(","):
             for share in shares.split(","):
-                key = dict(zip(KEY, (data, share, seed, iterations, threads)))
+                key = dict(zip(KEY, (data, share, seed, iterations, features, threads)))
                 rows = read_rows(NAME)
                 if not any(all(row[name] == value for name, value in key.items()) for row in rows):
-                    found = measured(Path(folder), float(share), int(seed), int(iterations), data)
+                    options = {"seed": int(seed), "iterations": int(iterations), "features": float(features)}
+                    found = measured(Path(folder), float(share), data, options)
                     write_rows(NAME, [*rows, {**key, **found, **machine("cpu")}])
                     print(found, flush=True)
     show(read_rows(NAME))
 
 
-def measured(folder: Path, share: float, seed: int, iterations: int, data: str) -> dict[str, str]:
-    """Prune (once for all seeds) and recover; return the row's figures."""
+def measured(folder: Path, share: float, data: str, options: dict[str, float]) -> dict[str, str]:
+    """Prune (once for all rows) and recover; return the row's figures."""
     yaml, _, original = SOURCES[data]
     pruned, recovered = folder / f"{share}.pt", folder / "recovered.pt"
     if not pruned.exists():
         prune_model(open_model(original), pruned, flops=share, images=str(yaml), imgsz=IMGSZ)
     started = time.perf_counter()
-    done = recover_model(
-        open_model(pruned), open_model(original), str(yaml), recovered,
-        iterations=iterations, imgsz=IMGSZ, seed=seed, device="cpu",
-    )  # fmt: skip
+    teacher, common = open_model(original), {"imgsz": IMGSZ, "device": "cpu"}
+    done = recover_model(open_model(pruned), teacher, str(yaml), recovered, **common, **options)
     seconds = time.perf_counter() - started
     flops = [get_flops(load_checkpoint(path, fuse=True)[0], IMGSZ) for path in (original, recovered)]
     before, after = (accuracy(path, str(yaml), IMGSZ, "cpu") for path in (pruned, recovered))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.data.augment import LetterBox
+from ultralytics.data.augment import CenterCrop, LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils.patches import imread
 
@@ -77,13 +77,17 @@ def given_images(source: Any) -> list:
     return items
 
 
-def read_square(item: Any, imgsz: int, channels: int) -> torch.Tensor:
-    """Return one image, a path or an array (H, W, 3), letterboxed: (C, imgsz, imgsz), RGB, uint8.
+def read_square(item: Any, imgsz: int, channels: int, cover: bool = False) -> torch.Tensor:
+    """Return one image, a path or an array (H, W, 3), as a square: (C, imgsz, imgsz), RGB, uint8.
+
+    It is letterboxed, as for a detector, or with `cover` its middle is cut out, as for a classifier.
 
     Raises:
         InputError: If it cannot be read.
     """
-    return as_tensor(LetterBox((imgsz, imgsz), auto=False)(image=read_pixels(item)), channels)
+    pixels = read_pixels(item)
+    square = CenterCrop(imgsz)(pixels) if cover else LetterBox((imgsz, imgsz), auto=False)(image=pixels)
+    return as_tensor(square, channels)
 
 
 def read_pixels(item: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +19,8 @@ class RecoverOptions:
         batch: Images a step.
         imgsz: Side of the images in pixels; the model's training size if not given.
         lr0: Largest learning rate of AdamW, or 'auto': the farther the model is from its teacher, the larger.
+        features: Weight of the gap between features (`FeatureGap`) beside the divergence of the predictions; 0 leaves
+            it out.
         holdout: Most images that are kept from the training, to measure the agreement on; a tenth of all at most.
         device: As in Ultralytics; by default the first GPU, else the CPU.
         amp: Whether a GPU computes in mixed precision.
@@ -25,10 +28,11 @@ class RecoverOptions:
         seed: Of the order and the augmentation of the images.
     """
 
-    iterations: int = 1500
+    iterations: int = 1000
     batch: int = 8
     imgsz: int | None = None
     lr0: float | str = "auto"
+    features: float = 1.0
     holdout: int = 64
     device: Any = None
     amp: bool = True
@@ -56,4 +60,7 @@ class RecoverOptions:
         lr0 = options.lr0
         if lr0 != "auto" and (isinstance(lr0, (bool, str)) or not 0 < lr0 < 1):
             raise InputError(f"lr0={lr0}: expected 'auto', or a learning rate between 0 and 1")
+        weight = options.features
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise InputError(f"features={weight}: expected a weight from 0")
         return options

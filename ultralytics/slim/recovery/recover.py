@@ -39,7 +39,6 @@ from .state import Progress, damage_told, load_state, save_state, state_file
 
 MEASUREMENTS = 15  # of the agreement, over all steps
 EMA_DECAY, EMA_TAU = 0.99, 50
-FEATURES = 1.0  # weight of the gap between features beside that between predictions
 CLIP = 10.0  # norm of the gradient, as in Ultralytics' trainer
 FEW_SEEN = 0.25  # a smaller share of the images in which the teacher detects anything is warned of
 
@@ -131,7 +130,7 @@ class _Recovering:
         if self.channels not in (1, 3):
             raise InputError(f"the model reads {self.channels} channels; recover reads images of 3, or of 1")
         self.items, held = split_images(images, settings.holdout)
-        self.held = torch.stack([read_square(item, self.imgsz, self.channels) for item in held])
+        self.held = torch.stack([read_square(item, self.imgsz, self.channels, self.classifies) for item in held])
         self.reference = Reference(self.teacher, self.held)
         self._check_seen()
         self.before = self.reference.agreement(self.student, self.loss.classes)
@@ -220,7 +219,7 @@ class _Recovering:
             with torch.no_grad():
                 said = run_raw(self.teacher, images)
             loss = self.loss(run_raw(self.student, images), said)
-            total = loss + FEATURES * self.gap()
+            total = loss + self.settings.features * self.gap()
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)
