@@ -15,6 +15,7 @@ from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim.command.parsing import ULTRALYTICS, parse
+from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.runs import training
 from ultralytics.slim.runs.run_settings import RUN_KEYS
@@ -24,7 +25,16 @@ from places import ROOT
 pytestmark = pytest.mark.usefixtures("few_rounds")
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
-DETAILS = ("distillation", "exports", "how-it-works", "relations", "stages", "troubleshooting", "your-data")
+DETAILS = (
+    "distillation",
+    "exports",
+    "how-it-works",
+    "relations",
+    "stages",
+    "troubleshooting",
+    "without-labels",
+    "your-data",
+)
 FILES += [ROOT / f"docs/{name}.md" for name in DETAILS]
 PROGRAMS = {"python", "yolo", "make", "pip", "git", "torchrun", "prune-model"}
 TINY = {"imgsz": "64", "batch": "4", "workers": "0", "device": "cpu"}
@@ -33,8 +43,10 @@ EXTRAS = {  # imgsz alone for every other stage
     "run": {**TRAINED, "format": "torchscript"},
     **dict.fromkeys(("sparse", "train", "distill"), TRAINED),
     "compare": {"imgsz": "64", "device": "cpu"},
+    "recover": {"imgsz": "160", "iterations": "1", "device": "cpu"},
     "report": {},
 }
+UNLABELLED = {"imgsz": "160", "recover.iterations": "1", "format": "torchscript", "device": "cpu"}
 NOT_RUN = {  # beginning of a command -> why it is not run here
     "make ": "sets up an environment; test_packaging.py runs both targets with a Python that only notes what it is "
     "told",
@@ -88,6 +100,7 @@ def tiny(command: str) -> str:
         extras = TRAINED if "resume" not in words else {}
     elif words[0] == "prune-model" and not any(word.startswith(("resume=", "-")) for word in words):
         extras = EXTRAS.get(words[1] if len(words) > 1 and "=" not in words[1] else "run", {"imgsz": "64"})
+        extras = UNLABELLED if words[1].startswith("images=") else extras
     else:
         extras = {}
     kept = [word for word in words if word.partition("=")[0] not in extras]
@@ -110,7 +123,9 @@ def workspace(tiny_data, tmp_path_factory) -> Path:
         (folder / "data/plabels/val").mkdir(parents=True, exist_ok=True)
         (folder / "data/plabels/val" / labels.name).write_text("\n".join(rows))
     (folder / "my.yaml").write_text("path: data\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
-    YOLO("yolov8n.yaml").save(folder / "best.pt")
+    shutil.copytree(draw_dataset(folder / "drawn/diagram", train=12, val=1) / "images/train", folder / "photos")
+    shutil.copyfile(ROOT / "weights/diagram-yolov8n.pt", folder / "best.pt")  # which sees something in them
+    shutil.copyfile(folder / "best.pt", folder / "small.pt")
     YOLO(folder / "best.pt").save(folder / "teacher.pt")
     prune(YOLO(folder / "best.pt"), folder / "pruned.pt", 0.5, imgsz=64)
     with pytest.MonkeyPatch.context() as patch:
@@ -200,6 +215,7 @@ def test_the_example_runs(text, workspace, monkeypatch):
     )
     text = re.sub(r"epochs=\d+", "epochs=1", text).replace('data="my.yaml"', f'data="my.yaml"{small}')
     text = re.sub(r'(distill\(.*?data="my.yaml")', r"\1, epochs=1", text)
+    text = text.replace('recover("photos/"', 'recover("photos/", imgsz=160, iterations=1')
     exec(text, {"__name__": "example"})
 
 

@@ -205,6 +205,7 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
     return {
         "weights": Path(settings.weights).name,
         "weights, SHA-256": next(iter(origin.values()), ""),
+        "teacher": Path(settings.teacher).name,
         "network": f"{network}, task {getattr(model, 'task', 'detect')}",
         "data": settings.data,
         "images, not labelled": settings.images,

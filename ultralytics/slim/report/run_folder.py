@@ -49,6 +49,8 @@ class RunFolder:
         """Return the checkpoint of the original and of each finished stage, as far as they are still there."""
         found = {}
         for source, sha256 in self.record["origin"].items():
+            if source == self.settings.teacher != self.settings.weights:
+                continue
             if not Path(source).is_file():
                 self._miss(f"the original weights {source}")
             elif fingerprint(source) != sha256:

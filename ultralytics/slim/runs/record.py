@@ -62,7 +62,8 @@ class Run:
         if hint := cls._unfinished(folder.parent, settings):
             LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: resume=True name={hint.name}")
         make_folder(folder)
-        run = cls(folder.resolve(), settings, origin={settings.weights: fingerprint(settings.weights)})
+        sources = filter(None, (settings.weights, settings.teacher))
+        run = cls(folder.resolve(), settings, origin={source: fingerprint(source) for source in sources})
         run.save()
         return run
 

@@ -33,7 +33,7 @@ from ..recovery.pseudo_data import label_by
 from ..recovery.recover import MEASUREMENTS, recover_model
 from .pace import Clock, Pace
 from .run_settings import RunSettings
-from .stages import DISTILL, EXPORT, PRUNE, RECOVER, STAGES, Stage
+from .stages import DISTILL, EXPORT, PRUNE, RECOVER, STAGES, TEACHER, Stage
 
 IMAGES, MOST_IMAGES = 16, 64  # images of the pruning that is tried, and of a real one
 
@@ -87,6 +87,8 @@ def rehearse(settings: RunSettings) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="slim-rehearsal-") as folder, hushed:
         attempt = Attempt(settings, _data(settings, Path(folder)), Path(folder))
         works = {stage.name: partial(attempt.stage, stage) for stage in settings.stages}
+        if settings.teaching:
+            works = {TEACHER.name: attempt.teaching, **works}
         works |= {EXPORT.name: attempt.export, "measuring": attempt.measuring}
         with TQDM(works.items(), total=len(works), desc="rehearsal") as bar:
             seconds = {}
@@ -105,6 +107,7 @@ class Attempt:
         found = check_data(data)
         self.images = {split: list_images(found[split]) for split in ("train", "val")}
         self.original, self.pruned = settings.weights, str(folder / "pruned.pt")
+        self.teacher = settings.teacher or self.original
 
     def stage(self, stage: Stage) -> float:
         """Try a stage that leaves a checkpoint."""
@@ -116,7 +119,7 @@ class Attempt:
             return self._trained(arguments, stage.name, weights)
         teachers = 1 + (self.settings.sparse is not None)  # each is validated before, to choose the better one
         before = teachers * self._validation(self.original).whole
-        return before + self._trained({**arguments, "Distillation": self.original}, stage.name, weights)
+        return before + self._trained({**arguments, "Distillation": self.teacher}, stage.name, weights)
 
     def _trained(self, arguments: Mapping[str, Any], name: str, weights: str) -> float:
         devices = split_devices(arguments.get("device"))
@@ -140,11 +143,15 @@ class Attempt:
         between = self._trained(pruning.between, PRUNE.name, self.pruned) if pruning.between else 0
         return seconds + (pruning.options.steps - 1) * between
 
+    def teaching(self) -> float:
+        """Train the teacher for a moment."""
+        return self._trained(self.settings.teaching.arguments, TEACHER.name, self.teacher)
+
     def recovery(self) -> float:
         """Recover in one step and in three; measurements of the agreement are as many validations on top."""
         recovery = self.settings.recover
         options, images = dict(recovery.options), self.images["train"]
-        teacher, student = open_model(self.original), open_model(self.pruned)
+        teacher, student = open_model(self.teacher), open_model(self.pruned)
 
         def steps(count: int) -> float:
             trial = {**options, "iterations": count, "holdout": 1}

@@ -20,15 +20,15 @@ from ..measuring.runtimes import has_onnx_runtime
 from ..pruning.select.goals import RUN_FACTOR, check_factor
 from ..recovery.options import RecoverOptions
 from .stage_settings import ExportSettings, PruningSettings, RecoverySettings, TrainingSettings
-from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TRAININGS, Stage
+from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TEACHER, TRAININGS, Stage
 from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
-    ("weights", "data", "images", "factor", "loss_type", "epochs", "format", "compare")
+    ("weights", "data", "images", "teacher", "factor", "loss_type", "epochs", "format", "compare")
 )  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
-PLACED = frozenset("weights data images save_dir format Distillation loss_type project name resume".split())
-PARTS = (*(stage.name for stage in TRAININGS), PRUNE.name, RECOVER.name, EXPORT.name)  # what STAGE.key may name
+PLACED = frozenset("weights data save_dir format Distillation loss_type project name resume".split())
+PARTS = tuple(part.name for part in (*TRAININGS, PRUNE, RECOVER, TEACHER, EXPORT))  # what STAGE.key may name
 DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": False}
 UNLABELLED = {"data": "", "factor": RUN_FACTOR, "imgsz": None, "device": None}  # defaults where there are images alone
 OF_RECOVERY = {"batch", "lr0", "amp", "workers", "seed"}  # which a run without labels takes for its recovery
@@ -51,16 +51,19 @@ class RunSettings:
         images: What a run without labels learns from, in the place of `data`, which is empty then.
         imgsz: Side of the images in pixels, in every measurement.
         device: As in Ultralytics.
+        teacher: The checkpoint that teaches; empty for the better of the original and the sparse-trained model.
         epochs: Of the distillation; the other trainings have their share of it.
         compare: Checkpoints to show beside the run's in the report.
         verbose: Whether nothing is kept out of the log.
         sparse, recover, retrain, distill: None where the stage is left out; without labels nothing else recovers.
+        teaching: Training of the teacher on the data before it teaches; None where it teaches as it is.
         recorded: The flat keywords, completed, as they are kept in run.json.
     """
 
     weights: str
     data: str
     images: str
+    teacher: str
     imgsz: int | None
     device: Any
     epochs: int
@@ -71,6 +74,7 @@ class RunSettings:
     recover: RecoverySettings | None
     retrain: TrainingSettings | None
     distill: TrainingSettings | None
+    teaching: TrainingSettings | None
     export: ExportSettings
     recorded: Mapping[str, Any] = field(repr=False)
 
@@ -102,22 +106,26 @@ class RunSettings:
         if read.recover:
             RecoverOptions.read(dict(read.recover.options))
         check_options(read.export.options)
-        for stage, training in read.trainings.items():
+        if any(key.startswith(f"{TEACHER.name}.") for key in settings) and not read.teaching:
+            raise InputError("teacher.KEY trains the teacher first: give teacher=, teacher.epochs= and data=")
+        trainings = {**read.trainings, **({TEACHER: read.teaching} if read.teaching else {})}
+        for stage, training in trainings.items():
             _check_epochs(training.epochs, f"{stage.name}.epochs")
             teacher = {"Distillation": "a teacher"} if stage is DISTILL else {}
-            check_training({**training.arguments, **teacher}, pruned=stage is not SPARSE)
+            check_training({**training.arguments, **teacher}, pruned=stage not in (SPARSE, TEACHER))
         return read
 
     @classmethod
     def of_record(cls, recorded: Mapping[str, Any]) -> RunSettings:
         """Return the settings that run.json holds; what an older record lacks has its default. Nothing is checked."""
         defaults = UNLABELLED if recorded.get("images") else {**TRAINING, **DEFAULTS}
-        flat = {"epochs": 0, "images": "", **defaults, "format": "", "weights": "", **recorded}
+        flat = {"epochs": 0, "images": "", "teacher": "", **defaults, "format": "", "weights": "", **recorded}
         given = flat["compare"] if flat.get("compare") else ()
         return cls(
             weights=flat["weights"],
             data=flat["data"],
             images=flat["images"],
+            teacher=flat["teacher"],
             imgsz=flat["imgsz"],
             device=flat.get("device"),
             epochs=flat["epochs"],
@@ -128,6 +136,7 @@ class RunSettings:
             recover=_recovery(flat),
             retrain=_training(flat, RETRAIN),
             distill=None if flat["images"] else _distillation(flat),
+            teaching=_teaching(flat),
             export=ExportSettings(flat["format"], _only(flat, EXPORT.name)),
             recorded=MappingProxyType(dict(recorded)),
         )
@@ -161,6 +170,8 @@ class RunSettings:
             about = [str(self.prune)] if stage is PRUNE else [self.loss_type] if stage is DISTILL else []
             about += [f"{training.epochs} epoch{'s' * (training.epochs != 1)}"] if training else []
             words.append(f"{stage.noun} ({', '.join(about)})" if about else stage.noun)
+        if self.teaching:
+            words.insert(0, f"{TEACHER.noun} ({self.teaching.epochs} epochs)")
         return f"plan: {', '.join(words)}, {self.export.format} {EXPORT.noun}, comparison"
 
     def resumed(
@@ -207,6 +218,13 @@ def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
     """Return the distillation of a run; the teacher is measured before it, so the training does not do so again."""
     arguments = {"distill_check": False, **_arguments(flat, DISTILL), "loss_type": flat["loss_type"]}
     return TrainingSettings(MappingProxyType(gently(arguments)))
+
+
+def _teaching(flat: Mapping[str, Any]) -> TrainingSettings | None:
+    """Return the training of the teacher before it teaches, where its epochs are given."""
+    if not flat["teacher"] or flat["images"] or "epochs" not in _only(flat, TEACHER.name):
+        return None
+    return TrainingSettings(MappingProxyType(gently(_arguments(flat, TEACHER))))
 
 
 def _recovery(flat: Mapping[str, Any]) -> RecoverySettings | None:

@@ -33,8 +33,14 @@ def settled(settings: RunSettings) -> RunSettings:
     weights = weights if Path(weights).is_file() else model.model_name  # where Ultralytics has downloaded it to
     found = {"weights": str(Path(weights).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
     check_for(model.model, settings.prune.factor, settings.prune.options)
+    teacher = model
+    if settings.teacher:
+        found["teacher"] = str(Path(find_weights(settings.teacher, key="teacher")).resolve())
+        teacher = open_model(found["teacher"])
+        if teacher.task != model.task:
+            raise InputError(f"teacher={settings.teacher}: its task is {teacher.task}, that of weights= {model.task}")
     if settings.recover:
-        RecoveryLoss(model.model, model.model)  # its predictions can be compared
+        RecoveryLoss(model.model, teacher.model)  # raises where their predictions cannot be compared
     if settings.distill:
         distilling = SlimSettings.from_args({**settings.distill.arguments, "Distillation": settings.weights})
         if distilling.distill_layers:

@@ -25,7 +25,7 @@ from ..recovery.state import state_file
 from ..widths import has_grown
 from .record import Run
 from .stage_settings import PruningSettings, RecoverySettings
-from .stages import DISTILL, ORIGINAL, PRUNE, RECOVER, SPARSE
+from .stages import DISTILL, ORIGINAL, PRUNE, RECOVER, SPARSE, TEACHER
 from .training import Trained, fit
 
 
@@ -79,11 +79,34 @@ def make_models(run: Run, data: str) -> dict[str, Path]:
         data: Its data YAML, prepared.
     """
     models = {ORIGINAL: Path(run.settings.weights)}
+    teacher = _teacher(run, data)
     for stage in run.settings.stages:
         start = list(models.values())[-1]
-        needed = [models[name] for name in stage.needs if name in models]
+        needed = [teacher] if teacher else [models[name] for name in stage.needs if name in models]
         models[stage.makes] = run.stage(stage.name, partial(_work, run, stage.name, start, needed, data))
     return models
+
+
+def _teacher(run: Run, data: str) -> Path | None:
+    """Return the teacher that was given, trained on the data first where that is asked for; None where none was."""
+    settings = run.settings
+    if not settings.teacher:
+        return None
+    teacher = Path(settings.teacher)
+    if settings.teaching:
+        arguments = dict(settings.teaching.arguments)
+        teacher = run.stage(
+            TEACHER.name, lambda out: fit(settings.teacher, out, {**arguments, **run.training(TEACHER.name)})
+        )
+    theirs, ours = (accuracy(path, data, settings.imgsz, settings.device) for path in (teacher, settings.weights))
+    if settings.images:  # the truth is what the original detects
+        LOGGER.info(f"teacher: {teacher}, which agrees with the original by mAP50-95 {theirs:.4f}")
+    elif theirs <= ours:
+        LOGGER.warning(
+            f"teacher={teacher} is no better than the original (mAP50-95 {theirs:.4f} and {ours:.4f}), which teaches "
+            "without teacher="
+        )
+    return teacher
 
 
 def _work(

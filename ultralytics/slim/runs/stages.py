@@ -47,6 +47,8 @@ RETRAIN = Stage("retrain", "retrained", "retrain", "retraining", "train", share=
 DISTILL = Stage(
     "distill", "distilled", "learn from a teacher", "distillation", "distill", needs=(ORIGINAL, SPARSE.makes), share=1.0
 )
+# Besides these: of a teacher that is given, and trained on the data first where that is asked for.
+TEACHER = Stage("teacher", "", "train the teacher", "training the teacher", "train", share=0.0, optional=True)
 EXPORT = Stage("export", "", "onnx,openvino,...", "export", "export")
 
 STAGES = (SPARSE, PRUNE, RECOVER, RETRAIN, DISTILL)  # each leaves a checkpoint, in this order
