@@ -122,7 +122,7 @@ def workspace(tiny_data, tmp_path_factory) -> Path:
         rows = [f"{row} 0 0 0 0 -1" for row in labels.read_text().splitlines()]
         (folder / "data/plabels/val").mkdir(parents=True, exist_ok=True)
         (folder / "data/plabels/val" / labels.name).write_text("\n".join(rows))
-    (folder / "my.yaml").write_text("path: data\ntrain: images/train\nval: images/val\nnames: [box, disc]\n")
+    (folder / "my.yaml").write_text("path: data\ntrain: images/train\nval: images/val\nnames: [box, decision]\n")
     shutil.copytree(draw_dataset(folder / "drawn/diagram", train=12, val=1) / "images/train", folder / "photos")
     shutil.copyfile(ROOT / "weights/diagram-yolov8n.pt", folder / "best.pt")  # which sees something in them
     shutil.copyfile(folder / "best.pt", folder / "small.pt")
