@@ -11,10 +11,12 @@ import torch
 import prune_model
 from prune_model import PruneModel
 from ultralytics import YOLO
+from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from places import ROOT
 from short_runs import SHORT, Interrupt, hooks_in, losses_of, stop_at, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU; run it where there is one")
@@ -139,6 +141,12 @@ def test_every_step_of_prune_model_on_the_gpu(tiny_data, tmp_path, teacher_path,
     model.sparse_train(tmp_path / "sparse.pt", **common)
     model.prune(0.5, tmp_path / "prune.pt", images=str(tiny_data), imgsz=64)
     model.predict(image, save_dir=tmp_path / "drawn", device=0, imgsz=64)
+    seen = {"imgsz": 320, "iterations": 3, "device": 0}
+    drawn = draw_dataset(tmp_path / "drawn/diagram", train=12, val=1) / "images/train"
+    diagrams = PruneModel(ROOT / "weights/diagram-yolov8n.pt")
+    diagrams.prune(flops=0.5, images=str(drawn), imgsz=320, save_dir=tmp_path / "small.pt")
+    recovered = diagrams.recover(str(drawn), save_dir=tmp_path / "recovered.pt", **seen)
+    assert recovered.after.value >= recovered.before.value
     model.train(tmp_path / "retrain.pt", **common)
     model.distill(str(teacher_path), "mgd", tmp_path / "distill.pt", **common)
     names = {"whole": teacher_path, "small": tmp_path / "distill.pt"}

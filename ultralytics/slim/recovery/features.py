@@ -11,7 +11,7 @@ from torch import nn
 from ..distillation.taps import FeatureTaps, Tap, probe
 from ..errors import InputError
 
-RIDGE = 1e-3  # of the mean variance
+RIDGE = 1e-6  # of the mean square
 
 
 def shared_layers(student: nn.Module, teacher: nn.Module) -> list[tuple[Tap, Tap]]:
@@ -73,12 +73,12 @@ class FeatureGap(nn.Module):
         sums = [None] * len(self.maps)
         for _ in passes:
             for number, (ours, theirs) in enumerate(zip(*self._features())):
-                x, y = (t.float().movedim(1, -1).flatten(0, -2) for t in (ours, theirs))
+                x, y = (t.movedim(1, -1).flatten(0, -2).cpu().double() for t in (ours, theirs))
                 x = torch.cat([x, torch.ones_like(x[:, :1])], 1)  # the constant
-                found = (x.T @ x).double(), (x.T @ y).double()
+                found = x.T @ x, x.T @ y
                 sums[number] = found if sums[number] is None else tuple(a + b for a, b in zip(sums[number], found))
         for adapt, (xx, xy) in zip(self.maps, sums):
-            ridge = RIDGE * xx.diagonal().mean() * torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+            ridge = RIDGE * xx.diagonal().mean() * torch.eye(len(xx), dtype=xx.dtype)
             solved = torch.linalg.solve(xx + ridge, xy).to(adapt.weight)
             adapt.weight.copy_(solved[:-1].T[..., None, None])
             adapt.bias.copy_(solved[-1])

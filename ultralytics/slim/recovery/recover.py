@@ -196,7 +196,8 @@ class _Recovering:
         every = max(1, self.settings.iterations // MEASUREMENTS)
         batches = self._batches()
         self._save_state()
-        self.gap.attach()
+        if self.settings.features:
+            self.gap.attach()
         progress = self.progress
         with TQDM(total=progress.steps, initial=progress.step, desc="recover") as bar:
             for images in batches:
@@ -219,7 +220,7 @@ class _Recovering:
             with torch.no_grad():
                 said = run_raw(self.teacher, images)
             loss = self.loss(run_raw(self.student, images), said)
-            total = loss + self.settings.features * self.gap()
+            total = loss + self.settings.features * self.gap() if self.settings.features else loss
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)
