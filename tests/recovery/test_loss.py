@@ -14,8 +14,8 @@ from ultralytics.slim.recovery.loss import RecoveryLoss, _relative
 
 from random_models import randomised
 
-TASKS = re.compile(r"rtdetr|world|yoloe|-sem|-depth")
-NAMES = [name for name in shipped() if not TASKS.search(name)]
+SMALLEST = re.compile(r"yolo(v?\d+n|v9t|v3-tiny)(-(seg|pose|obb|cls|p2|p6))?\.yaml")  # of every family and head
+NAMES = [name for name in shipped() if SMALLEST.fullmatch(name)]
 FAST = re.compile(r"yolo(v8n|v8n-seg|v8n-cls|26n-pose|26n)\.")
 
 
