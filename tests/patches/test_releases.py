@@ -33,7 +33,7 @@ def older_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("older")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-    needed = ["pandas", "python-dateutil", "hub-sdk", *([] if hasattr(np, "trapz") else ["numpy>=2.0,<2.4"])]
+    needed = ["pandas", "python-dateutil", "pytz", "hub-sdk", *([] if hasattr(np, "trapz") else ["numpy>=2.0,<2.4"])]
     subprocess.run([*command, "--target", str(folder), *needed], check=True, capture_output=True, text=True)
     (folder / "cpuinfo.py").write_text("def get_cpu_info():\n    return {'brand_raw': 'any'}\n")
     return folder
