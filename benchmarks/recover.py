@@ -21,10 +21,10 @@ THREADS = dict(word.split("=", 1) for word in sys.argv[1:]).get("threads", "2")
 os.environ["OMP_NUM_THREADS"] = THREADS  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
 from bench import SOURCES, source
 from common import machine, read_rows, write_rows
 
+from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
@@ -46,7 +46,7 @@ def main(
     threads: str = "2",
     data: str = "real",
 ) -> None:
-    torch.set_num_threads(int(threads))
+    use_cores(threads)
     data = source(data)
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds.split(","):
