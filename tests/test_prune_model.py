@@ -340,8 +340,8 @@ def test_the_demo_stands_on_what_ships():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weights": "a.pt"}, "both weights= "),
-        ({"data": "a.yaml"}, "both weights= "),
+        ({"weights": "a.pt"}, "give weights= .* with data= "),
+        ({"data": "a.yaml"}, "give weights= .* with data= "),
         ({"factor": 1.0}, "factor"),
         ({"epochs": 0}, "epochs"),
         ({"loss_type": "cdw"}, "loss_type"),

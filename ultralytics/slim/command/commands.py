@@ -49,7 +49,6 @@ Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
   python prune_model.py images=photos/ weights=best.pt     without any labels
 resume=True goes on with the last unfinished run, dry_run=True checks all first.
-
 STAGE, by default run            its own keys besides weights=
 {commands}
 factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or

@@ -18,7 +18,6 @@ from ..errors import InputError
 from ..inputs.images import check_sides
 from ..inputs.unlabelled import load_images
 from ..inputs.weights import torch_model
-from ..measuring.agreement import Reference
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
@@ -108,6 +107,8 @@ def _tell_seen(model: nn.Module, options: PruneOptions) -> None:
         return
     images = load_images(options.images, options.imgsz, input_size(model)[1], LOOKED_AT)
     try:
+        from ..measuring.agreement import Reference  # of a part of Ultralytics that older releases have elsewhere
+
         seen = Reference(model, images).seen
     except Exception:  # of a head of the user's own: any kind
         return
