@@ -16,6 +16,7 @@ from ultralytics.slim.loading import load_checkpoint, read_checkpoint
 from ultralytics.slim.recovery import recover as module
 from ultralytics.slim.recovery.recover import recover_model
 
+from photos import draw_photos
 from places import ROOT
 
 TEACHER = ROOT / "weights/diagram-yolov8n.pt"
@@ -24,11 +25,7 @@ SHORT = {"imgsz": 160, "batch": 4, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """Drawn diagrams, without a label."""
-    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagram", train=40, val=1)
-    place = tmp_path_factory.mktemp("photos") / "photos"
-    shutil.copytree(folder / "images/train", place)
-    return place
+    return draw_photos(tmp_path_factory, 40)
 
 
 @pytest.fixture(scope="module")

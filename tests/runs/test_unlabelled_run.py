@@ -1,20 +1,19 @@
 """A run without labels: images and a checkpoint in, a smaller checkpoint, its exports and a page about it out."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from prune_model import PruneModel, compress, main
 from ultralytics import YOLO
-from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import InputError, SlimError
 from ultralytics.slim.recovery import recover as recovery
 from ultralytics.slim.recovery.state import state_file
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.stages import DISTILL, PRUNE, RECOVER, RETRAIN, SPARSE
 
+from photos import draw_photos
 from places import ROOT
 from task_data import make_task_data
 
@@ -24,10 +23,7 @@ GIVEN = {"weights": str(WEIGHTS), "imgsz": 160, "prune.flops": 0.5, "format": "t
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    folder = draw_dataset(tmp_path_factory.mktemp("drawn") / "diagram", train=24, val=1)
-    place = tmp_path_factory.mktemp("photos") / "photos"
-    shutil.copytree(folder / "images/train", place)
-    return place
+    return draw_photos(tmp_path_factory, 24)
 
 
 def test_a_run_without_labels_prunes_and_recovers_alone():

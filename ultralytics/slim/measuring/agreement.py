@@ -114,7 +114,7 @@ class Reference:
             )
         if classes is not None:
             said = [self._renumbered(found, classes) for found in said]
-        return _compared(self.says, said, _rotated_iou if self._rotated else partial(box_iou, eps=0), self.seen)
+        return _compared(self.says, said, batch_probiou if self._rotated else partial(box_iou, eps=0), self.seen)
 
     @torch.inference_mode()
     def _said_by(self, model: nn.Module) -> list[torch.Tensor] | torch.Tensor:
@@ -144,10 +144,6 @@ class Reference:
     def _plain(self, found: torch.Tensor) -> torch.Tensor:
         """Return boxes, score and class alone, of rotated boxes the angle behind the box."""
         return torch.cat([found[:, :4], found[:, -1:], found[:, 4:6]], 1) if self._rotated else found[:, :6]
-
-
-def _rotated_iou(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    return batch_probiou(ours, theirs)
 
 
 def _compared(truths: Iterable[torch.Tensor], said: Iterable[torch.Tensor], iou: Callable, seen: int) -> Agreement:

@@ -151,7 +151,7 @@ def compare_models(
             size_mb(weights[name]), accuracies.get(name), str(weights[name]), agreements.get(name))
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
-    task = getattr(next(iter(models.values())), "task", "detect")
+    task = task_of(next(iter(models.values())))
     return ComparisonTable(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
 
 

@@ -11,6 +11,7 @@ import torch
 from ultralytics import __version__
 from ultralytics.utils import LOGGER
 
+from ..classes import task_of
 from ..errors import MissingFileError, SlimError
 from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
@@ -206,7 +207,7 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
         "weights": Path(settings.weights).name,
         "weights, SHA-256": next(iter(origin.values()), ""),
         "teacher": Path(settings.teacher).name,
-        "network": f"{network}, task {getattr(model, 'task', 'detect')}",
+        "network": f"{network}, task {task_of(model)}",
         "data": settings.data,
         "images, not labelled": settings.images,
         "classes": ", ".join(str(name) for name in model.names.values()),

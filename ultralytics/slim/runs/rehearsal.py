@@ -111,8 +111,10 @@ class Attempt:
 
     def stage(self, stage: Stage) -> float:
         """Try a stage that leaves a checkpoint."""
-        if stage in (PRUNE, RECOVER):
-            return self.pruning() if stage is PRUNE else self.recovery()
+        if stage is PRUNE:
+            return self.pruning()
+        if stage is RECOVER:
+            return self.recovery()
         arguments = self.settings.trainings[stage].arguments
         weights = self.original if STAGES.index(stage) < STAGES.index(PRUNE) else self.pruned
         if stage is not DISTILL:
