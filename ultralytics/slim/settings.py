@@ -33,6 +33,7 @@ TRAIN_ARGS: dict[str, Any] = {
     "distill_close_mosaic": True,
     "distill_check": True,
     "sparsity": None,
+    "unlabelled": None,
 }
 
 
@@ -53,6 +54,8 @@ class SlimSettings:
         distill_check: Whether to measure teacher and student on the validation data before the first epoch.
         sparsity: Strength of the penalty: how far it alone would move γ over the run, in units of the median |γ|; None
             for as far as the length of the run allows.
+        unlabelled: Where images are that the teacher alone teaches on: a folder, a text file of paths or a data YAML,
+            or a list of these; None where there are none.
     """
 
     teacher: str | None = None
@@ -66,6 +69,7 @@ class SlimSettings:
     distill_close_mosaic: bool = True
     distill_check: bool = True
     sparsity: float | None = None
+    unlabelled: str | tuple[str, ...] | None = None
 
     @classmethod
     def from_args(cls, args: dict[str, Any]) -> SlimSettings:
@@ -100,6 +104,7 @@ class SlimSettings:
             distill_close_mosaic=close,
             distill_check=_flag("distill_check", values["distill_check"]),
             sparsity=None if values["sparsity"] is None else _number("sparsity", values["sparsity"]),
+            unlabelled=_unlabelled(values, losses),
         )
 
 
@@ -196,6 +201,28 @@ def _imgsz(value: Any, losses: tuple[str, ...]) -> int | None:
             "on another grid. Use feature losses, such as cwd."
         )
     return value
+
+
+def _unlabelled(values: dict[str, Any], losses: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    value = values["unlabelled"]
+    if value in (None, "", "None", [], ()):
+        return None
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(part, str) for part in parts):
+        raise InputError(f"unlabelled must be a folder of images, or a list of folders or images, got {value!r}")
+    if not losses:
+        raise InputError(
+            f"unlabelled={value!r}: on images without labels a teacher alone can teach; pass Distillation= and "
+            "loss_type="
+        )
+    if values["distill_imgsz"] is not None:
+        raise InputError("unlabelled= and distill_imgsz= cannot be combined: the teacher sees the student's images")
+    if values["distill_close_mosaic"] is False:
+        raise InputError(
+            "unlabelled= needs distill_close_mosaic=True: in epochs without distillation nothing is to be learned from "
+            "images without labels"
+        )
+    return tuple(value) if isinstance(value, (list, tuple)) else value
 
 
 def _layers(value: Any) -> tuple[int, ...] | None:

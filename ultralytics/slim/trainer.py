@@ -65,11 +65,17 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     teacher = teacher.model if isinstance(teacher, Model) else teacher
     is_module = isinstance(teacher, nn.Module)
     checked = {**overrides, "Distillation": "module" if is_module else teacher}
+    if source := checked.get("unlabelled"):
+        checked["unlabelled"] = _paths_as_words(source)
     if not overrides.get("resume"):  # the rest of the settings of a resumed run comes from its checkpoint
         settings = SlimSettings.from_args(checked)
         checked["Distillation"] = settings.teacher
         if settings.teacher and not is_module:
             teachers.require_file(settings.teacher)
+        if settings.unlabelled:
+            from .inputs.unlabelled import given_images  # imports the trainer
+
+            given_images(settings.unlabelled)  # raises where there are none
     if is_module:
         checked["Distillation"] = teachers.save_temporary(teacher)
     if not overrides.get("resume"):
@@ -77,6 +83,12 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     resumed = ResumeOverrides({k: v for k, v in checked.items() if k != "Distillation"})
     resumed.teacher = checked["Distillation"]
     return resumed
+
+
+def _paths_as_words(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_paths_as_words(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def resume_with(args: Any, overrides: dict[str, Any] | None) -> None:

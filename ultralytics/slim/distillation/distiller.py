@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ADAPTER_LR = 1e-3
 LOSS_ITEMS = ("distill_loss", "loss_ratio")  # in the progress bar, results.csv and results.png, which draws "loss"
 LOGIT_WEIGHT = 1.0
+UNLABELLED = "unlabelled"  # key of a batch in which nothing is labelled
 
 
 class Distiller:
@@ -54,6 +55,11 @@ class Distiller:
         self.teacher_taps = FeatureTaps(self.teacher, self._layers(teacher, [t for _, t in self.pairs]), True)
         if settings.distill_imgsz:
             resolution.load_at(trainer, settings.distill_imgsz)
+        if settings.unlabelled:
+            from .unlabelled import mix_in  # imports the trainer
+
+            mix_in(trainer, settings.unlabelled)
+        self._labelled_items = None  # loss items of the labelled batch before an unlabelled one
         if RANK != -1:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
@@ -90,14 +96,21 @@ class Distiller:
         """Return the weighted loss of this batch, times the batch size where the task's own loss has that factor.
 
         `loss_items` gets it as `distill_loss`, per image like the other items, and its share of the task's own loss as
-        `loss_ratio`.
+        `loss_ratio`. Of an unlabelled batch the task's own loss is taken off again: without labels it would teach that
+        nothing is there. Its items are those of the labelled batch before it.
         """
         trainer, images = self.trainer, batch["img"]
         factor = batch_factor(getattr(unwrap_model(trainer.model), "criterion", None), len(images))
         seen = batch.get(resolution.TEACHER_IMAGES, images)
         per_image = self._per_image(seen, epoch_progress) if self.on else torch.zeros((), device=images.device)
-        figure = per_image.detach()
-        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, figure * factor / trainer.loss.detach()))))
+        figure, own = per_image.detach(), trainer.loss
+        if UNLABELLED in batch:
+            trainer.loss_items, ratio = self._labelled_items
+            add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
+            return per_image * factor - own
+        ratio = figure * factor / own.detach()
+        self._labelled_items = trainer.loss_items, ratio
+        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
         return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:

@@ -11,11 +11,13 @@ import torch
 
 from ultralytics.data.augment import CenterCrop, LetterBox
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
+from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
 from ..errors import DATA_ERRORS, InputError, translated
+from ..hints import few
 from .data import as_yaml, is_data_set
-from .images import list_images
+from .images import find_unreadable, list_images
 
 MOST = 256  # images: for scores and repairs more change next to nothing
 
@@ -25,7 +27,7 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -
 
     Args:
         source: A folder (searched below too), an image file, a text file of paths, a data set's YAML, NDJSON or
-            archive (its training images), a list of paths or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W)
+            archive (its training images), a list of these or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W)
             in 0..1.
         imgsz: Side in pixels.
         channels: 3, or 1 for grey; of others only a tensor is taken.
@@ -63,7 +65,7 @@ def given_images(source: Any) -> list:
         InputError: If no image is found.
     """
     if isinstance(source, (list, tuple)):
-        items = list(source)
+        items = [item for part in source for item in ([part] if _is_image(part) else given_images(part))]
     elif is_data_set(source):
         with translated(*DATA_ERRORS):
             found = check_det_dataset(as_yaml(source))
@@ -75,6 +77,27 @@ def given_images(source: Any) -> list:
     if not items:
         raise InputError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
     return items
+
+
+def _is_image(item: Any) -> bool:
+    return not isinstance(item, (str, Path)) or Path(item).suffix[1:].lower() in IMG_FORMATS
+
+
+def readable_images(source: Any) -> list:
+    """Return what `given_images` does, without those that cannot be read, which a warning names.
+
+    Raises:
+        InputError: None can be read.
+    """
+    items = given_images(source)
+    bad = find_unreadable([Path(item) for item in items if isinstance(item, (str, Path))])
+    if not bad:
+        return items
+    listed = few(list(bad.values()))
+    if len(bad) == len(items):
+        raise InputError(f"none of {len(items)} images can be read, for example {listed}")
+    LOGGER.warning(f"images: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
+    return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
 
 
 def read_square(item: Any, imgsz: int, channels: int, cover: bool = False) -> torch.Tensor:

@@ -24,6 +24,7 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 from ..classes import task_of
 from ..errors import InputError
 from ..inputs.unlabelled import read_square
+from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
 from ..pruning.checkpoint import RECORD, save_checkpoint
@@ -31,7 +32,7 @@ from ..pruning.graph.raw import run_raw
 from ..pruning.prune import image_size
 from ..stored import check_finite, plain_copy
 from .features import FeatureGap
-from .images import VariedImages, nothing_seen, split_images
+from .images import nothing_seen, split_images
 from .loss import RecoveryLoss
 from .options import RecoverOptions
 from .schedule import GROWTH, PATIENCE, learning_rate

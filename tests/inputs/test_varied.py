@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ultralytics.slim.recovery.images import VariedImages, varied
+from ultralytics.slim.inputs.varied import VariedImages, varied
 
 ITEMS = [np.full((60, 80, 3), 20 * number, np.uint8) for number in range(5)]
 
