@@ -10,6 +10,7 @@ import torch
 
 from prune_model import PruneModel
 from ultralytics import YOLO
+from ultralytics.slim.compat import has_bfloat16
 from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import InputError, KindError, MissingFileError
 from ultralytics.slim.loading import load_checkpoint, read_checkpoint
@@ -169,3 +170,15 @@ def test_other_tasks_are_recovered_too(name, tmp_path):
     recovered = recover_model(student, teacher, photos, tmp_path / "r.pt", iterations=4, imgsz=64, batch=4)
     assert recovered.after.value >= recovered.before.value
     assert YOLO(tmp_path / "r.pt").task == student.task
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16, or torch cannot say")
+def test_mixed_precision_on_the_cpu_learns_alike(images, pruned, tmp_path, monkeypatch):
+    halved, run_raw = [], module.run_raw
+    monkeypatch.setattr(module, "run_raw", lambda *a: halved.append(torch.is_autocast_enabled("cpu")) or run_raw(*a))
+    models, found = (YOLO(pruned), YOLO(TEACHER), str(images)), []
+    for amp in (True, False):
+        found.append(recover_model(*models, tmp_path / f"{amp}.pt", amp=amp, iterations=12, **SHORT))
+        assert any(halved) == amp and not all(halved)  # the distance before the first step is measured in full
+        halved.clear()
+    assert found[0].after.value == pytest.approx(found[1].after.value, abs=0.02)

@@ -66,6 +66,12 @@ def converted_data(data: str) -> str:
     return str(convert(data)) if convert else data
 
 
+def has_bfloat16() -> bool:
+    """Return whether the processor computes in bfloat16 itself; False where torch is too old to say."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def warmup_iterations(trainer: BaseTrainer, batches: int) -> int:
     """Return how many iterations the learning rate rises for, 0 for none; `batches` are those of an epoch."""
     if hasattr(trainer, "_get_warmup_iterations"):

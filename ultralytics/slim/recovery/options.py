@@ -23,7 +23,7 @@ class RecoverOptions:
             it out.
         holdout: Most images that are kept from the training, to measure the agreement on; a tenth of all at most.
         device: As in Ultralytics; by default the first GPU, else the CPU.
-        amp: Whether a GPU computes in mixed precision.
+        amp: Whether to compute in mixed precision, on a GPU and on a processor that has bfloat16.
         workers: Processes that read images; by default none on a CPU, where they would take the cores.
         seed: Of the order and the augmentation of the images.
     """

@@ -22,6 +22,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.torch_utils import ModelEMA, select_device
 
 from ..classes import task_of
+from ..compat import has_bfloat16
 from ..errors import InputError
 from ..inputs.unlabelled import read_square
 from ..inputs.varied import VariedImages
@@ -140,6 +141,7 @@ class _Recovering:
         trained = [p for p in (*self.student.parameters(), *self.gap.parameters()) if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp and self.device.type == "cuda")
+        self.precision = _mixed_precision(self.device) if settings.amp else None
         self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
         self.progress = Progress(settings.iterations)
         self.best, self.best_weights = self.before, _weights(self.student)
@@ -217,11 +219,12 @@ class _Recovering:
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True).float() / 255
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr0 * self.progress.share(self.progress.step)
-        with torch.autocast(self.device.type, enabled=self.scaler.is_enabled()):
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             with torch.no_grad():
-                said = run_raw(self.teacher, images)
-            loss = self.loss(run_raw(self.student, images), said)
-            total = loss + self.settings.features * self.gap() if self.settings.features else loss
+                expected = run_raw(self.teacher, images)
+            found = run_raw(self.student, images)
+        loss = self.loss(found, expected)
+        total = loss + self.settings.features * self.gap() if self.settings.features else loss
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)
@@ -300,6 +303,13 @@ class _Recovering:
             self.scaler.load_state_dict(state["scaler"])
         self.progress, self.ema.updates = progress, progress.updates
         self.best, self.best_weights = self.reference.agreement(best, self.loss.classes), _weights(best)
+
+
+def _mixed_precision(device: torch.device) -> torch.dtype | None:
+    """Return what mixed precision computes in on this device; None where it would gain nothing."""
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if device.type == "cpu" and has_bfloat16() else None
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
