@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.slim.distillation.distiller import LOSS_ITEMS, UNLABELLED
+from ultralytics.slim.distillation.distiller import LOSS_ITEMS
+from ultralytics.slim.distillation.unlabelled import UNLABELLED
 from ultralytics.slim.errors import SlimError
 
 from checkpoints import checkpoint

@@ -21,6 +21,7 @@ from . import teacher as teachers
 from .matching import match_layers
 from .schedule import schedule_weight
 from .taps import FeatureTaps, Tap
+from .unlabelled import UNLABELLED, mix_in
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 ADAPTER_LR = 1e-3
 LOSS_ITEMS = ("distill_loss", "loss_ratio")  # in the progress bar, results.csv and results.png, which draws "loss"
 LOGIT_WEIGHT = 1.0
-UNLABELLED = "unlabelled"  # key of a batch in which nothing is labelled
 
 
 class Distiller:
@@ -56,8 +56,6 @@ class Distiller:
         if settings.distill_imgsz:
             resolution.load_at(trainer, settings.distill_imgsz)
         if settings.unlabelled:
-            from .unlabelled import mix_in  # imports the trainer
-
             mix_in(trainer, settings.unlabelled)
         self._labelled_items = None  # loss items of the labelled batch before an unlabelled one
         if RANK != -1:

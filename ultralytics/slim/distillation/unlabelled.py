@@ -15,13 +15,13 @@ from ultralytics.utils import LOGGER, RANK
 from ..classes import BOX_TASKS
 from ..compat import unwrap_model
 from ..errors import InputError
-from ..inputs.unlabelled import readable_images
-from ..inputs.varied import VariedImages
 from ..logs import PREFIX
-from .distiller import UNLABELLED
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
+
+
+UNLABELLED = "unlabelled"  # key of a batch in which nothing is labelled
 
 
 class MixedBatches:
@@ -60,6 +60,8 @@ class MixedBatches:
 
     def _unlabelled(self) -> DataLoader:
         """Return the unlabelled batches of the trainer's epoch, (N, C, imgsz, imgsz), uint8."""
+        from ..inputs.varied import VariedImages  # imports the trainer
+
         args, count = self.trainer.args, self.added * self.batch * self.ranks
         channels, first = self.trainer.data.get("channels", 3), self.trainer.epoch * count
         samples = VariedImages(self.images, args.imgsz, channels, count, args.seed, first)
@@ -74,6 +76,8 @@ def mix_in(trainer: BaseTrainer, source: str | list[str]) -> None:
     Raises:
         SlimError: No image can be read, or the model has no boxes that the teacher could tell.
     """
+    from ..inputs.unlabelled import readable_images  # imports the trainer
+
     student = unwrap_model(trainer.model)
     channels = trainer.data.get("channels", 3)
     if trainer.args.task not in BOX_TASKS or not hasattr(student.model[-1], "reg_max"):

@@ -28,7 +28,7 @@ class RecoverOptions:
         seed: Of the order and the augmentation of the images.
     """
 
-    iterations: int = 1000
+    iterations: int = 1200
     batch: int = 8
     imgsz: int | None = None
     lr0: float | str = "auto"

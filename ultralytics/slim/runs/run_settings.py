@@ -24,10 +24,10 @@ from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TE
 from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
-    ("weights", "data", "images", "teacher", "factor", "loss_type", "epochs", "format", "compare")
+    ("weights", "data", "images", "unlabelled", "teacher", "factor", "loss_type", "epochs", "format", "compare")
 )  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
-PLACED = frozenset("weights data save_dir format Distillation loss_type project name resume".split())
+PLACED = frozenset("weights data unlabelled save_dir format Distillation loss_type project name resume".split())
 PARTS = tuple(part.name for part in (*TRAININGS, PRUNE, RECOVER, TEACHER, EXPORT))  # what STAGE.key may name
 DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": False}
 UNLABELLED = {"data": "", "factor": RUN_FACTOR, "imgsz": None, "device": None}  # defaults where there are images alone
@@ -49,6 +49,7 @@ class RunSettings:
     Attributes:
         weights: The checkpoint that it starts from, and `data` the data YAML; absolute paths once `settled`.
         images: What a run without labels learns from, in the place of `data`, which is empty then.
+        unlabelled: Images beside those of `data`, on which the teacher alone teaches; empty where there are none.
         imgsz: Side of the images in pixels, in every measurement.
         device: As in Ultralytics.
         teacher: The checkpoint that teaches; empty for the better of the original and the sparse-trained model.
@@ -63,6 +64,7 @@ class RunSettings:
     weights: str
     data: str
     images: str
+    unlabelled: str | list[str]
     teacher: str
     imgsz: int | None
     device: Any
@@ -119,12 +121,22 @@ class RunSettings:
     def of_record(cls, recorded: Mapping[str, Any]) -> RunSettings:
         """Return the settings that run.json holds; what an older record lacks has its default. Nothing is checked."""
         defaults = UNLABELLED if recorded.get("images") else {**TRAINING, **DEFAULTS}
-        flat = {"epochs": 0, "images": "", "teacher": "", **defaults, "format": "", "weights": "", **recorded}
+        flat = {
+            "epochs": 0,
+            "images": "",
+            "unlabelled": "",
+            "teacher": "",
+            **defaults,
+            "format": "",
+            "weights": "",
+            **recorded,
+        }
         given = flat["compare"] if flat.get("compare") else ()
         return cls(
             weights=flat["weights"],
             data=flat["data"],
             images=flat["images"],
+            unlabelled=flat["unlabelled"],
             teacher=flat["teacher"],
             imgsz=flat["imgsz"],
             device=flat.get("device"),
@@ -144,6 +156,11 @@ class RunSettings:
     def replaced(self, **recorded: object) -> RunSettings:
         """Return a copy with some of the recorded keywords replaced."""
         return type(self).of_record({**self.recorded, **recorded})
+
+    @property
+    def seen(self) -> str | list[str]:
+        """All images of the run, as `given_images` takes them: pruning and recovery look at them without labels."""
+        return _seen(self.recorded)
 
     @property
     def loss_type(self) -> str:
@@ -169,6 +186,7 @@ class RunSettings:
             training = self.trainings.get(stage)
             about = [str(self.prune)] if stage is PRUNE else [self.loss_type] if stage is DISTILL else []
             about += [f"{training.epochs} epoch{'s' * (training.epochs != 1)}"] if training else []
+            about += ["also on images without labels"] if stage is DISTILL and self.unlabelled else []
             words.append(f"{stage.noun} ({', '.join(about)})" if about else stage.noun)
         if self.teaching:
             words.insert(0, f"{TEACHER.noun} ({self.teaching.epochs} epochs)")
@@ -196,9 +214,13 @@ class RunSettings:
 
 
 def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | None = None) -> TrainingSettings | None:
-    """Return one training of a run, or None where it is left out; `own` is what the run itself sets for it."""
-    epochs = _only(flat, stage.name).get("epochs")
-    if flat["images"]:
+    """Return one training of a run, or None where it is left out; `own` is what the run itself sets for it.
+
+    Where few images are labelled, those that know no others are left out unless they are asked for.
+    """
+    only = _only(flat, stage.name)
+    epochs = only.get("epochs")
+    if flat["images"] or (flat["unlabelled"] and not only):
         return None
     if stage.optional and epochs == 0 and epochs is not False:
         return None
@@ -217,6 +239,8 @@ def _arguments(flat: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
 def _distillation(flat: Mapping[str, Any]) -> TrainingSettings:
     """Return the distillation of a run; the teacher is measured before it, so the training does not do so again."""
     arguments = {"distill_check": False, **_arguments(flat, DISTILL), "loss_type": flat["loss_type"]}
+    if flat["unlabelled"]:
+        arguments["unlabelled"] = flat["unlabelled"]
     return TrainingSettings(MappingProxyType(gently(arguments)))
 
 
@@ -234,19 +258,19 @@ def _recovery(flat: Mapping[str, Any]) -> RecoverySettings | None:
         return None
     shared = {key: flat[key] for key in OF_RECOVERY if flat["images"] and key in flat}
     options = {"imgsz": flat["imgsz"], "device": flat.get("device"), **shared, **own}
-    return RecoverySettings(flat["images"] or flat["data"], MappingProxyType(options))
+    return RecoverySettings(_seen(flat), MappingProxyType(options))
 
 
 def _check_unlabelled(given: Mapping[str, Any]) -> None:
     """Raise InputError where a run without labels is given something of the trainings that need them."""
-    known = RUN_KEYS - {"loss_type", "epochs"} | UNLABELLED.keys() | OF_RECOVERY | {"verbose"}
+    known = RUN_KEYS - {"loss_type", "epochs", "unlabelled"} | UNLABELLED.keys() | OF_RECOVERY | {"verbose"}
     parts = (PRUNE.name, RECOVER.name, EXPORT.name)
     for key in given:
         part, dot, _ = key.partition(".")
         if key not in known and not (dot and part in parts):
             raise InputError(
                 f"{key}: with images= nothing is labelled, so nothing is trained on labels; there are prune, recover "
-                f"and export, and for all of them {', '.join(sorted(known))}"
+                f"and export, and for all of them {', '.join(sorted(known - {'data'}))}"
             )
 
 
@@ -254,13 +278,19 @@ def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     """Return the pruning of a run, scored on its training images; trained between its steps as in the retraining."""
     own = _only(flat, PRUNE.name)
     own = {"data": flat["data"], **own} if "epochs" in own else own
-    images = flat["images"] or flat["data"]
-    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": images, **own}
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _seen(flat), **own}
     pruning = PruningSettings.read(options, flat["factor"])
     if not pruning.between:
         return pruning
     between = {**_arguments(flat, RETRAIN), **pruning.between}
     return PruningSettings(pruning.factor, pruning.options, MappingProxyType(between))
+
+
+def _seen(flat: Mapping[str, Any]) -> str | list[str]:
+    """Return all images of a run, for what looks at them without their labels."""
+    more = flat.get("unlabelled") or []
+    source = flat.get("images") or flat["data"]
+    return [source, *(more if isinstance(more, list) else [more])] if more else source
 
 
 def _only(flat: Mapping[str, Any], stage: str) -> dict[str, Any]:

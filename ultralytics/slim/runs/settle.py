@@ -9,6 +9,7 @@ from ..distillation.taps import probe
 from ..errors import InputError
 from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
+from ..inputs.unlabelled import given_images
 from ..inputs.weights import find_weights, open_model
 from ..pruning.prune import check_for, image_size
 from ..recovery.images import split_images
@@ -55,7 +56,14 @@ def settled(settings: RunSettings) -> RunSettings:
         data = as_yaml(find_data(settings.data))
         found["data"] = str(Path(data).resolve())
         prepare_data(data)
+    if settings.unlabelled:
+        given_images(settings.unlabelled)  # raises where there are none
+        found["unlabelled"] = _absolute(settings.unlabelled)
     return settings.replaced(**found)
+
+
+def _absolute(paths: str | list[str]) -> str | list[str]:
+    return [_absolute(path) for path in paths] if isinstance(paths, list) else str(Path(paths).resolve())
 
 
 def in_strides(settings: RunSettings) -> RunSettings:

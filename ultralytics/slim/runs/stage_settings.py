@@ -91,11 +91,11 @@ class RecoverySettings:
     """The recovery of a run.
 
     Attributes:
-        images: What it learns from: the run's images, or the training images of its data.
+        images: What it learns from: the run's images, or the training images of its data and those beside them.
         options: Keywords of `RecoverOptions`.
     """
 
-    images: str
+    images: str | list[str]
     options: Mapping[str, Any]
 
     @property

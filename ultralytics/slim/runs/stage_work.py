@@ -41,8 +41,7 @@ def prune_checkpoint(
         place: Where that training's own folder goes, as Ultralytics' arguments.
     """
     options = pruning.options
-    if is_data_set(options.images):
-        options = replace(options, images=prepare_data(options.images))
+    options = replace(options, images=_prepared(options.images))
     if pruning.between:
         arguments = {**pruning.between, **(place or {})}
         options = replace(options, retrain=lambda checkpoint: fit(checkpoint, checkpoint, {"epochs": 50, **arguments}))
@@ -51,9 +50,16 @@ def prune_checkpoint(
 
 def recover_checkpoint(start: Path, out: Path, teacher: Path, recovery: RecoverySettings) -> Recovery:
     """Recover a checkpoint as a run asks for it; what was interrupted is gone on with."""
-    images = prepare_data(recovery.images) if is_data_set(recovery.images) else recovery.images
     resume = state_file(out).is_file()
+    images = _prepared(recovery.images)
     return recover_model(open_model(start), open_model(teacher), images, out, resume, **recovery.options)
+
+
+def _prepared(images: Any) -> Any:
+    """Return a source of images in which every data set has been made ready."""
+    if isinstance(images, list):
+        return [_prepared(part) for part in images]
+    return prepare_data(images) if is_data_set(images) else images
 
 
 def measured_on(run: Run) -> str:
