@@ -25,7 +25,7 @@ from .runs.stages import ORIGINAL
 
 
 def compress_run(run: Run) -> ComparisonTable:
-    """Do what is left of a run: sparse training to distillation, exports, comparison, relations and the report.
+    """Do what is left of a run: its stages, exports, comparison, relations and the report.
 
     Returns:
         The comparison of its models, which is also in run.json and in the report.
@@ -46,10 +46,11 @@ def compress_run(run: Run) -> ComparisonTable:
         relations = relations_of(
             data, {name: models[name] for name in (ORIGINAL, last)}, settings.imgsz, settings.device
         )
-        unlabelled = str(Path(data).with_name("images")) if settings.images else None
-        table = compare_models(models, data, settings.imgsz, settings.device, unlabelled)
-        if settings.images:
-            table.metric = "agreement"  # its truth is what the original detects
+        compared = models, data, settings.imgsz, settings.device
+        if settings.images:  # the truth of its data is what the original detects
+            table = compare_models(*compared, str(Path(data).with_name("images")), "agreement")
+        else:
+            table = compare_models(*compared)
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
         run.measured({**measured, "exports": exported.to_dicts()})

@@ -20,6 +20,7 @@ from .data import as_yaml, is_data_set
 from .images import find_unreadable, list_images
 
 MOST = 256  # images: for scores and repairs more change next to nothing
+ENOUGH_SEEN = 0.5  # of the images the original is to detect something in; less is warned of
 
 
 def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
@@ -83,8 +84,8 @@ def _is_image(item: Any) -> bool:
     return not isinstance(item, (str, Path)) or Path(item).suffix[1:].lower() in IMG_FORMATS
 
 
-def readable_images(source: Any) -> list:
-    """Return what `given_images` does, without those that cannot be read, which a warning names.
+def readable_images(source: Any, tell: bool = True) -> list:
+    """Return what `given_images` does, without those that cannot be read, which a warning names if it is to `tell`.
 
     Raises:
         InputError: None can be read.
@@ -96,7 +97,8 @@ def readable_images(source: Any) -> list:
     listed = few(list(bad.values()))
     if len(bad) == len(items):
         raise InputError(f"none of {len(items)} images can be read, for example {listed}")
-    LOGGER.warning(f"images: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
+    if tell:
+        LOGGER.warning(f"images: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
     return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
 
 

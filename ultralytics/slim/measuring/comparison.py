@@ -124,6 +124,7 @@ def compare_models(
     imgsz: int = 640,
     device: Any = None,
     images: Any = None,
+    metric: str | None = None,
     **val,
 ) -> ComparisonTable:
     """Measure each named checkpoint on the same data and device.
@@ -134,6 +135,7 @@ def compare_models(
         imgsz: Size of validation and of the timed image, in pixels.
         device: As in Ultralytics; by default the first GPU, else the CPU.
         images: Unlabelled images on which all are compared with what the first one detects (`inputs.unlabelled`).
+        metric: What the accuracy is called; by default as Ultralytics calls that of the task.
         val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
@@ -152,7 +154,8 @@ def compare_models(
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
     task = task_of(next(iter(models.values())))
-    return ComparisonTable(rows, imgsz, device_name(device), TASK2METRIC[task].partition("/")[2].partition("(")[0])
+    metric = metric or TASK2METRIC[task].partition("/")[2].partition("(")[0]
+    return ComparisonTable(rows, imgsz, device_name(device), metric)
 
 
 def agreements_of(models: Mapping[str, nn.Module], images: Any, imgsz: int) -> dict[str, Agreement]:

@@ -16,7 +16,7 @@ from ultralytics.utils.checks import check_imgsz
 from ..classes import BOX_TASKS, task_of
 from ..errors import InputError
 from ..inputs.images import check_sides
-from ..inputs.unlabelled import load_images
+from ..inputs.unlabelled import ENOUGH_SEEN, load_images
 from ..inputs.weights import torch_model
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
@@ -37,7 +37,7 @@ from .select.pools import Widths, counted_from, exclude_layers
 from .select.stopwatch import Reading, check_runtime
 from .select.targets import Target, make_target, read_floor, take_target
 
-LOOKED_AT, ENOUGH_SEEN = 32, 0.5  # images in which the original is to detect something; less is warned of
+LOOKED_AT = 32  # images in which is looked how much the original detects
 LABELLED = 64  # most labelled images for the Taylor score
 
 

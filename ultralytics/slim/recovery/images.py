@@ -11,7 +11,7 @@ from ..inputs.unlabelled import readable_images, spread
 LEAST = 10  # images: of fewer none is kept back
 
 
-def split_images(source: Any, most: int) -> tuple[list, list]:
+def split_images(source: Any, most: int, tell: bool = True) -> tuple[list, list]:
     """Return (images to learn from, images kept back to measure on), evenly spread: a tenth, `most` at most.
 
     Images that cannot be read are left out and named in a warning; fewer than `LEAST` images are both.
@@ -19,16 +19,18 @@ def split_images(source: Any, most: int) -> tuple[list, list]:
     Args:
         source: As `given_images` takes it.
         most: Most images to keep back.
+        tell: Whether to warn.
 
     Raises:
         InputError: None can be read.
     """
-    items = readable_images(source)
+    items = readable_images(source, tell)
     if len(items) < LEAST:
-        LOGGER.warning(
-            f"images: only {len(items)} to learn from and to measure on, which says little of others; give a hundred "
-            "or more from the place where the model will run"
-        )
+        if tell:
+            LOGGER.warning(
+                f"images: only {len(items)} to learn from and to measure on, which says little of others; give a "
+                "hundred or more from the place where the model will run"
+            )
         return items, items
     held = spread(items, max(1, min(most, len(items) // 10)))
     kept = set(map(id, held))

@@ -24,7 +24,7 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 from ..classes import task_of
 from ..compat import has_bfloat16
 from ..errors import InputError
-from ..inputs.unlabelled import read_square
+from ..inputs.unlabelled import ENOUGH_SEEN, read_square
 from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
@@ -42,7 +42,6 @@ from .state import Progress, damage_told, load_state, save_state, state_file
 MEASUREMENTS = 15  # of the agreement, over all steps
 EMA_DECAY, EMA_TAU = 0.99, 50
 CLIP = 10.0  # norm of the gradient, as in Ultralytics' trainer
-FEW_SEEN = 0.25  # a smaller share of the images in which the teacher detects anything is warned of
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class _Recovering:
         seen, count = self.reference.seen, len(self.held)
         if not seen:
             raise InputError(nothing_seen(count))
-        if seen < FEW_SEEN * count:
+        if seen < ENOUGH_SEEN * count:
             LOGGER.warning(
                 f"recover: the teacher detects something in {seen} of {count} images only; it teaches best on images "
                 "like those that the model is to be used on"

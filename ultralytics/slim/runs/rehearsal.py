@@ -178,7 +178,7 @@ class Attempt:
         imgsz, runtime = self.settings.imgsz, has_onnx_runtime()
         export = _seconds(lambda: onnx_run(self.pruned, imgsz, self.folder)) if runtime else 0
         large, small = self._validation(self.original), self._validation(self.pruned)
-        compared = 2 + (self.settings.retrain is not None)
+        compared = len(self.settings.stages) - (self.settings.sparse is not None)
         validations = compared * small.whole + large.whole + small.whole
         rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]

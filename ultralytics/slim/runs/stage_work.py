@@ -72,7 +72,7 @@ def measured_on(run: Run) -> str:
         return prepare_data(settings.data)
     data = pseudo_data(run.folder)
     if not data.is_file():
-        held = split_images(settings.images, settings.recover.holdout)[1]
+        held = split_images(settings.images, settings.recover.holdout, tell=False)[1]
         label_by(open_model(settings.weights), held, data.parent, settings.imgsz, settings.device)
     return str(data)
 
@@ -123,7 +123,7 @@ def _work(
     if name == PRUNE.name:
         pruning = settings.prune
         if settings.images and pruning.options.images == settings.images:
-            learned = split_images(settings.images, settings.recover.holdout)[0]
+            learned = split_images(settings.images, settings.recover.holdout, tell=False)[0]
             pruning = replace(pruning, options=replace(pruning.options, images=learned))
         return prune_checkpoint(start, out, pruning, {"project": str(run.folder), "name": "prune_step"})
     if name == RECOVER.name:
