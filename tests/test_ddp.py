@@ -25,6 +25,7 @@ from ddp_worker import fingerprint
 from places import ROOT, SUPPORT
 from short_runs import Interrupt, stop_at
 from task_data import make_task_data
+from tiny_data import draw_sample
 
 pytestmark = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 8),
@@ -120,6 +121,22 @@ def test_each_rank_distils_and_all_agree(tmp_path, checkpoints, overrides):
         assert rank["folder"] == str(tmp_path / "ddp-2")
         assert rank["teacher_file"] == str(tmp_path / "ddp-2" / "weights" / "teacher.pt")
     assert said.count("fitness on the validation data before training: teacher 0.0") == 1
+
+
+@pytest.mark.slow
+def test_unlabelled_images_are_shared_out(tmp_path, overrides, tiny_data):
+    """Eight images, two on each rank in each of two batches an epoch; a rank that had more would wait forever."""
+    photos = tmp_path / "photos"
+    for number in range(8):
+        draw_sample(tmp_path / "drawn", "train", str(number), number)
+    (tmp_path / "drawn/images/train").rename(photos)
+    launch("ddp_worker.py", {**overrides, "loss_type": "cwd+logit", "unlabelled": str(photos)}, tmp_path)
+    ranks = [json.loads((tmp_path / f"rank{i}.json").read_text()) for i in range(2)]
+    labelled = len(ranks[0]["losses"]) - 4
+    assert labelled > 0 and [len(rank["losses"]) for rank in ranks] == [labelled + 4] * 2
+    assert [len(rank["unlabelled"]) for rank in ranks] == [8] * 2  # in two epochs
+    assert not set(ranks[0]["unlabelled"]) & set(ranks[1]["unlabelled"])
+    assert all(ranks[0][what] == ranks[1][what] for what in SAME_ON_ALL)
 
 
 def test_a_temporary_teacher_of_each_rank_goes(tmp_path, monkeypatch):

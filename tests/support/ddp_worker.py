@@ -77,7 +77,7 @@ def fingerprint(state: dict) -> str:
 
 
 def main(overrides: dict, out: Path) -> None:
-    seen = {"losses": [], "images": []}
+    seen = {"losses": [], "images": [], "unlabelled": []}
     if overrides.pop("as_module", False):
         overrides["Distillation"] = YOLO(overrides["Distillation"])
     trainer = (GlooClassifier if overrides.get("task") == "classify" else GlooTrainer)(overrides=overrides)
@@ -93,6 +93,8 @@ def main(overrides: dict, out: Path) -> None:
 
     def count(batch):
         seen["images"].append(len(batch["img"]))
+        if "unlabelled" in batch:
+            seen["unlabelled"] += batch["img"].flatten(1).float().mean(1).tolist()
         return preprocess(batch)
 
     trainer.preprocess_batch = count
