@@ -46,14 +46,16 @@ def interrupt(trainer) -> None:
 
 
 def resume() -> None:
-    """A run with the two overrides, interrupted after its first epoch, goes on with both."""
+    """A run with the overrides, interrupted after its first epoch, goes on with all of them."""
+    photos = str(Path(DATA).parent / "images/val")
     model = YOLO("yolov8n.yaml")
     model.add_callback("on_train_epoch_start", interrupt)
     with contextlib.suppress(Interrupted):
-        train(model, "stopped", Distillation=str(TEACHER), loss_type="cwd", distill_check=False)
+        train(model, "stopped", Distillation=str(TEACHER), loss_type="cwd", unlabelled=photos, distill_check=False)
     again = YOLO(OUT / "stopped" / "weights" / "last.pt")
     again.train(resume=True)
     assert (again.trainer.args.Distillation, again.trainer.args.loss_type) == (str(TEACHER), "cwd")
+    assert again.trainer.args.unlabelled == photos and again.trainer.train_loader.added
     assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 1)
 
 
