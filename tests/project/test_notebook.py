@@ -1,6 +1,7 @@
 """The notebook: that it runs from the checkpoint to the export, and that what is kept of a run names no machine."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from examples.execute import NOTEBOOK, execute, tidy
-from ultralytics import YOLO
+from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.prediction.results import Prediction, Predictions, contact_sheet
+from ultralytics.utils import YAML
 
 from places import ROOT
 
@@ -33,20 +35,26 @@ def outputs(notebook, kind: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_it_runs_to_the_end(tiny_data, tmp_path, monkeypatch):
+def test_it_runs_to_the_end(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
-    parameters = f"""
-WEIGHTS, DATA, EPOCHS = "start.pt", {str(tiny_data)!r}, dict.fromkeys(EPOCHS, 1)
-TRAINING = {{"imgsz": 64, "batch": 4, "workers": 0, "verbose": False, "plots": False, "device": "cpu"}}
+    drawn = draw_dataset(tmp_path / "drawn/diagram", train=12, val=2)
+    settings = {"path": str(drawn), "train": "images/train", "val": "images/val"}
+    YAML.save(tmp_path / "drawn.yaml", {**settings, "names": YAML.load(ROOT / "diagram.yaml")["names"]})
+    shutil.copyfile(ROOT / "weights/diagram-yolov8n.pt", tmp_path / "start.pt")
+    parameters = """
+WEIGHTS, DATA, EPOCHS, ITERATIONS = "start.pt", "drawn.yaml", dict.fromkeys(EPOCHS, 1), 2
+TRAINING = {"imgsz": 160, "batch": 4, "workers": 0, "verbose": False, "plots": False, "device": "cpu"}
 """
     notebook = execute(tmp_path, parameters)
     out = tmp_path / "runs/notebook"
-    assert {"sparse.pt", "pruned.pt", "retrain.pt", "distill.pt"} <= {path.name for path in out.iterdir()}
+    assert {"sparse.pt", "pruned.pt", "retrain.pt", "distill.pt", "recovered.pt"} <= {
+        path.name for path in out.iterdir()
+    }
     assert list(out.glob("distill.*[!t]"))[0].stat().st_size > 1e5, "the exported file"
     assert len(outputs(notebook, "image/jpeg")) == 2, "before and after"
-    (table,) = outputs(notebook, "text/html")
+    table, agreed = outputs(notebook, "text/html")
     assert table.count("<tr>") == 5 and "<td>distilled</td>" in table
+    assert agreed.count("<tr>") == 4 and "<td>recovered</td>" in agreed
     assert str(tmp_path) in nbformat.writes(notebook)
     kept = nbformat.writes(tidy(notebook, tmp_path))
     assert str(tmp_path) not in kept and "\\u001b" not in kept and "\\r" not in kept
