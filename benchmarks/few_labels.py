@@ -1,7 +1,7 @@
 """A tenth of the labels: what the other images are worth without theirs, beside all labels.
 
     python benchmarks/few_labels.py [shares=0.35,0.25] [seeds=0,1,2] [methods=all,tenth,unlabelled] [losses=mgd]
-                                    [starts=cut] [epochs=16] [lr0=0.001] [threads=1] [data=real]
+                                    [schedules=run] [starts=cut] [epochs=16] [lr0=0.001] [threads=1] [data=real]
 
 The original is pruned with all training images, no label read, and taught by the original in one training:
 
@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 WORDS = dict(word.split("=", 1) for word in sys.argv[1:])
@@ -28,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import yaml
 from bench import SOURCES, source
-from common import TRAINING, by_setting, machine, mean, read_rows, write_rows
+from common import TRAINING, by_setting, is_done, machine, mean, read_rows, write_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.unlabelled import given_images
@@ -38,7 +39,7 @@ from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.recovery.recover import recover_model
 
 NAME, IMGSZ, SHARE_OF_LABELS = "few_labels", 320, 10
-KEY = ("data", "share", "method", "loss", "start", "epochs", "lr0", "seed")
+KEY = ("data", "share", "method", "loss", "schedule", "start", "epochs", "lr0", "seed")
 
 
 def main(
@@ -46,6 +47,7 @@ def main(
     seeds: str = "0,1,2",
     methods: str = "all,tenth,unlabelled",
     losses: str = "mgd",
+    schedules: str = "run",
     starts: str = "cut",
     epochs: str = "16",
     lr0: str = "0.001",
@@ -55,15 +57,13 @@ def main(
     use_cores(threads)
     data = source(data)
     with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds.split(","):
-            for share in shares.split(","):
-                for start in starts.split(","):
-                    for method, loss in [(m, x) for m in methods.split(",") for x in losses.split(",")]:
-                        key = dict(zip(KEY, (data, share, method, loss, start, epochs, lr0, seed)))
-                        if not any(all(row[name] == value for name, value in key.items()) for row in read_rows(NAME)):
-                            found = measured(Path(folder), key)
-                            write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                            print(key, found, flush=True)
+        given = (seeds, shares, starts, methods, losses, schedules)
+        for seed, share, start, method, loss, schedule in product(*[words.split(",") for words in given]):
+            key = dict(zip(KEY, (data, share, method, loss, schedule, start, epochs, lr0, seed)))
+            if not is_done(read_rows(NAME), key):
+                found = measured(Path(folder), key)
+                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
+                print(key, found, flush=True)
     show(read_rows(NAME))
 
 
@@ -78,11 +78,9 @@ def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
         recover_model(open_model(cut), open_model(original), str(data), start, imgsz=IMGSZ, device="cpu")
     before = accuracy(start, str(data), IMGSZ, "cpu")
     model, started = open_model(start), time.perf_counter()
-    own = arguments(folder, data, key["method"], int(key["epochs"]))
-    model.train(
-        **{**TRAINING, **own, "lr0": float(key["lr0"]), "imgsz": IMGSZ, "seed": int(key["seed"]), "amp": False},
-        **{"Distillation": str(original), "loss_type": key["loss"], "project": str(folder), "name": "train"},
-    )
+    own = {"lr0": float(key["lr0"]), "seed": int(key["seed"]), "imgsz": IMGSZ, "project": str(folder), "name": "train"}
+    own |= {"Distillation": str(original), "loss_type": key["loss"], "distill_schedule": key["schedule"]}
+    model.train(**{**TRAINING, **own, **arguments(folder, data, key["method"], int(key["epochs"]))})
     seconds = time.perf_counter() - started
     after = accuracy(model.trainer.last, str(data), IMGSZ, "cpu")
     return {"before": f"{before:.4f}", "map50_95": f"{after:.4f}", "seconds": f"{seconds:.0f}"}

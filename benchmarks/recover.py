@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = THREADS  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bench import SOURCES, source
-from common import machine, read_rows, write_rows
+from common import is_done, machine, read_rows, write_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.weights import open_model
@@ -52,11 +52,10 @@ def main(
         for seed in seeds.split(","):
             for share in shares.split(","):
                 key = dict(zip(KEY, (data, share, seed, iterations, features, threads)))
-                rows = read_rows(NAME)
-                if not any(all(row[name] == value for name, value in key.items()) for row in rows):
+                if not is_done(read_rows(NAME), key):
                     options = {"seed": int(seed), "iterations": int(iterations), "features": float(features)}
                     found = measured(Path(folder), float(share), data, options)
-                    write_rows(NAME, [*rows, {**key, **found, **machine("cpu")}])
+                    write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
                     print(found, flush=True)
     show(read_rows(NAME))
 

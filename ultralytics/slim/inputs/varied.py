@@ -78,5 +78,5 @@ def varied(image: np.ndarray, imgsz: int, dice: np.random.Generator, cover: bool
     matrix = np.array([[across, 0, x - across * width / 2], [0, down, y - down * height / 2]])
     shrunk = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
     square = cv2.warpAffine(image, matrix, (imgsz, imgsz), flags=shrunk, borderValue=GREY)
-    relit = square * np.float32(dice.uniform(*GAIN)) + np.float32(dice.uniform(-OFFSET, OFFSET))
-    return relit.clip(0, 255).astype(np.uint8)
+    relit = np.arange(256, dtype=np.float32) * dice.uniform(*GAIN) + dice.uniform(-OFFSET, OFFSET)
+    return cv2.LUT(square, relit.clip(0, 255).astype(np.uint8))
