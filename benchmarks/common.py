@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,15 @@ TRAINING = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lr0": 0.0005, "warmup
 TRAINING |= {"cos_lr": True, "workers": 0, "cache": "ram", "device": "cpu", "amp": False}
 TRAINING |= {"plots": False, "val": False}
 TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
+
+
+def trained(start: Path, folder: Path, **own) -> tuple[Path, float]:
+    """Train a checkpoint as every training that is compared; return its last checkpoint, and the seconds it took."""
+    from ultralytics import YOLO
+
+    model, started = YOLO(start), time.perf_counter()
+    model.train(**{**TRAINING, "project": str(folder), "name": "train", **own})
+    return model.trainer.last, time.perf_counter() - started
 
 
 def freeze_adapters(trainer) -> None:

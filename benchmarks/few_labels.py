@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from itertools import product
 from pathlib import Path
 
@@ -29,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import yaml
 from bench import SOURCES, source
-from common import TRAINING, by_setting, is_done, machine, mean, read_rows, write_rows
+from common import TRAINING, by_setting, is_done, machine, mean, read_rows, trained, write_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.unlabelled import given_images
@@ -77,12 +76,10 @@ def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
     if not start.exists():
         recover_model(open_model(cut), open_model(original), str(data), start, imgsz=IMGSZ, device="cpu")
     before = accuracy(start, str(data), IMGSZ, "cpu")
-    model, started = open_model(start), time.perf_counter()
-    own = {"lr0": float(key["lr0"]), "seed": int(key["seed"]), "imgsz": IMGSZ, "project": str(folder), "name": "train"}
+    own = {"lr0": float(key["lr0"]), "seed": int(key["seed"]), "imgsz": IMGSZ}
     own |= {"Distillation": str(original), "loss_type": key["loss"], "distill_schedule": key["schedule"]}
-    model.train(**{**TRAINING, **own, **arguments(folder, data, key["method"], int(key["epochs"]))})
-    seconds = time.perf_counter() - started
-    after = accuracy(model.trainer.last, str(data), IMGSZ, "cpu")
+    last, seconds = trained(start, folder, **own, **arguments(folder, data, key["method"], int(key["epochs"])))
+    after = accuracy(last, str(data), IMGSZ, "cpu")
     return {"before": f"{before:.4f}", "map50_95": f"{after:.4f}", "seconds": f"{seconds:.0f}"}
 
 

@@ -5,7 +5,8 @@
 
 The model of the real diagrams is pruned to a share of its GFLOPs and recovered, with as many of its own training
 images, or with as many drawn diagrams, which are of another kind; no label is read. Both models are validated on the
-real `val` split. Rows are added to results/images_needed.csv as they are measured; those that are there are not measured again.
+real `val` split. Rows are added to results/images_needed.csv as they are measured; those that are there are not
+measured again.
 """
 
 from __future__ import annotations

@@ -1,0 +1,133 @@
+"""What a better teacher is worth: a pruned model learns from its original, from that trained on, and from a larger one.
+
+    python benchmarks/teachers.py [shares=0.35,0.25] [seeds=0,1,2] [teachers=original,longer,larger] [loss=mgd]
+                                  [epochs=16] [teacher_epochs=30] [lr0=0.001] [threads=1] [data=real]
+
+    original   the model that was pruned, as it is
+    longer     the same, trained on with the data
+    larger     the same with twice the channels everywhere, at first of the same function (Chen et al., Net2Net, arXiv
+               1511.05641, section 2.2: of yolov8n that is a yolov8s), trained on as long
+
+The trained teachers are kept in runs/teachers. Training as in bench.py: the validation images choose nothing. Rows are
+added to results/teachers.csv as they are measured; those that are there are not measured again.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+WORDS = dict(word.split("=", 1) for word in sys.argv[1:])
+os.environ["OMP_NUM_THREADS"] = WORDS.get("threads", "1")  # before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from bench import SOURCES, source
+from common import by_setting, is_done, machine, mean, read_rows, trained, write_rows
+from torch import nn
+
+from ultralytics.nn.modules import C2f
+from ultralytics.slim.command.running import use_cores
+from ultralytics.slim.files import copy_whole
+from ultralytics.slim.inputs.weights import open_model
+from ultralytics.slim.measuring.accuracy import accuracy
+from ultralytics.slim.pruning.prune import prune_model
+
+NAME, KEY, IMGSZ = "teachers", ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "lr0", "seed"), 320
+FOLDER, NOISE = Path(__file__).resolve().parent.parent / "runs/teachers", 0.02  # of a weight's own size
+
+
+def main(
+    shares: str = "0.35,0.25",
+    seeds: str = "0,1,2",
+    teachers: str = "original,longer,larger",
+    loss: str = "mgd",
+    epochs: str = "16",
+    teacher_epochs: str = "30",
+    lr0: str = "0.001",
+    threads: str = "1",
+    data: str = "real",
+) -> None:
+    use_cores(threads)
+    data = source(data)
+    with tempfile.TemporaryDirectory() as folder:
+        for teacher, seed, share in product(*[words.split(",") for words in (teachers, seeds, shares)]):
+            key = dict(zip(KEY, (data, teacher, share, loss, epochs, teacher_epochs, lr0, seed)))
+            if not is_done(read_rows(NAME), key):
+                found = measured(Path(folder), key)
+                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
+                print(key, found, flush=True)
+    for key, group in by_setting(read_rows(NAME), KEY[:-1]).items():
+        figures = [float(row["map50_95"]) for row in group]
+        print(*key, f"{mean(group, 'map50_95'):.4f} ({min(figures):.4f} to {max(figures):.4f}, {len(figures)} seeds)")
+
+
+def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
+    """Cut (once for all rows), distil from the row's teacher, and validate the last weights."""
+    yaml, _, original = SOURCES[key["data"]]
+    start = Path(folder, f"{key['share']}.pt")
+    if not start.exists():
+        prune_model(open_model(original), start, flops=float(key["share"]), images=str(yaml), imgsz=IMGSZ)
+    teacher = made(key, folder)
+    own = {"data": str(yaml), "epochs": int(key["epochs"]), "lr0": float(key["lr0"]), "seed": int(key["seed"])}
+    distilling = {"Distillation": str(teacher), "loss_type": key["loss"], "imgsz": IMGSZ}
+    last, seconds = trained(start, folder, **own, **distilling)
+    figures = (accuracy(path, str(yaml), IMGSZ, "cpu") for path in (teacher, last))
+    return dict(zip(("teacher_map50_95", "map50_95"), (f"{value:.4f}" for value in figures))) | {
+        "seconds": f"{seconds:.0f}"
+    }
+
+
+def made(key: dict[str, str], folder: Path) -> Path:
+    """Return the teacher's checkpoint, trained first where it is not there yet."""
+    yaml, _, original = SOURCES[key["data"]]
+    if key["teacher"] == "original":
+        return original
+    path = FOLDER / f"{key['data']}_{key['teacher']}_{key['teacher_epochs']}.pt"
+    if path.exists():
+        return path
+    start = original
+    if key["teacher"] == "larger":
+        start = folder / "widened.pt"
+        yolo = open_model(original)
+        yolo.model = widened(yolo.model)
+        yolo.save(start)
+    last, _ = trained(start, folder, data=str(yaml), epochs=int(key["teacher_epochs"]), imgsz=IMGSZ, lr0=0.001, seed=0)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    copy_whole(last, path)
+    return path
+
+
+def widened(model: nn.Module) -> nn.Module:
+    """Return a yolov8 with every channel twice: what reads a channel reads both copies at half the weight.
+
+    The head keeps its own channels. A little noise lets the copies part.
+    """
+    larger = copy.deepcopy(model).float()
+    larger.yaml = {**model.yaml, "scale": "s"}  # nowhere wider than this, so that training keeps its widths
+    head = larger.model[-1]
+    inside, readers = set(head.modules()), {branch[0].conv for branch in (*head.cv2, *head.cv3)}
+    for module in larger.modules():
+        if isinstance(module, nn.Conv2d) and (module not in inside or module in readers):
+            weight = module.weight.data
+            if weight.shape[1] > 3:
+                weight = weight.repeat_interleave(2, 1) / 2
+            if module not in inside:
+                weight = weight.repeat_interleave(2, 0)
+            module.weight = nn.Parameter(weight * (1 + NOISE * torch.randn_like(weight)))
+            module.out_channels, module.in_channels = weight.shape[:2]
+        elif isinstance(module, nn.BatchNorm2d) and module not in inside:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                getattr(module, name).data = getattr(module, name).data.repeat_interleave(2)
+            module.num_features *= 2
+        elif isinstance(module, C2f):
+            module.c *= 2
+    return larger
+
+
+if __name__ == "__main__":
+    main(**WORDS)
