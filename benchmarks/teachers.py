@@ -14,7 +14,6 @@ added to results/teachers.csv as they are measured; those that are there are not
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import tempfile
@@ -25,12 +24,10 @@ WORDS = dict(word.split("=", 1) for word in sys.argv[1:])
 os.environ["OMP_NUM_THREADS"] = WORDS.get("threads", "1")  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
 from bench import SOURCES, source
 from common import by_setting, is_done, machine, mean, read_rows, trained, write_rows
-from torch import nn
+from peers.widen import widened
 
-from ultralytics.nn.modules import C2f
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.files import copy_whole
 from ultralytics.slim.inputs.weights import open_model
@@ -38,7 +35,7 @@ from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
 
 NAME, KEY, IMGSZ = "teachers", ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "lr0", "seed"), 320
-FOLDER, NOISE = Path(__file__).resolve().parent.parent / "runs/teachers", 0.02  # of a weight's own size
+FOLDER = Path(__file__).resolve().parent.parent / "runs/teachers"
 
 
 def main(
@@ -100,33 +97,6 @@ def made(key: dict[str, str], folder: Path) -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     copy_whole(last, path)
     return path
-
-
-def widened(model: nn.Module) -> nn.Module:
-    """Return a yolov8 with every channel twice: what reads a channel reads both copies at half the weight.
-
-    The head keeps its own channels. A little noise lets the copies part.
-    """
-    larger = copy.deepcopy(model).float()
-    larger.yaml = {**model.yaml, "scale": "s"}  # nowhere wider than this, so that training keeps its widths
-    head = larger.model[-1]
-    inside, readers = set(head.modules()), {branch[0].conv for branch in (*head.cv2, *head.cv3)}
-    for module in larger.modules():
-        if isinstance(module, nn.Conv2d) and (module not in inside or module in readers):
-            weight = module.weight.data
-            if weight.shape[1] > 3:
-                weight = weight.repeat_interleave(2, 1) / 2
-            if module not in inside:
-                weight = weight.repeat_interleave(2, 0)
-            module.weight = nn.Parameter(weight * (1 + NOISE * torch.randn_like(weight)))
-            module.out_channels, module.in_channels = weight.shape[:2]
-        elif isinstance(module, nn.BatchNorm2d) and module not in inside:
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                getattr(module, name).data = getattr(module, name).data.repeat_interleave(2)
-            module.num_features *= 2
-        elif isinstance(module, C2f):
-            module.c *= 2
-    return larger
 
 
 if __name__ == "__main__":

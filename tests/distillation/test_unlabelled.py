@@ -99,6 +99,12 @@ def test_an_unlabelled_batch_teaches_what_the_teacher_says_and_nothing_else(tiny
     assert items[LOSS_ITEMS[1]] == before[LOSS_ITEMS[1]] and items[LOSS_ITEMS[0]] != before[LOSS_ITEMS[0]]
 
 
+def test_images_of_another_kind_are_told(tiny_data, tmp_path, taught, log):
+    """What this hardly trained teacher sees in noise is nothing."""
+    prepared(tiny_data, tmp_path, **{**taught, "distill_check": True})
+    assert "the teacher detects something in 0 of 11 images only" in log.text
+
+
 def test_a_teacher_that_is_the_student_teaches_nothing_on_them(tiny_data, tmp_path, photos):
     weights = checkpoint("yolov8n.yaml", tmp_path / "same.pt", nc=2)
     options = {"Distillation": str(weights), "loss_type": "logit", "unlabelled": [photos]}

@@ -23,6 +23,7 @@ from peers import measure, narrow, ports, row, table, torch_pruned
 from peers.bisect import nearest
 from peers.methods import METHODS, SHARES, Task
 from peers.split_c2f import SplitC2f, split_c2f
+from peers.widen import widened
 
 TASK = Task(Path("o.pt"), "d.yaml", 0.5, 0, 8, 320, 1.0, 0.001)
 
@@ -47,6 +48,13 @@ def maps(model: nn.Module) -> torch.Tensor:
 def difference(a: nn.Module, b: nn.Module) -> float:
     """Return the largest difference of two models' outputs, in units of the second's spread."""
     return float((maps(a) - maps(b)).abs().max() / maps(b).std())
+
+
+def test_a_widened_model_puts_out_the_same_with_twice_the_channels(yolo: YOLO):
+    larger = widened(yolo.model, noise=0)
+    assert difference(larger, yolo.model) < 1e-9
+    assert larger.model[0].conv.out_channels == 2 * yolo.model.model[0].conv.out_channels
+    assert difference(widened(yolo.model), yolo.model) > 1e-6  # the copies part
 
 
 def test_a_split_c2f_puts_out_what_the_block_does(yolo: YOLO):

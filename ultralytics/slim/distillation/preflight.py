@@ -15,6 +15,7 @@ from ultralytics.utils.torch_utils import get_flops
 from ..classes import LabelNumbers, Names, listed, names_of, pair_classes, validate_by_name
 from ..compat import unwrap_model
 from ..logs import PREFIX
+from . import teacher as teachers
 from .distiller import Distiller
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def announce(distiller: Distiller) -> None:
     if RANK in {-1, 0}:
         _log_plan(distiller)
     if distiller.settings.distill_check and not distiller.trainer.resume:
+        if distiller.settings.unlabelled and RANK in {-1, 0}:
+            _tell_seen(distiller)
         compare_accuracy(distiller)
 
 
@@ -42,6 +45,16 @@ def _log_plan(distiller: Distiller) -> None:
     _log_classes(names_of(unwrap_model(trainer.model)), names_of(distiller.teacher), distiller.logit)
     if slow_down := expected_slow_down(distiller):
         LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
+
+
+def _tell_seen(distiller: Distiller) -> None:
+    """Say in how many of the unlabelled images the teacher detects anything."""
+    from ..measuring.seen import tell_seen  # imports the trainer
+
+    trainer = distiller.trainer
+    teacher = teachers.load(distiller.settings.teacher, unwrap_model(trainer.model)).eval()  # whole, and not fused
+    images = distiller.settings.unlabelled
+    tell_seen(teacher, images, trainer.args.imgsz, trainer.data.get("channels", 3), f"{PREFIX}the teacher")
 
 
 def _log_classes(ours: Names, theirs: Names, by_class: bool) -> None:

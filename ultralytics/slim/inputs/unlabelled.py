@@ -20,7 +20,6 @@ from .data import as_yaml, is_data_set
 from .images import find_unreadable, list_images
 
 MOST = 256  # images: for scores and repairs more change next to nothing
-ENOUGH_SEEN = 0.5  # of the images the original is to detect something in; less is warned of
 
 
 def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:

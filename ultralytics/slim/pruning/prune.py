@@ -13,11 +13,11 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 
-from ..classes import BOX_TASKS, task_of
 from ..errors import InputError
 from ..inputs.images import check_sides
-from ..inputs.unlabelled import ENOUGH_SEEN, load_images
+from ..inputs.unlabelled import load_images
 from ..inputs.weights import torch_model
+from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .gamma_check import check_gammas
@@ -37,7 +37,6 @@ from .select.pools import Widths, counted_from, exclude_layers
 from .select.stopwatch import Reading, check_runtime
 from .select.targets import Target, make_target, read_floor, take_target
 
-LOOKED_AT = 32  # images in which is looked how much the original detects
 LABELLED = 64  # most labelled images for the Taylor score
 
 
@@ -74,7 +73,7 @@ def prune_model(
     ckpt = getattr(yolo, "ckpt", None)
     options = _chosen(model, options)
     if options.images is not None:
-        _tell_seen(model, options)
+        tell_seen(model, options.images, options.imgsz, input_size(model)[1], "prune: the original")
     target = asked and make_target(*asked, model, options.imgsz, options.runtime, options.batch, options.device)
     options = replace(options, floor=read_floor(options.floor, options.scope, target or factor))
     rounds: list[_Round] = []
@@ -96,30 +95,6 @@ def prune_model(
     save_checkpoint(result.model, path, result.record(options.round_to, asked), ckpt)
     LOGGER.info(f"{result}")
     return result
-
-
-def _tell_seen(model: nn.Module, options: PruneOptions) -> None:
-    """Say in how many of the images the original detects anything, and warn where that is few.
-
-    Nothing else tells images of another kind: channels are then chosen by what costs next to nothing.
-    """
-    if task_of(model) not in BOX_TASKS or not hasattr(model.model[-1], "reg_max"):
-        return
-    images = load_images(options.images, options.imgsz, input_size(model)[1], LOOKED_AT)
-    try:
-        from ..measuring.agreement import Reference  # of a part of Ultralytics that older releases have elsewhere
-
-        seen = Reference(model, images).seen
-    except Exception:  # of a head of the user's own: any kind
-        return
-    told = f"prune: the original detects something in {seen} of {len(images)} images"
-    if seen >= ENOUGH_SEEN * len(images):
-        LOGGER.info(told)
-        return
-    LOGGER.warning(
-        f"{told} only; what it loses elsewhere is not seen: take images like those that it is to be used on, at about "
-        "its training size"
-    )
 
 
 def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> None:

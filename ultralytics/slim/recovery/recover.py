@@ -24,10 +24,11 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 from ..classes import task_of
 from ..compat import has_bfloat16
 from ..errors import InputError
-from ..inputs.unlabelled import ENOUGH_SEEN, read_square
+from ..inputs.unlabelled import read_square
 from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
+from ..measuring.seen import ENOUGH
 from ..pruning.checkpoint import RECORD, save_checkpoint
 from ..pruning.graph.raw import run_raw
 from ..pruning.prune import image_size
@@ -149,7 +150,7 @@ class _Recovering:
         seen, count = self.reference.seen, len(self.held)
         if not seen:
             raise InputError(nothing_seen(count))
-        if seen < ENOUGH_SEEN * count:
+        if seen < ENOUGH * count:
             LOGGER.warning(
                 f"recover: the teacher detects something in {seen} of {count} images only; it teaches best on images "
                 "like those that the model is to be used on"
