@@ -39,6 +39,6 @@ def tell_seen(model: nn.Module, source: Any, imgsz: int, channels: int, who: str
         LOGGER.info(told)
         return
     LOGGER.warning(
-        f"{told} only; of the others nothing can be learned: take images like those that the model is to be used on, at "
-        "about its training size"
+        f"{told} only; of the others nothing can be learned: take images like those that the model is to be used on, "
+        "at about its training size"
     )
