@@ -47,7 +47,9 @@ class MixedBatches:
         return len(self.labelled) + self.added
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["labelled"], name)
+        if name == "labelled":  # not set yet, as in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.labelled, name)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         unlabelled, like, due = iter(self._unlabelled()), None, 0
