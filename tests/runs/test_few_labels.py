@@ -23,10 +23,14 @@ def photos(tmp_path_factory) -> Path:
 
 def test_trainings_on_the_few_labels_alone_are_left_out_unless_asked_for():
     settings = RunSettings.read(GIVEN)
-    assert [stage.name for stage in settings.stages] == ["prune", "distill"]
+    assert [stage.name for stage in settings.stages] == ["prune", "recover", "distill"]
+    assert settings.loss_type == "logit+mgd" and settings.distill.arguments["distill_schedule"] == "constant"
     assert settings.distill.arguments["unlabelled"] == "photos"
     assert settings.prune.options.images == settings.seen == ["a.yaml", "photos"]
     assert "100 epochs, also on images without labels" in settings.plan
+    own = RunSettings.read({**GIVEN, "recover.iterations": 0, "loss_type": "cwd", "distill.distill_schedule": "run"})
+    assert [stage.name for stage in own.stages] == ["prune", "distill"]
+    assert own.loss_type == "cwd" and own.distill.arguments["distill_schedule"] == "run"
     asked = RunSettings.read({**GIVEN, "retrain.epochs": 3, "unlabelled": ["b", "c"], "recover.iterations": 5})
     assert [stage.name for stage in asked.stages] == ["prune", "recover", "retrain", "distill"]
     assert "unlabelled" not in asked.retrain.arguments and asked.recover.images == ["a.yaml", "b", "c"]
@@ -55,6 +59,7 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_made(weights, tin
 @pytest.mark.slow
 def test_the_distillation_sees_both(weights, tiny_data, photos, tmp_path, log):
     settings = {**SHORT, "epochs": 1, "format": "torchscript", "loss_type": "cwd", "unlabelled": str(photos)}
+    settings |= {"recover.iterations": 0}  # this model has learned nothing, so it detects nothing to teach
     given = {"weights": weights, "data": str(tiny_data), **settings}
     compress(str(tmp_path), **given)
     folder = Path(tmp_path, "run").resolve()

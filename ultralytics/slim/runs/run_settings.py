@@ -30,6 +30,8 @@ RUN_KEYS = frozenset(
 PLACED = frozenset("weights data unlabelled save_dir format Distillation loss_type project name resume".split())
 PARTS = tuple(part.name for part in (*TRAININGS, PRUNE, RECOVER, TEACHER, EXPORT))  # what STAGE.key may name
 DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": False}
+# Where few images are labelled: what the teacher says counts to the end, its predictions as well as its features.
+FEW_LABELS = {"loss_type": "logit+mgd", "distill.distill_schedule": "constant"}
 UNLABELLED = {"data": "", "factor": RUN_FACTOR, "imgsz": None, "device": None}  # defaults where there are images alone
 OF_RECOVERY = {"batch", "lr0", "amp", "workers", "seed"}  # which a run without labels takes for its recovery
 FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
@@ -98,7 +100,8 @@ class RunSettings:
             _check_unlabelled(given)
             settings = {**UNLABELLED, **file_format, **given}
         else:
-            settings = {**TRAINING, **DEFAULTS, **file_format, **({} if sources else DEMO), **given}
+            few = FEW_LABELS if given.get("unlabelled") else {}
+            settings = {**TRAINING, **DEFAULTS, **few, **file_format, **({} if sources else DEMO), **given}
             _check_epochs(settings["epochs"], "epochs")
         check_factor(settings["factor"])
         _check_parts(settings)
@@ -252,9 +255,9 @@ def _teaching(flat: Mapping[str, Any]) -> TrainingSettings | None:
 
 
 def _recovery(flat: Mapping[str, Any]) -> RecoverySettings | None:
-    """Return the recovery of a run: of one without labels always, of another where it is asked for."""
+    """Return the recovery of a run: of one with unlabelled images unless it is left out, of another if asked for."""
     own = _only(flat, RECOVER.name)
-    if not flat["images"] and not own:
+    if not flat["images"] and (not (own or flat["unlabelled"]) or own.get("iterations") == 0):
         return None
     shared = {key: flat[key] for key in OF_RECOVERY if flat["images"] and key in flat}
     options = {"imgsz": flat["imgsz"], "device": flat.get("device"), **shared, **own}
