@@ -26,7 +26,7 @@ def test_trainings_on_the_few_labels_alone_are_left_out_unless_asked_for():
     assert [stage.name for stage in settings.stages] == ["prune", "recover", "distill"]
     assert settings.loss_type == "logit+mgd" and settings.distill.arguments["distill_schedule"] == "constant"
     assert settings.distill.arguments["unlabelled"] == "photos"
-    assert settings.prune.options.images == settings.seen == ["a.yaml", "photos"]
+    assert settings.prune.options.images == settings.all_images == ["a.yaml", "photos"]
     assert "100 epochs, also on images without labels" in settings.plan
     own = RunSettings.read({**GIVEN, "recover.iterations": 0, "loss_type": "cwd", "distill.distill_schedule": "run"})
     assert [stage.name for stage in own.stages] == ["prune", "distill"]

@@ -161,9 +161,9 @@ class RunSettings:
         return type(self).of_record({**self.recorded, **recorded})
 
     @property
-    def seen(self) -> str | list[str]:
+    def all_images(self) -> str | list[str]:
         """All images of the run, as `given_images` takes them: pruning and recovery look at them without labels."""
-        return _seen(self.recorded)
+        return _all_images(self.recorded)
 
     @property
     def loss_type(self) -> str:
@@ -261,7 +261,7 @@ def _recovery(flat: Mapping[str, Any]) -> RecoverySettings | None:
         return None
     shared = {key: flat[key] for key in OF_RECOVERY if flat["images"] and key in flat}
     options = {"imgsz": flat["imgsz"], "device": flat.get("device"), **shared, **own}
-    return RecoverySettings(_seen(flat), MappingProxyType(options))
+    return RecoverySettings(_all_images(flat), MappingProxyType(options))
 
 
 def _check_unlabelled(given: Mapping[str, Any]) -> None:
@@ -281,7 +281,7 @@ def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     """Return the pruning of a run, scored on its training images; trained between its steps as in the retraining."""
     own = _only(flat, PRUNE.name)
     own = {"data": flat["data"], **own} if "epochs" in own else own
-    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _seen(flat), **own}
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _all_images(flat), **own}
     pruning = PruningSettings.read(options, flat["factor"])
     if not pruning.between:
         return pruning
@@ -289,7 +289,7 @@ def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     return PruningSettings(pruning.factor, pruning.options, MappingProxyType(between))
 
 
-def _seen(flat: Mapping[str, Any]) -> str | list[str]:
+def _all_images(flat: Mapping[str, Any]) -> str | list[str]:
     """Return all images of a run, for what looks at them without their labels."""
     more = flat.get("unlabelled") or []
     source = flat.get("images") or flat["data"]
