@@ -99,6 +99,14 @@ def test_an_unlabelled_batch_teaches_what_the_teacher_says_and_nothing_else(tiny
     assert items[LOSS_ITEMS[1]] == before[LOSS_ITEMS[1]] and items[LOSS_ITEMS[0]] != before[LOSS_ITEMS[0]]
 
 
+def test_training_images_stay_labelled(tiny_data, tmp_path, taught, photos, log):
+    labelled = tiny_data.parent / "images/train"
+    prepared(tiny_data, tmp_path, **{**taught, "unlabelled": [str(labelled), str(photos)]})
+    assert "11 unlabelled images beside 8 labelled ones" in log.text
+    with pytest.raises(SlimError, match="all images there are training images"):
+        prepared(tiny_data, tmp_path, **{**taught, "unlabelled": str(labelled)})
+
+
 def test_images_of_another_kind_are_told(tiny_data, tmp_path, taught, log):
     """What this hardly trained teacher sees in noise is nothing."""
     prepared(tiny_data, tmp_path, **{**taught, "distill_check": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,10 @@ class MixedBatches:
 
 
 def mix_in(trainer: BaseTrainer, source: str | list[str]) -> None:
-    """Put unlabelled images between the labelled batches of a training.
+    """Put unlabelled images between the labelled batches of a training; those that are among the labelled are left out.
 
     Raises:
-        SlimError: No image can be read, or the model has no boxes that the teacher could tell.
+        SlimError: No other image can be read, or the model has no boxes that the teacher could tell.
     """
     from ..inputs.unlabelled import readable_images  # imports the trainer
 
@@ -89,7 +90,10 @@ def mix_in(trainer: BaseTrainer, source: str | list[str]) -> None:
         )
     if channels not in (1, 3):
         raise InputError(f"unlabelled={source}: the data has {channels} channels; images of 3, or of 1, are read")
-    images = readable_images(source)
+    known = {os.path.realpath(path) for path in trainer.train_loader.dataset.im_files}
+    images = [path for path in readable_images(source) if os.path.realpath(path) not in known]
+    if not images:
+        raise InputError(f"unlabelled={source}: all images there are training images of the data")
     get_dataloader = trainer.get_dataloader
 
     def get_mixed(*args, **kwargs) -> Any:

@@ -124,16 +124,8 @@ class RunSettings:
     def of_record(cls, recorded: Mapping[str, Any]) -> RunSettings:
         """Return the settings that run.json holds; what an older record lacks has its default. Nothing is checked."""
         defaults = UNLABELLED if recorded.get("images") else {**TRAINING, **DEFAULTS}
-        flat = {
-            "epochs": 0,
-            "images": "",
-            "unlabelled": "",
-            "teacher": "",
-            **defaults,
-            "format": "",
-            "weights": "",
-            **recorded,
-        }
+        blank = dict.fromkeys(("images", "unlabelled", "teacher", "format", "weights"), "")
+        flat = {"epochs": 0, **blank, **defaults, **recorded}
         given = flat["compare"] if flat.get("compare") else ()
         return cls(
             weights=flat["weights"],
