@@ -313,4 +313,5 @@ def test_damaged(kind, tiny_data, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_in_many_ways(kind, tiny_data, tmp_path, monkeypatch, capsys):
-    check(kind, MANY, tmp_path, tiny_data, monkeypatch, capsys)
+    numbers = MANY[:150] if kind == "recovery_states" else MANY  # a network runs in each that can be read
+    check(kind, numbers, tmp_path, tiny_data, monkeypatch, capsys)

@@ -94,10 +94,10 @@ def test_some_points(undisturbed, weights, tiny_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_third_point(undisturbed, weights, tiny_data, tmp_path):
+def test_every_fourth_point(undisturbed, weights, tiny_data, tmp_path):
     """All of them with SLIM_EVERY_POINT=1 in the environment, as once a week: five minutes and more."""
     _, count = undisturbed
-    points = range(1, count + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 3)
+    points = range(1, count + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 4)
     folders = [tmp_path / str(point) for point in points]
     for folder in folders:
         folder.mkdir()

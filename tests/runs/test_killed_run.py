@@ -123,8 +123,8 @@ def test_a_pruning_at_every_point(trained, weights, tiny_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_ending_at_every_sixth_point(trained, undisturbed, tmp_path):
+def test_an_ending_at_every_eighth_point(trained, undisturbed, tmp_path):
     """All of them with SLIM_EVERY_POINT=1 in the environment, as once a week."""
-    points = range(1, undisturbed[1] + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 6)
+    points = range(1, undisturbed[1] + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 8)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda point: check_ending(trained, undisturbed, tmp_path / str(point), point), points))
