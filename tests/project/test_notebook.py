@@ -66,7 +66,7 @@ def test_what_is_kept_names_no_machine_and_has_its_pictures():
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert not [home for home in HOMES if home in text]
     assert NOTEBOOK.stat().st_size < 500_000
-    assert len(outputs(notebook, "image/jpeg")) == 2 and len(outputs(notebook, "text/html")) == 1
+    assert len(outputs(notebook, "image/jpeg")) == 2 and len(outputs(notebook, "text/html")) == 2
     assert not [
         output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"
     ]

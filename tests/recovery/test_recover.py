@@ -20,6 +20,7 @@ from ultralytics.slim.recovery.recover import recover_model
 from photos import draw_photos
 from places import ROOT
 
+pytestmark = pytest.mark.filterwarnings("error:Converting a tensor")  # a step's loss, shown in the bar
 TEACHER = ROOT / "weights/diagram-yolov8n.pt"
 SHORT = {"imgsz": 160, "batch": 4, "device": "cpu"}
 

@@ -233,7 +233,7 @@ class _Recovering:
         self.scaler.update()
         self.ema.update(self.student)
         self._judge()
-        return float(loss)
+        return float(loss.detach())
 
     def _measure(self) -> None:
         """Measure the averaged weights, keep them if they are the best, and let the rate fall where nothing grows."""
