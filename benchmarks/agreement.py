@@ -11,11 +11,11 @@ and Spearman's correlation over all models and over those that keep half of the 
 from __future__ import annotations
 
 import sys
-import tempfile
+from itertools import product
 from pathlib import Path
 
 from bench import SOURCES, source
-from common import machine, read_rows, write_rows
+from common import measure_rows, read_rows
 from scipy.stats import pearsonr, spearmanr
 
 from ultralytics.slim.inputs.unlabelled import load_images
@@ -34,19 +34,17 @@ def main(images: str = "64", data: str = "real") -> None:
     data = source(data)
     yaml, _, original = SOURCES[data]
     reference = Reference(load_checkpoint(original)[0].eval(), load_images(str(yaml), IMGSZ, limit=int(images)))
-    with tempfile.TemporaryDirectory() as folder:
-        for key in [(data, images, score, str(share)) for score in SCORES for share in SHARES]:
-            rows = read_rows(NAME)
-            if any(tuple(row[name] for name in KEY) == key for row in rows):
-                continue
-            path = Path(folder, "pruned.pt")
-            prune_model(open_model(original), path, flops=float(key[3]), score=key[2], images=str(yaml), imgsz=IMGSZ)
-            agreed = reference.agreement(load_checkpoint(path)[0].eval())
-            found = {"map50_95": accuracy(path, str(yaml), IMGSZ, "cpu")}
-            found |= dict(zip(MEASURES, (agreed.value, *agreed.matched)))
-            figures = {name: f"{value:.4f}" for name, value in found.items()}
-            write_rows(NAME, [*rows, {**dict(zip(KEY, key)), **figures, **machine("cpu")}])
-            print(key, figures, flush=True)
+
+    def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
+        path, goal = folder / "pruned.pt", {"flops": float(key["share"]), "score": key["score"]}
+        prune_model(open_model(original), path, **goal, images=str(yaml), imgsz=IMGSZ)
+        agreed = reference.agreement(load_checkpoint(path)[0].eval())
+        found = {"map50_95": accuracy(path, str(yaml), IMGSZ, "cpu")}
+        found |= dict(zip(MEASURES, (agreed.value, *agreed.matched)))
+        return {name: f"{value:.4f}" for name, value in found.items()}
+
+    chosen = product(SCORES, SHARES)
+    measure_rows(NAME, (dict(zip(KEY, (data, images, score, str(share)))) for score, share in chosen), measured)
     show([row for row in read_rows(NAME) if (row["data"], row["images"]) == (data, images)])
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -88,6 +89,30 @@ def read_rows(name: str) -> list[dict]:
 def is_done(rows: list[dict[str, str]], wanted: dict[str, str]) -> bool:
     """Return whether there is a row of this key."""
     return any(all(row[name] == value for name, value in wanted.items()) for row in rows)
+
+
+def measure_rows(
+    name: str, keys: Iterable[dict[str, str]], measured: Callable[[Path, dict[str, str]], dict[str, str]]
+) -> None:
+    """Add the rows of these keys that are not yet in results/NAME.csv, each as soon as it is measured on the CPU.
+
+    Args:
+        measured: Takes a folder, which all rows share and which is removed after them, and the key of a row; returns
+            the row's figures.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for key in keys:
+            if not is_done(read_rows(name), key):
+                found = measured(Path(folder), key)
+                write_rows(name, [*read_rows(name), {**key, **found, **machine("cpu")}])
+                print(key, found, flush=True)
+
+
+def show_means(name: str, columns: tuple[str, ...]) -> None:
+    """Print the mean mAP50-95 of the rows that agree in these columns, and how far their seeds lie apart."""
+    for key, group in by_setting(read_rows(name), columns).items():
+        figures = [float(row["map50_95"]) for row in group]
+        print(*key, f"{mean(group, 'map50_95'):.4f} ({min(figures):.4f} to {max(figures):.4f}, {len(figures)} seeds)")
 
 
 def by_setting(rows: list[dict[str, str]], names: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:

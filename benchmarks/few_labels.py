@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import yaml
 from bench import SOURCES, source
-from common import TRAINING, by_setting, is_done, machine, mean, read_rows, trained, write_rows
+from common import TRAINING, measure_rows, show_means, trained
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.unlabelled import given_images
@@ -55,15 +54,13 @@ def main(
 ) -> None:
     use_cores(threads)
     data = source(data)
-    with tempfile.TemporaryDirectory() as folder:
-        given = (seeds, shares, starts, methods, losses, schedules)
-        for seed, share, start, method, loss, schedule in product(*[words.split(",") for words in given]):
-            key = dict(zip(KEY, (data, share, method, loss, schedule, start, epochs, lr0, seed)))
-            if not is_done(read_rows(NAME), key):
-                found = measured(Path(folder), key)
-                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                print(key, found, flush=True)
-    show(read_rows(NAME))
+    given = (seeds, shares, starts, methods, losses, schedules)
+    keys = (
+        dict(zip(KEY, (data, share, method, loss, schedule, start, epochs, lr0, seed)))
+        for seed, share, start, method, loss, schedule in product(*[words.split(",") for words in given])
+    )
+    measure_rows(NAME, keys, measured)
+    show_means(NAME, KEY[:-1])
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
@@ -101,13 +98,6 @@ def arguments(folder: Path, data: Path, method: str, epochs: int) -> dict[str, o
         batches = [-(-len(paths) // TRAINING["batch"]) for paths in (images, labelled)]
         return {**few, "epochs": round(epochs * batches[0] / batches[1])}
     return {**few, "epochs": epochs, "unlabelled": str(folder / "rest.txt")}
-
-
-def show(rows: list[dict[str, str]]) -> None:
-    """Print each method's mean over the seeds."""
-    for key, group in by_setting(rows, KEY[:-1]).items():
-        figures = [float(row["map50_95"]) for row in group]
-        print(*key, f"{mean(group, 'map50_95'):.4f} ({min(figures):.4f} to {max(figures):.4f}, {len(figures)} seeds)")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -22,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = WORDS.get("threads", "1")  # before torch is imp
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bench import SOURCES, source
-from common import is_done, machine, read_rows, write_rows
+from common import measure_rows, read_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.data import prepare_data
@@ -45,13 +44,8 @@ def main(
     if source() != "real":
         raise SystemExit("needs the real diagrams in ../shared: of the drawn ones there is no other kind here")
     use_cores(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, count in product(kinds.split(","), counts.split(",")):
-            key = dict(zip(KEY, (kind, count, share, iterations)))
-            if not is_done(read_rows(NAME), key):
-                found = measured(Path(folder), key)
-                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                print(key, found, flush=True)
+    chosen = product(kinds.split(","), counts.split(","))
+    measure_rows(NAME, (dict(zip(KEY, (kind, count, share, iterations))) for kind, count in chosen), measured)
     for row in read_rows(NAME):
         print("  ".join(f"{name}={value}" for name, value in list(row.items())[:8]))
 

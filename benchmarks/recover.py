@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 THREADS = dict(word.split("=", 1) for word in sys.argv[1:]).get("threads", "2")
@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = THREADS  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bench import SOURCES, source
-from common import is_done, machine, read_rows, write_rows
+from common import measure_rows, read_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.weights import open_model
@@ -48,24 +48,21 @@ def main(
 ) -> None:
     use_cores(threads)
     data = source(data)
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds.split(","):
-            for share in shares.split(","):
-                key = dict(zip(KEY, (data, share, seed, iterations, features, threads)))
-                if not is_done(read_rows(NAME), key):
-                    options = {"seed": int(seed), "iterations": int(iterations), "features": float(features)}
-                    found = measured(Path(folder), float(share), data, options)
-                    write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                    print(found, flush=True)
+    keys = (
+        dict(zip(KEY, (data, share, seed, iterations, features, threads)))
+        for seed, share in product(seeds.split(","), shares.split(","))
+    )
+    measure_rows(NAME, keys, measured)
     show(read_rows(NAME))
 
 
-def measured(folder: Path, share: float, data: str, options: dict[str, float]) -> dict[str, str]:
+def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
     """Prune (once for all rows) and recover; return the row's figures."""
-    yaml, _, original = SOURCES[data]
-    pruned, recovered = folder / f"{share}.pt", folder / "recovered.pt"
+    yaml, _, original = SOURCES[key["data"]]
+    options = {"seed": int(key["seed"]), "iterations": int(key["iterations"]), "features": float(key["features"])}
+    pruned, recovered = folder / f"{key['share']}.pt", folder / "recovered.pt"
     if not pruned.exists():
-        prune_model(open_model(original), pruned, flops=share, images=str(yaml), imgsz=IMGSZ)
+        prune_model(open_model(original), pruned, flops=float(key["share"]), images=str(yaml), imgsz=IMGSZ)
     started = time.perf_counter()
     teacher, common = open_model(original), {"imgsz": IMGSZ, "device": "cpu"}
     done = recover_model(open_model(pruned), teacher, str(yaml), recovered, **common, **options)

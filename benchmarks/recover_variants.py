@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from bench import SOURCES, source
-from common import is_done, machine, read_rows, write_rows
+from common import measure_rows
 from torch import nn
 
 from ultralytics.slim.command.running import use_cores
@@ -49,13 +48,8 @@ def main(
 ) -> None:
     use_cores(threads)
     data = source(data)
-    with tempfile.TemporaryDirectory() as folder:
-        for variant in variants.split(",") if variants else VARIANTS:
-            key = dict(zip(KEY, (data, variant, share, steps, seed)))
-            if not is_done(read_rows(NAME), key):
-                found = measured(Path(folder), key)
-                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                print(key, found, flush=True)
+    named = variants.split(",") if variants else VARIANTS
+    measure_rows(NAME, (dict(zip(KEY, (data, variant, share, steps, seed))) for variant in named), measured)
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:

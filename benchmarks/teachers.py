@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -25,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = WORDS.get("threads", "1")  # before torch is imp
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bench import SOURCES, source
-from common import by_setting, is_done, machine, mean, read_rows, trained, write_rows
+from common import measure_rows, show_means, trained
 from peers.widen import widened
 
 from ultralytics.slim.command.running import use_cores
@@ -51,16 +50,12 @@ def main(
 ) -> None:
     use_cores(threads)
     data = source(data)
-    with tempfile.TemporaryDirectory() as folder:
-        for teacher, seed, share in product(*[words.split(",") for words in (teachers, seeds, shares)]):
-            key = dict(zip(KEY, (data, teacher, share, loss, epochs, teacher_epochs, lr0, seed)))
-            if not is_done(read_rows(NAME), key):
-                found = measured(Path(folder), key)
-                write_rows(NAME, [*read_rows(NAME), {**key, **found, **machine("cpu")}])
-                print(key, found, flush=True)
-    for key, group in by_setting(read_rows(NAME), KEY[:-1]).items():
-        figures = [float(row["map50_95"]) for row in group]
-        print(*key, f"{mean(group, 'map50_95'):.4f} ({min(figures):.4f} to {max(figures):.4f}, {len(figures)} seeds)")
+    keys = (
+        dict(zip(KEY, (data, teacher, share, loss, epochs, teacher_epochs, lr0, seed)))
+        for teacher, seed, share in product(*[words.split(",") for words in (teachers, seeds, shares)])
+    )
+    measure_rows(NAME, keys, measured)
+    show_means(NAME, KEY[:-1])
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
@@ -74,9 +69,8 @@ def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
     distilling = {"Distillation": str(teacher), "loss_type": key["loss"], "imgsz": IMGSZ}
     last, seconds = trained(start, folder, **own, **distilling)
     figures = (accuracy(path, str(yaml), IMGSZ, "cpu") for path in (teacher, last))
-    return dict(zip(("teacher_map50_95", "map50_95"), (f"{value:.4f}" for value in figures))) | {
-        "seconds": f"{seconds:.0f}"
-    }
+    named = dict(zip(("teacher_map50_95", "map50_95"), (f"{value:.4f}" for value in figures)))
+    return {**named, "seconds": f"{seconds:.0f}"}
 
 
 def made(key: dict[str, str], folder: Path) -> Path:

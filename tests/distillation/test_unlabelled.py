@@ -24,6 +24,7 @@ def photos(tmp_path_factory):
     for number in range(11):
         random = np.random.default_rng(number)
         cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (90, 120, 3), dtype=np.uint8))
+    (folder / "notes.txt").write_text("no image\n")
     labels = folder.parent / "labels"
     labels.mkdir()
     (labels / "0.txt").write_text("nonsense\n")
@@ -133,9 +134,7 @@ def test_a_teacher_that_is_the_student_teaches_nothing_on_them(tiny_data, tmp_pa
 def test_a_training_of_each_task_that_finds_boxes(tmp_path, task, photos):
     suffix = {"detect": "", "segment": "-seg"}.get(task, f"-{task}")
     data = make_task_data(tmp_path / "data", task)
-    teacher = checkpoint(
-        f"yolo11s{suffix}.yaml", tmp_path / "teacher.pt", **({"nc": 2} if task != "pose" else {"nc": 1})
-    )
+    teacher = checkpoint(f"yolo11s{suffix}.yaml", tmp_path / "teacher.pt", nc=1 if task == "pose" else 2)
     options = {"Distillation": str(teacher), "loss_type": "cwd+logit", "unlabelled": str(photos), "plots": True}
     _, trainer = train(data, tmp_path, f"yolo11n{suffix}.yaml", batch=2, **options)
     rows = (trainer.save_dir / "results.csv").read_text().splitlines()
