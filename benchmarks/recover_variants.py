@@ -48,7 +48,9 @@ def main(
 ) -> None:
     use_cores(threads)
     data = source(data)
-    named = variants.split(",") if variants else VARIANTS
+    named = variants.split(",") if variants else list(VARIANTS)
+    if unknown := [name for name in named if name not in VARIANTS]:
+        raise SystemExit(f"variants={unknown[0]}: expected of {', '.join(VARIANTS)}")
     measure_rows(NAME, (dict(zip(KEY, (data, variant, share, steps, seed))) for variant in named), measured)
 
 

@@ -75,7 +75,7 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
         if settings.unlabelled:
             from .inputs.unlabelled import given_images  # imports the trainer
 
-            given_images(settings.unlabelled)  # raises where there are none
+            given_images(settings.unlabelled, "unlabelled")  # raises where there are none
     if is_module:
         checked["Distillation"] = teachers.save_temporary(teacher)
     if not overrides.get("resume"):

@@ -120,6 +120,7 @@ def test_images_from_everywhere(tmp_path: Path, tiny_data: Path) -> None:
     assert load_images(sorted(folder.iterdir()), 64, limit=3).shape[0] == 3
     assert load_images(folder / "0.png", 64, channels=1).shape == (1, 1, 64, 64)
     assert load_images(tiny_data, 64).shape == (8, 3, 64, 64)
+    assert load_images([folder, str(folder / "0.png")], 64).shape[0] == len(list(folder.iterdir()))  # each once
     assert load_images(torch.rand(9, 3, 32, 32), 64, limit=4).shape == (4, 3, 32, 32)
 
 

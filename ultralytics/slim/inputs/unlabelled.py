@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.utils import LOGGER
 from ultralytics.utils.patches import imread
 
-from ..errors import DATA_ERRORS, InputError, translated
+from ..errors import DATA_ERRORS, InputError, MissingFileError, translated
 from ..hints import few
 from .data import as_yaml, is_data_set
 from .images import find_unreadable, list_images
@@ -57,15 +59,20 @@ def spread(items: Any, limit: int) -> Any:
     return items[index] if isinstance(items, torch.Tensor) else [items[i] for i in index]
 
 
-def given_images(source: Any) -> list:
-    """Return the paths or arrays (H, W, 3) that a source of images stands for, see `load_images`.
+def given_images(source: Any, key: str = "images") -> list:
+    """Return the paths or arrays (H, W, 3) that a source of images stands for, see `load_images`; each path once.
+
+    Args:
+        source: What was given.
+        key: The argument that it was given as, for messages.
 
     Raises:
         MissingFileError: If there is no such file or folder.
         InputError: If no image is found.
     """
     if isinstance(source, (list, tuple)):
-        items = [item for part in source for item in ([part] if _is_image(part) else given_images(part))]
+        items = [item for part in source for item in ([part] if _is_image(part) else given_images(part, key))]
+        items = list({Path(item) if isinstance(item, (str, Path)) else id(item): item for item in items}.values())
     elif is_data_set(source):
         with translated(*DATA_ERRORS):
             found = check_det_dataset(as_yaml(source))
@@ -73,10 +80,19 @@ def given_images(source: Any) -> list:
     elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():
         items = [source]
     else:
-        items = list_images(str(source))
+        with _told_as(key):
+            items = list_images(str(source))
     if not items:
-        raise InputError(f"images: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
+        raise InputError(f"{key}: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
     return items
+
+
+@contextmanager
+def _told_as(key: str) -> Iterator[None]:
+    try:
+        yield
+    except MissingFileError as error:
+        raise MissingFileError(f"{key}: {error}") from None
 
 
 def _is_image(item: Any) -> bool:

@@ -57,7 +57,7 @@ def settled(settings: RunSettings) -> RunSettings:
         found["data"] = str(Path(data).resolve())
         prepare_data(data)
     if settings.unlabelled:
-        given_images(settings.unlabelled)  # raises where there are none
+        given_images(settings.unlabelled, "unlabelled")  # raises where there are none
         found["unlabelled"] = _absolute(settings.unlabelled)
     return settings.replaced(**found)
 
