@@ -21,7 +21,7 @@ check: $(VENV)/.installed-check
 	$(RUFF) format --check --quiet
 
 docs: $(VENV)/.installed-test
-	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation ultralytics.slim
+	$(RUN) -m pdoc --docformat google --output-directory docs/api prune_model relation connectors ultralytics.slim
 
 bench: $(VENV)/.installed-bench
 	$(RUN) benchmarks/bench.py $(ARGS)

@@ -2,13 +2,14 @@
 
 Nodes are boxes `xyxy` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index
 of each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is printed. This
-file needs NumPy, SciPy and OpenCV alone; `Plabels`, `read_plabels` and `read_plabels_dir`, which read labelled nodes,
-come from `ultralytics.slim.plabels` when they are asked for.
+file needs NumPy, SciPy and OpenCV alone, and `connectors.py` beside it to follow strokes; `Plabels`, `read_plabels` and
+`read_plabels_dir`, which read labelled nodes, come from `ultralytics.slim.plabels` when they are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -18,10 +19,12 @@ from scipy.optimize import linear_sum_assignment
 
 ELSEWHERE = ("IMAGE_SUFFIXES", "Plabels", "read_plabels", "read_plabels_dir")  # in ultralytics.slim.plabels
 Nodes: TypeAlias = "Sequence[Sequence[float]] | np.ndarray"  # (N, 4) xyxy
-MODES = ("containment", "layout", "auto")
+MODES = ("containment", "layout", "connectors", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
+JOINED, BRANCHING, PLAIN, AGREES = 0.75, 0.7, 0.8, 0.9  # when strokes draw a tree, see `_auto`
+MOST_TRACED = 500  # nodes; where there are more, no strokes are followed
 SAME = 1e-9  # costs of trees that differ by less are equal
 SWEEP = 256  # boxes after which those that have their parent are no longer looked at
 DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
@@ -30,7 +33,25 @@ DUPLICATE_IOU = 0.8  # boxes of any class that overlap so much are one node
 # ---------------------------------------------------------------------------------------------------- parents of nodes
 
 
-def find_parent_nodes(nodes: Nodes, mode: str = "containment") -> list[int]:
+@dataclass(frozen=True)
+class Relations:
+    """The parents of a drawing's nodes, and how they were found.
+
+    Attributes:
+        parents: The index of each node's parent, or -1 for a root.
+        mode: The rule that was taken: `containment`, `layout` or `connectors`; `none` where `auto` sees no relations.
+        confidences: Of each node's edge to its parent, in 0..1: of a stroke how plainly it leads there, of another
+            rule's edge 1. 0 for a root.
+        strokes: Child -> points (K, 2) x, y in pixels of the stroke from it to its parent, where one was followed.
+    """
+
+    parents: list[int]
+    mode: str
+    confidences: list[float]
+    strokes: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+def find_parent_nodes(nodes: Nodes, mode: str = "containment", image: np.ndarray | None = None) -> list[int]:
     """Return the index of each node's parent, or -1 for a root.
 
     Args:
@@ -38,11 +59,16 @@ def find_parent_nodes(nodes: Nodes, mode: str = "containment") -> list[int]:
         mode: `containment`, for nodes drawn inside their parent: the parent is the smallest box that is at least 1.2
             times as large as the node and covers at least 80 % of it; equal areas go to the larger cover, then to the
             lower index. A box without area has no parent. `layout`, for mind maps and organisation charts, where
-            nodes lie beside their parent: see `_best_tree`. `auto`: `containment` where any node lies inside
-            another, else `layout` where the nodes form a tidy tree: see `_auto_parents`.
+            nodes lie beside their parent: see `_best_tree`. `connectors`, for nodes that lines join: strokes are
+            followed in the picture, see `connectors.py`; of several parents the likeliest counts. `auto`:
+            `containment` where any node lies inside another, else `connectors` or `layout` where strokes or boxes form
+            a tree: see `_auto`.
+        image: The picture, in whose pixels the boxes are: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or
+            uint16. `connectors` needs it, `auto` takes it into account, the others do without.
 
     Raises:
-        ValueError: An unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2.
+        ValueError: An unknown mode, or a box that is not four finite numbers with x1 <= x2 and y1 <= y2; no picture
+            where one is needed, or one that the boxes do not lie in.
 
     A lane, a box in it, and a node in that box; the fourth lies outside:
 
@@ -51,10 +77,102 @@ def find_parent_nodes(nodes: Nodes, mode: str = "containment") -> list[int]:
         >>> find_parent_nodes([[40, 0, 60, 10], [0, 30, 20, 40], [80, 30, 100, 40]], mode="layout")
         [-1, 0, 0]
     """
+    return read_relations(nodes, mode, image).parents
+
+
+def read_relations(nodes: Nodes, mode: str = "auto", image: np.ndarray | None = None) -> Relations:
+    """Return the parents, the rule by which they were found, and what it knows of each edge.
+
+    Arguments and errors are those of `find_parent_nodes`.
+    """
+    check_mode(mode)
+    boxes = check_boxes(nodes)
+    picture = None
+    if image is not None and mode in ("connectors", "auto"):
+        picture = _to_plain(image)
+        _check_inside(boxes, picture)
+    if mode == "connectors":
+        if picture is None:
+            raise ValueError("mode 'connectors' follows the strokes of the picture: give it as image=")
+        return _connected(boxes, picture)
+    if mode == "auto":
+        return _auto(boxes, picture)
+    return _by_rule(mode, _containment_parents(boxes) if mode == "containment" else _layout_parents(boxes))
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError unless there is such a mode."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    boxes = check_boxes(nodes)
-    return {"containment": _containment_parents, "layout": _layout_parents, "auto": _auto_parents}[mode](boxes)
+
+
+def _by_rule(mode: str, parents: list[int]) -> Relations:
+    return Relations(parents, mode, [float(parent >= 0) for parent in parents])
+
+
+def _connected(boxes: np.ndarray, picture: np.ndarray) -> Relations:
+    from connectors import find_connections, most_probable_forest
+
+    if len(boxes) > MOST_TRACED:
+        return _by_rule("layout", _layout_parents(boxes))
+    joined = most_probable_forest(boxes, find_connections(picture, boxes))
+    return Relations(joined.parents, "connectors", joined.confidences, joined.paths)
+
+
+def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
+    """Take the containers' word where there are any; else read a drawn or a tidy tree as one, anything else as nothing.
+
+    Strokes draw a tree where they join most nodes (3 of 4), most of which have a sibling (7 of 10), and half of which
+    are leaves: else it is a flow chart, whose arrows are no parents. Where the boxes alone form a tidy tree, strokes
+    have the last word only if they are plain (a confidence of 0.8 on average) and say something else.
+    """
+    parents = _containment_parents(boxes)
+    if max(parents, default=0) >= 0:
+        return _by_rule("containment", parents)
+    tree = _best_tree(boxes, most=TIDY * len(boxes) * _extent(boxes).mean()) if len(boxes) else None
+    tidy = tree if tree and _is_tree(boxes, tree) else None
+    if picture is not None and 1 < len(boxes) <= MOST_TRACED:
+        drawn = _connected(boxes, picture)
+        edges, tidy_edges = (
+            {frozenset(edge) for edge in enumerate(found) if edge[1] >= 0} for found in (drawn.parents, tidy or [])
+        )
+        agrees = tidy and len(edges & tidy_edges) >= AGREES * len(edges)
+        plain = not tidy or sum(drawn.confidences) >= PLAIN * len(edges)
+        if _is_drawn_tree(drawn) and plain and not agrees:
+            return drawn
+    return _by_rule("layout", tidy) if tidy else _by_rule("none", parents)
+
+
+def _is_drawn_tree(drawn: Relations) -> bool:
+    edges, nodes = sum(parent >= 0 for parent in drawn.parents), len(drawn.parents)
+    _, families = np.unique([p for p in drawn.parents if p >= 0], return_counts=True)
+    siblings, leaves = families[families > 1].sum(), nodes - len(families)
+    return edges >= JOINED * (nodes - 1) and siblings >= BRANCHING * edges and 2 * leaves >= nodes
+
+
+def _to_plain(image: np.ndarray) -> np.ndarray:
+    """Return a picture of any kind as (H, W, 3) BGR uint8; what is transparent stands on white."""
+    image = np.asarray(image)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    plain = to_bgr(image)
+    if image.ndim == 3 and image.shape[2] == 4:
+        share = image[..., 3:].astype(np.float32) / 255
+        plain = (plain * share + 255 * (1 - share)).round().astype(np.uint8)
+    return plain
+
+
+def _check_inside(boxes: np.ndarray, picture: np.ndarray) -> None:
+    """Raise ValueError where a box's middle is not in the picture."""
+    high, wide = picture.shape[:2]
+    middles = boxes[:, :2] / 2 + boxes[:, 2:] / 2
+    outside = np.flatnonzero(((middles < 0) | (middles > (wide, high))).any(1))
+    if len(outside):
+        first = outside[0]
+        raise ValueError(
+            f"box {first} {boxes[first].round(1).tolist()} lies outside the picture of {wide} x {high} pixels: boxes "
+            "must be in pixels of the picture that is given, at its size"
+        )
 
 
 def distinct_nodes(nodes: Nodes, scores: Sequence[float] | np.ndarray, iou: float = DUPLICATE_IOU) -> list[int]:
@@ -100,15 +218,6 @@ def _containment_parents(boxes: np.ndarray) -> list[int]:
         children = inside[better]
         parents[children], taken[children], covered[children] = i, areas[i], cover[better]
     return parents.tolist()
-
-
-def _auto_parents(boxes: np.ndarray) -> list[int]:
-    """Take the containers' word where there are any; else read a tree as one, and anything else as no relations."""
-    parents = _containment_parents(boxes)
-    if max(parents, default=0) >= 0:
-        return parents
-    tree = _best_tree(boxes, most=TIDY * len(boxes) * _extent(boxes).mean()) if len(boxes) else None
-    return tree if tree and _is_tree(boxes, tree) else parents
 
 
 def _is_tree(boxes: np.ndarray, parents: list[int]) -> bool:
@@ -340,6 +449,7 @@ def visualize_nodes(
     parents: Sequence[int],
     labels: Sequence[str] | None = None,
     thickness: int | None = None,
+    strokes: Mapping[int, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return a new image with the nodes outlined and an arrow from each child to its parent; needs no screen.
 
@@ -353,6 +463,7 @@ def visualize_nodes(
         parents: N indices, -1 for a root.
         labels: N texts written at the boxes, or None. OpenCV's font draws other than ASCII as `?`.
         thickness: Of lines, in pixels; by default from the size of the image.
+        strokes: Child -> points (K, 2) x, y that its arrow runs along, as in `Relations`.
 
     Returns:
         (H, W, 3) BGR, uint8.
@@ -371,7 +482,9 @@ def visualize_nodes(
     for i in by_size:
         draw_box(canvas, boxes[i], colors[i], width)
     for i in by_size:
-        if parents[i] >= 0:
+        if parents[i] >= 0 and i in (strokes or {}):
+            draw_along(canvas, strokes[i], EDGE_COLOR, width)
+        elif parents[i] >= 0:
             draw_arrow(canvas, *arrow_ends(boxes[i], boxes[parents[i]], boxes), EDGE_COLOR, width)
     if labels is not None:
         leaves = boxes[sorted(set(range(len(boxes))) - set(parents))]
@@ -427,6 +540,16 @@ def draw_arrow(
         cv2.polylines(canvas, [tip], True, paint, stroke, cv2.LINE_AA)
     cv2.fillConvexPoly(canvas, tip, color, cv2.LINE_AA)
     cv2.circle(canvas, _point(tail), 1 + width, color, -1, cv2.LINE_AA)
+
+
+def draw_along(canvas: np.ndarray, path: np.ndarray, color: tuple, width: int) -> None:
+    """Draw an arrow along points (K, 2) x, y, from the first to the last."""
+    corners = cv2.approxPolyDP(np.asarray(path, np.float32)[:, None], 1.5 * width, False)[:, 0].astype(float)
+    cv2.polylines(canvas, [np.round(corners).astype(np.int32)], False, WHITE, width + 2, cv2.LINE_AA)
+    cv2.polylines(canvas, [np.round(corners).astype(np.int32)], False, color, width, cv2.LINE_AA)
+    tail = corners[-2] if len(corners) > 1 else corners[-1]
+    draw_arrow(canvas, tail, corners[-1], color, width)
+    cv2.circle(canvas, _point(corners[0]), 1 + width, color, -1, cv2.LINE_AA)
 
 
 def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: tuple, width: int, dash: int) -> None:

@@ -26,9 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # be
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from common import RESULTS, is_done, machine, read_rows, write_rows
+
 from peers import table
 from peers.methods import ABLATIONS, MAIN, METHODS, SHARES, Task
-
 from ultralytics.slim.charts import scatter
 from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.files import write_text

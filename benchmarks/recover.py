@@ -1,6 +1,6 @@
 """Recovery without labels: agreement and mAP50-95 before and after, at 50, 35 and 25 % of the GFLOPs.
 
-    python benchmarks/recover.py [shares=0.5,0.35,0.25] [seeds=0,1,2] [iterations=1200] [features=1.0]
+    python benchmarks/recover.py [shares=0.5,0.35,0.25] [seeds=0,1,2] [iterations=1500] [features=3.0]
                                  [threads=2] [data=real]
 
 The original is pruned with its training images and recovered on them, no label read; then both models are
@@ -41,8 +41,8 @@ FIGURES = (
 def main(
     shares: str = "0.5,0.35,0.25",
     seeds: str = "0,1,2",
-    iterations: str = "1200",
-    features: str = "1.0",
+    iterations: str = "1500",
+    features: str = "3.0",
     threads: str = "2",
     data: str = "real",
 ) -> None:

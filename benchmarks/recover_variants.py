@@ -137,6 +137,8 @@ VARIANTS: dict[str, tuple[dict, Callable]] = {
     "as it is": ({}, as_it_is),
     "predictions alone": ({"features": 0.0}, as_it_is),
     "features weigh three times": ({"features": 3.0}, as_it_is),
+    "features weigh ten times": ({"features": 10.0}, as_it_is),
+    "half the rate and features three times": ({"features": 3.0}, rate(0.5)),
     "features first": ({}, features_first),
     "half the rate": ({}, rate(0.5)),
     "twice the rate": ({}, rate(2.0)),

@@ -25,8 +25,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from bench import SOURCES, source
 from common import measure_rows, show_means, trained
-from peers.widen import widened
 
+from peers.widen import widened
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.files import copy_whole
 from ultralytics.slim.inputs.weights import open_model

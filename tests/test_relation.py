@@ -78,7 +78,7 @@ def test_bad_boxes_are_named(box, mode):
 
 
 def test_unknown_mode_lists_the_choices():
-    with pytest.raises(ValueError, match="containment, layout, auto, got 'tree'"):
+    with pytest.raises(ValueError, match="containment, layout, connectors, auto, got 'tree'"):
         find_parent_nodes([ROOM], mode="tree")
 
 
@@ -400,6 +400,20 @@ def test_it_is_one_file_without_torch(tmp_path):
         "assert not {'torch', 'ultralytics', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_strokes_are_followed_without_torch(tmp_path):
+    for name in ("relation.py", "connectors.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    code = (
+        "import sys, cv2, numpy as np, relation; image = np.full((99, 99, 3), 255, np.uint8);"
+        "cv2.line(image, (20, 20), (20, 80), 0, 2); boxes = [[10, 5, 40, 25], [10, 75, 40, 95]];"
+        "found = relation.read_relations(boxes, 'connectors', image); assert max(found.parents) >= 0;"
+        "assert relation.visualize_nodes(image, boxes, found.parents, strokes=found.strokes).any();"
+        "assert not {'torch', 'ultralytics', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

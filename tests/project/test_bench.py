@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import bench
 import common
+
 from peers import measure, narrow, ports, row, table, torch_pruned
 from peers.bisect import nearest
 from peers.methods import METHODS, SHARES, Task

@@ -114,7 +114,7 @@ def test_a_stage(tiny_data, tmp_path):
     shutil.copytree(
         ROOT / "ultralytics/slim", tmp_path / "ultralytics/slim", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("prune_model.py", "relation.py"):
+    for name in ("prune_model.py", "relation.py", "connectors.py"):
         shutil.copy(ROOT / name, tmp_path)
     edited(tmp_path, recipe("Add a stage", "diff"))
     YOLO("yolov8n.yaml").save(tmp_path / "start.pt")

@@ -54,10 +54,11 @@ def evaluate_relations(
     pred, true, compared = [], [], {}
     for result in TQDM(detect_nodes(model, list(truth), detection), total=len(truth), desc="finding relations"):
         image, labels = truth[result.path]
-        pred.append(nodes_of(result, mode))
+        boxes, found = nodes_of(result, mode)
+        pred.append((boxes, found.parents))
         labels = labels.in_pixels(result.orig_shape[::-1])
         true.append((labels.boxes, labels.parents))
-        compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode)
+        compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode, image=result.orig_img)
         if folder:
             picture = visualize_errors(result.orig_img, pred[-1], true[-1], errors)
             save_picture(picture, (folder / image).with_suffix(".jpg"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from relation import distinct_nodes, find_parent_nodes
+from relation import Relations, check_mode, distinct_nodes, read_relations
 from ultralytics import YOLO
 from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.data.utils import exif_size
@@ -34,14 +34,14 @@ def read_detection(given: Mapping[str, Any], mode: str, names: Mapping[int, str]
 
     Args:
         given: Arguments, in which `classes` may be names.
-        mode: How parents will be found, see `relation.find_parent_nodes`.
+        mode: How parents will be found, see `relation.read_relations`.
         names: The model's classes, by number.
 
     Raises:
         SlimError: An argument, a class or the mode would be refused later.
     """
     with translated(ValueError):
-        find_parent_nodes([], mode)
+        check_mode(mode)
     settings = dict(given)
     check_sides(settings.get("imgsz"))
     if "classes" in given:
@@ -83,10 +83,15 @@ def _shape(image: Any) -> tuple[int, ...]:
     return image.size[::-1] if isinstance(image, Image.Image) else tuple(image.shape[:2])
 
 
-def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, list[int]]:
-    """Return boxes (N, 4) xyxy in pixels and N parents of an Ultralytics result."""
+def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, Relations]:
+    """Return boxes (N, 4) xyxy in pixels and the relations of N nodes of an Ultralytics result."""
     boxes = boxes_of(result).xyxy.cpu().numpy()
-    return boxes, find_parent_nodes(boxes, mode)
+    return boxes, read_relations(boxes, mode, _seen(result.orig_img))
+
+
+def _seen(image: np.ndarray) -> np.ndarray | None:
+    """Return a picture that strokes can be followed in; None of other channels than a picture's."""
+    return image if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,), (4,)) else None
 
 
 def result_folder(save_dir: str | Path | None, command: str) -> Path:

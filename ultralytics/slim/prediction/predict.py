@@ -56,9 +56,9 @@ def _predicted(
     count, done = count_images(source, stride), 0
     with Saver(folder, save, save_txt, stride) as saver:
         for result in TQDM(detect_nodes(model, source, detection), total=count, desc="predicting", disable=count == 1):
-            boxes, parents = nodes_of(result, mode)
-            draw = partial(visualize_nodes, result.orig_img, boxes, parents)
-            yield saver.keep(result, parents, _is_endless(model), draw)
+            boxes, found = nodes_of(result, mode)
+            draw = partial(visualize_nodes, result.orig_img, boxes, found.parents, strokes=found.strokes)
+            yield saver.keep(result, found.parents, _is_endless(model), draw)
             done += 1
     if not done:
         raise InputError(f"source={source}: nothing in it could be read")
@@ -82,7 +82,7 @@ def typical_prediction(data: str, weights: str | Path, folder: Path, device: Any
     """
     model = open_model(weights)
     images = typical_images(check_data(data)["val"], 9)
-    parents = [nodes_of(result, "auto")[1] for result in detect_nodes(model, images, {"device": device})]
+    parents = [nodes_of(result, "auto")[1].parents for result in detect_nodes(model, images, {"device": device})]
     share = [sum(p >= 0 for p in of_image) / max(len(of_image), 1) for of_image in parents]
     image = images[share.index(max(share))]
     (folder / f"{image.stem}.jpg").unlink(missing_ok=True)  # of the run that is resumed

@@ -19,10 +19,10 @@ from relation import (
     draw_arrow,
     draw_box,
     draw_labels,
-    find_parent_nodes,
     line_width,
     match_boxes,
     overlaps,
+    read_relations,
     to_bgr,
 )
 
@@ -35,6 +35,8 @@ CAUSES = {
     "no node": "the child, or the parent that was found, is a box where there is no node",
     "corners": "all boxes are there, and the rule would be right on the true ones",
     "rule": "all boxes are there, and the rule is wrong on the true ones too",
+    "line missed": "all boxes are there, but no stroke was followed from the child, not even from its true box",
+    "wrong line": "all boxes are there, but a stroke was followed to another, from the true boxes too",
 }
 
 
@@ -84,7 +86,7 @@ class Comparison:
         return {**nodes, **edges, **{name: part / whole if whole else None for name, (part, whole) in parts.items()}}
 
 
-def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5) -> Comparison:
+def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5, image: np.ndarray | None = None) -> Comparison:
     """Compare what was found in an image with what is there; give each lost edge the one cause that came first.
 
     An edge counts as in `relation.metric`. So a wrong edge and the true one that it stands in for are two lost edges,
@@ -96,12 +98,13 @@ def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5) -> Comp
         pred, true: (boxes_xyxy (N, 4), N parents) each, in the same unit.
         mode: Of `find_parent_nodes`, by which the parents in `pred` were found.
         iou: Least overlap of a match.
+        image: The picture, for modes that look at it.
     """
     boxes, true_boxes = check_boxes(pred[0]), check_boxes(true[0])
     parents, true_parents = check_parents(pred[1], boxes), check_parents(true[1], true_boxes)
     node_of, spare, missed = _pair(overlaps(boxes, true_boxes), iou)
     box_of = {node: box for box, node in node_of.items()}
-    ideal = find_parent_nodes(true_boxes, mode)
+    ideal = read_relations(true_boxes, mode, image)
 
     def cause(child: int, found_parent: int) -> str:
         """Why the true node `child`, which has a box, did not find its parent."""
@@ -109,7 +112,11 @@ def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5) -> Comp
             return _why(missed[parent], "parent")
         if found_parent in spare:
             return spare[found_parent]
-        return "corners" if ideal[child] == parent else "rule"
+        if ideal.parents[child] == parent:
+            return "corners"
+        if ideal.mode != "connectors":
+            return "rule"
+        return "line missed" if ideal.parents[child] < 0 else "wrong line"
 
     right, lost = [], []
     for child, parent in enumerate(parents):
@@ -176,7 +183,7 @@ def visualize_errors(image: np.ndarray, pred: tuple, true: tuple, comparison: Co
         ends = arrow_ends(among[edge.child], among[edge.parent], among)
         ends = _aside(*ends, 4 * width) if not edge.wrong and edge.child in misled else ends
         draw_arrow(canvas, *ends, color, width, dashed=not edge.wrong)
-        if edge.cause in ("corners", "rule"):
+        if edge.cause in ("corners", "rule", "line missed", "wrong line"):
             tags.append((among[edge.child], edge.cause, color))
     if tags:
         draw_labels(canvas, *zip(*tags), np.vstack([boxes, true_boxes[list(comparison.missed)]]))

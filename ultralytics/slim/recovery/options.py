@@ -28,11 +28,11 @@ class RecoverOptions:
         seed: Of the order and the augmentation of the images.
     """
 
-    iterations: int = 1200
+    iterations: int = 1500
     batch: int = 8
     imgsz: int | None = None
     lr0: float | str = "auto"
-    features: float = 1.0
+    features: float = 3.0
     holdout: int = 64
     device: Any = None
     amp: bool = True

@@ -9,7 +9,7 @@ WARM_UP = 0.05  # share of the steps in which the rate rises
 COOL_DOWN = 0.4  # share of the steps, at most, in which it falls to nothing
 PATIENCE = 4  # measurements without growth, after which it falls
 GROWTH = 0.0005  # of the agreement; less is none
-NEAR, FAR = (0.05, 2e-4), (0.5, 5e-4)  # (distance, learning rate): in between on a power law, measured
+NEAR, FAR = (0.05, 1e-4), (0.5, 5e-4)  # (distance, learning rate): in between on a power law, measured
 
 
 def learning_rate(distance: float) -> float:

@@ -1,0 +1,104 @@
+"""Relations that are drawn as lines: F1 by mode with true boxes, on drawings by others and on our own.
+
+    python benchmarks/lines.py [count=60] [seed=9]
+
+Trees by Graphviz (`peers/graphviz.py`) in random layouts and styles on paper and over photographs, with arrow heads and
+without, flow charts whose nodes have several parents, our drawn diagrams by kind, and the real ones in ../shared where
+they are. Rules and thresholds were chosen on other seeds. `undirected` counts an edge that has its ends the wrong way
+round. Rows go to results/lines.csv.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter
+
+import cv2
+import numpy as np
+from common import machine, write_rows
+from relations import REAL
+
+from peers import graphviz
+from relation import MODES, metric, read_plabels_dir, read_relations
+from ultralytics.slim.diagrams.dataset import draw_one
+from ultralytics.utils import ASSETS, TQDM
+
+Sample = tuple[np.ndarray, np.ndarray, list[int]]  # image, boxes (N, 4), parents
+
+
+def main(count: str = "60", seed: str = "9") -> None:
+    cv2.setNumThreads(1)
+    sets = {**by_graphviz(int(count), int(seed)), **drawn(2 * int(count), int(seed)), **real()}
+    rows = [measured(name, samples, mode) for name, samples in TQDM(sets.items()) for mode in MODES]
+    for row in rows:
+        print("  ".join(f"{name}={value}" for name, value in row.items() if name not in machine()))
+    write_rows("lines", [{**row, **machine()} for row in rows])
+
+
+def by_graphviz(count: int, seed: int) -> dict[str, list[Sample]]:
+    """Return drawings by Graphviz; of each kind so many."""
+    photos = [cv2.imread(str(path)) for path in sorted(ASSETS.glob("*.jpg"))]
+    flow = {"flow": "yes", "layout": "dot", "head": "normal"}
+    kinds = {
+        "graphviz, with heads": ({}, False),
+        "graphviz, without heads": ({"head": "none"}, False),
+        "graphviz, over photographs": ({}, True),
+        "graphviz, flow charts": (flow, False),
+    }
+    found: dict[str, list[Sample]] = {name: [] for name in kinds}
+    for number, (name, (given, over)) in enumerate(kinds.items()):
+        for i in range(count):
+            rng = np.random.default_rng([seed, number, i])
+            head = {} if given or over else {"head": str(rng.choice([h for h in graphviz.HEADS if h != "dot"]))}
+            picture = graphviz.draw(rng, photos[i % len(photos)] if over else None, **given, **head)
+            found[name].append((picture.image, picture.boxes, picture.parents))
+    return found
+
+
+def drawn(count: int, seed: int) -> dict[str, list[Sample]]:
+    """Return our drawn diagrams by kind, `count` in all."""
+    found: dict[str, list[Sample]] = {}
+    for i in range(count):
+        one = draw_one(seed, "val", i)
+        found.setdefault(f"drawn, {one.kind}", []).append((one.image, one.boxes, [node.parent for node in one.nodes]))
+    return found
+
+
+def real() -> dict[str, list[Sample]]:
+    """Return the real diagrams of the validation split, if they are there."""
+    root = REAL / "data/diagram"
+    if not root.is_dir():
+        return {}
+    samples = []
+    for path, labels in read_plabels_dir(root / "images/val", root / "plabels/val"):
+        image = cv2.imread(str(path))
+        labels = labels.in_pixels(image.shape[1::-1])
+        samples.append((image, labels.boxes, labels.parents))
+    return {"real": samples}
+
+
+def measured(name: str, samples: list[Sample], mode: str) -> dict[str, str]:
+    """Return the scores of one mode on one set."""
+    pred, seconds, taken = [], [], Counter()
+    for image, boxes, _ in samples:
+        started = time.perf_counter()
+        found = read_relations(boxes, mode, image)
+        seconds.append(time.perf_counter() - started)
+        taken[found.mode] += 1
+        pred.append((boxes, found.parents))
+    true = [(boxes, parents) for _, boxes, parents in samples]
+    edges = [[{frozenset(e) for e in enumerate(p) if e[1] >= 0} for _, p in side] for side in (pred, true)]
+    right = sum(len(a & b) for a, b in zip(*edges))
+    undirected = 2 * right / max(1, sum(map(len, edges[0])) + sum(map(len, edges[1])))
+    scores = dict(zip(("precision", "recall", "f1"), (f"{score:.3f}" for score in metric(pred, true))))
+    return {
+        "set": name, "images": str(len(samples)), "mode": mode, **scores, "undirected_f1": f"{undirected:.3f}",
+        "taken": " ".join(f"{kind}:{number}" for kind, number in taken.items()),
+        "median_ms": f"{1000 * statistics.median(seconds):.1f}", "largest_ms": f"{1000 * max(seconds):.0f}",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(**dict(word.split("=", 1) for word in sys.argv[1:]))

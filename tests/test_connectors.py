@@ -1,0 +1,171 @@
+"""Strokes followed from box to box: drawn by hand here, and by Graphviz where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from relation import find_parent_nodes, metric, read_relations
+
+from places import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from peers import graphviz
+
+ROW = [[20, 20, 80, 50], [20, 150, 80, 180], [140, 150, 200, 180], [260, 150, 320, 180]]  # a root, and three below
+
+
+def picture(boxes, lines, ink=(40, 40, 40), paper=(255, 255, 255), width=2, shape=(220, 360)) -> np.ndarray:
+    """Return a drawing of boxes and polylines; each line is a list of points."""
+    image = np.full((*shape, 3), paper, np.uint8)
+    for line in lines:
+        cv2.polylines(image, [np.array(line, np.int32)], False, ink, width, cv2.LINE_AA)
+    for x1, y1, x2, y2 in boxes:
+        cv2.rectangle(image, (x1, y1), (x2, y2), ink, 2)
+        cv2.putText(image, "abc", (x1 + 8, y2 - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, 1, cv2.LINE_AA)
+    return image
+
+
+def curve(start, end, bulge) -> list:
+    """Return points on an arc from start to end that swings out to the side by `bulge` pixels."""
+    (x1, y1), (x2, y2) = start, end
+    share = np.linspace(0, 1, 30)
+    out = bulge * np.sin(np.pi * share)
+    return list(zip(x1 + (x2 - x1) * share + out, y1 + (y2 - y1) * share))
+
+
+def dashes(line, on, off) -> list:
+    """Return a straight line as dashes."""
+    (x1, y1), (x2, y2) = line
+    length = np.hypot(x2 - x1, y2 - y1)
+    at = [(x1 + (x2 - x1) * s / length, y1 + (y2 - y1) * s / length) for s in np.arange(0, length, 1)]
+    return [at[k : k + on] for k in range(0, len(at) - on, on + off)]
+
+
+FAN = [[(50, 50), (50, 150)], [(65, 50), (165, 150)], [(80, 45), (285, 150)]]
+ELBOW = [[(50, 50), (50, 100), (290, 100), (290, 150)], [(50, 100), (50, 150)], [(170, 100), (170, 150)]]
+FOUND = {
+    "straight": FAN,
+    "one trunk": ELBOW,
+    "curved": [[(50, 50), (50, 150)], curve((70, 50), (165, 150), 18), curve((80, 40), (290, 150), 25)],
+    "dashed": [dash for line in FAN for dash in dashes(line, 6, 5)],
+    "dotted": [dash for line in FAN for dash in dashes(line, 2, 6)],
+    "with a gap for a label": [FAN[0], FAN[1], [(80, 45), (160, 86)], [(208, 111), (285, 150)]],
+}
+
+
+@pytest.mark.parametrize("lines", FOUND.values(), ids=FOUND)
+def test_lines_of_every_style_are_followed(lines):
+    found = read_relations(ROW, "connectors", picture(ROW, lines))
+    assert found.parents == [-1, 0, 0, 0] and found.mode == "connectors"
+    assert min(found.confidences[1:]) > 0.2 and found.confidences[0] == 0
+    for child, path in found.strokes.items():  # from the child to its parent
+        for point, box in ((path[0], ROW[child]), (path[-1], ROW[0])):
+            assert box[0] - 14 < point[0] < box[2] + 14 and box[1] - 14 < point[1] < box[3] + 14
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper", "width"),
+    [((0, 0, 200), (255, 255, 255), 1), ((235, 235, 235), (30, 25, 20), 3), ((60, 160, 60), (90, 90, 200), 4)],
+    ids=["thin", "light on dark", "green on red"],
+)
+def test_ink_may_have_any_colour(ink, paper, width):
+    assert find_parent_nodes(ROW, "connectors", picture(ROW, FAN, ink, paper, width)) == [-1, 0, 0, 0]
+
+
+def test_crossing_lines_go_straight_on():
+    boxes = [[20, 20, 80, 50], [260, 20, 320, 50], [20, 150, 80, 180], [260, 150, 320, 180]]
+    crossed = picture(boxes, [[(70, 50), (275, 150)], [(270, 50), (65, 150)]])
+    pairs = {frozenset(edge) for edge in enumerate(find_parent_nodes(boxes, "connectors", crossed)) if edge[1] >= 0}
+    assert pairs == {frozenset((0, 3)), frozenset((1, 2))}
+
+
+def test_arrow_heads_say_who_is_the_child():
+    boxes, parents = ROW[:2], {(148, 53): [1, -1], (52, 147): [-1, 0]}
+    for (start, end), expected in parents.items():
+        image = picture(boxes, [])
+        cv2.arrowedLine(image, (50, start), (50, end), (40, 40, 40), 2, cv2.LINE_AA, tipLength=0.12)
+        assert find_parent_nodes(boxes, "connectors", image) == expected
+
+
+def test_without_heads_a_tree_grows_outwards_from_its_root():
+    middle = [150, 90, 210, 120]
+    around = [[10, 10, 60, 34], [300, 10, 350, 34], [10, 180, 60, 204], [300, 180, 350, 204]]
+    lines = [[(180, 105), ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)] for b in around]
+    image = picture([], lines)
+    for box in (middle, *around):
+        cv2.rectangle(image, tuple(box[:2]), tuple(box[2:]), (255, 255, 255), -1)
+        cv2.rectangle(image, tuple(box[:2]), tuple(box[2:]), (40, 40, 40), 2)
+    assert find_parent_nodes([*around, middle], "connectors", image) == [4, 4, 4, 4, -1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[..., 0],
+        lambda image: image[..., :1],
+        lambda image: np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]),
+        lambda image: np.dstack([np.full_like(image, 40), 255 - image[..., 0]]),
+        lambda image: image.astype(np.uint16) * 257,
+    ],
+    ids=["grey", "one channel", "opaque", "ink on nothing", "16 bit"],
+)
+def test_pictures_of_every_kind_are_read(change):
+    assert find_parent_nodes(ROW, "connectors", change(picture(ROW, FAN))) == [-1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("scale", [0.7, 2, 4])
+def test_the_size_of_the_picture_plays_no_part(scale):
+    large = cv2.resize(picture(ROW, FAN), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    assert find_parent_nodes(np.array(ROW) * scale, "connectors", large) == [-1, 0, 0, 0]
+
+
+def test_no_lines_are_no_edges_and_no_boxes_no_error():
+    assert find_parent_nodes(ROW, "connectors", picture(ROW, [])) == [-1] * 4
+    assert find_parent_nodes([], "connectors", picture([], FAN)) == []
+    assert find_parent_nodes(ROW[:1], "connectors", picture(ROW[:1], FAN)) == [-1]
+
+
+def test_bad_pictures_are_told():
+    image = picture(ROW, FAN)
+    with pytest.raises(ValueError, match=r"box 1 \[20\.0, 150\.0.* lies outside the picture of 180 x 110 pixels"):
+        find_parent_nodes(ROW, "connectors", image[::2, ::2])
+    with pytest.raises(ValueError, match="'connectors' follows the strokes of the picture: give it as image="):
+        find_parent_nodes(ROW, "connectors")
+    with pytest.raises(ValueError, match="got float64 of shape"):
+        find_parent_nodes(ROW, "connectors", image / 255)
+
+
+def test_of_too_many_nodes_the_layout_is_read():
+    many = np.array([[x, y, x + 4, y + 4] for x in range(0, 250, 10) for y in range(0, 250, 10)])
+    assert read_relations(many, "connectors", np.full((300, 300, 3), 255, np.uint8)).mode == "layout"
+
+
+def test_auto_takes_the_rule_that_the_picture_speaks_for():
+    inside = [[10, 10, 300, 200], [40, 40, 80, 60], [120, 40, 160, 60]]
+    assert read_relations(inside, "auto", picture(inside, [])).mode == "containment"
+    assert read_relations(ROW, "auto", picture(ROW, [])).mode in ("layout", "none")
+    untidy = [[150, 90, 210, 120], [20, 25, 80, 50], [180, 10, 240, 30], [290, 60, 350, 90], [60, 180, 120, 210]]
+    lines = [[(180, 105), ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)] for b in untidy[1:]]
+    image = picture([], lines)
+    for box in untidy:
+        cv2.rectangle(image, tuple(box[:2]), tuple(box[2:]), (220, 240, 220), -1)
+    found = read_relations(untidy, "auto", image)
+    assert found.mode == "connectors" and found.parents == [-1, 0, 0, 0, 0]
+    chain = [[20 + 85 * k, 100, 70 + 85 * k, 130] for k in range(4)]  # a flow: its arrows are no parents
+    lines = [[(a[2], 115), (b[0], 115)] for a, b in pairwise(chain)]
+    assert read_relations(chain, "auto", picture(chain, lines)).mode == "none"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not graphviz.is_there(), reason="Graphviz is not installed (Debian's package graphviz)")
+def test_trees_by_graphviz_are_read():
+    """A tool of others in styles that nothing was chosen on: the figures are in benchmarks/results/lines.csv."""
+    drawn = [graphviz.draw(np.random.default_rng([3, k])) for k in range(16)]
+    true = [(p.boxes, p.parents) for p in drawn]
+    pred = [(p.boxes, find_parent_nodes(p.boxes, "connectors", p.image)) for p in drawn]
+    assert metric(pred, true)[2] > 0.85
