@@ -65,6 +65,8 @@ def find_connections(image: np.ndarray, boxes: np.ndarray) -> list[Connection]:
         boxes: (N, 4) xyxy in its pixels; those that hold others are passed over.
     """
     leaves = np.flatnonzero(_leaves(boxes))
+    if len(leaves) < 2:
+        return []
     scale = _scale(image.shape, boxes[leaves])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
@@ -105,7 +107,8 @@ def _stroke_mask(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def _background(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return the picture without boxes and strokes: what most pixels around each are like."""
-    small = cv2.resize(image, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+    size = tuple(max(1, side // COARSE) for side in image.shape[1::-1])
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     free = cv2.resize((~inside).astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
     size = (2 * AROUND // COARSE + 1,) * 2
     mean = cv2.blur(small * free[..., None], size) / np.maximum(cv2.blur(free, size), 1e-3)[..., None]
@@ -253,7 +256,7 @@ class _Lines:
         crossing = ((neighbours > 2) & (thin > 0)).astype(np.uint8)
         _, clusters = cv2.connectedComponents(crossing, connectivity=8)
         count, pieces = cv2.connectedComponents(thin & (1 - crossing), connectivity=8)
-        self.reach = reach = cv2.distanceTransform(strokes, cv2.DIST_L2, 3)
+        self.reach = reach = np.minimum(cv2.distanceTransform(strokes, cv2.DIST_L2, 3), THICK)
         self.chains, touching = _split_at_boxes(_chains(pieces, count), reach, boxes)
         self.piece = np.zeros_like(pieces)  # number from 1 of the piece at each pixel
         for s, chain in enumerate(self.chains):

@@ -161,6 +161,27 @@ def test_auto_takes_the_rule_that_the_picture_speaks_for():
     assert read_relations(chain, "auto", picture(chain, lines)).mode == "none"
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_any_picture_and_any_boxes_give_a_forest(seed):
+    rng = np.random.default_rng(seed)
+    wide, high = (int(n) for n in rng.choice([1, 3, 40, 333], 2))
+    noise = rng.integers(0, 256, (high, wide, 3), dtype=np.uint8)
+    image = noise if seed % 2 else cv2.blur(noise, (5, 5))
+    corners = rng.uniform(0, 1, (int(rng.integers(0, 30)), 2)) * (wide, high)
+    sides = rng.uniform(0, 0.3, corners.shape) * (wide, high) * rng.integers(0, 2, corners.shape)
+    boxes = np.hstack([corners - sides / 2, corners + sides / 2])
+    found = read_relations(boxes, "connectors", image)
+    for child in range(len(boxes)):  # from every node the way up ends at a root
+        seen = set()
+        while child >= 0:
+            assert child not in seen
+            seen.add(child)
+            child = found.parents[child]
+    assert all(
+        (p >= 0) == (c > 0) == (i in found.strokes) for i, (p, c) in enumerate(zip(found.parents, found.confidences))
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not graphviz.is_there(), reason="Graphviz is not installed (Debian's package graphviz)")
 def test_trees_by_graphviz_are_read():
