@@ -358,6 +358,34 @@ def _angle(direction: np.ndarray, way: np.ndarray) -> float:
     return float(np.arccos(np.clip(direction @ way / max(np.hypot(*way), 1e-9), -1, 1)))
 
 
+def _turn_costs(toward: list[np.ndarray | None]) -> np.ndarray:
+    """Return (K, K): what it costs to leave by one of K ends that meet and to enter by another.
+
+    Straight on is free, and so is any bend where only two meet. At a crossing it costs more to turn where both pieces
+    go straight on into others, less so at right angles, where branches meet.
+
+    Args:
+        toward: The unit vector in which each piece arrives; None where it is too short to tell.
+    """
+    count = len(toward)
+    known = np.array([d is not None for d in toward])
+    ways = np.array([(0.0, 0.0) if d is None else d for d in toward])
+    turn = np.arccos(np.clip(-ways @ ways.T, -1, 1))
+    both = known[:, None] & known & ~np.eye(count, dtype=bool)
+    slope = {2: 0.0, 3: 0.3}.get(count, 0.9)
+    costs = np.where(turn > TURN, np.inf, slope * np.maximum(0.0, turn - 0.35))
+    if count > 3:
+        other = np.where(both, turn, np.inf)
+        first = other.argmin(1)
+        best, second = np.partition(other, 1, axis=1)[:, :2].T
+        without = np.where(first[:, None] == np.arange(count), second[:, None], best[:, None])
+        straight = without <= np.minimum(turn, STRAIGHT)
+        costs += np.where(straight & straight.T, np.where(np.abs(turn - np.pi / 2) < STRAIGHT, 0.4, 1.5), 0.0)
+    costs = np.where(both, costs, 0.3 * (count > 2))
+    np.fill_diagonal(costs, np.inf)
+    return costs
+
+
 class _Ways:
     """Ways along the pieces from box to box; a state is to leave a piece by one of its ends, number 2 s + end."""
 
@@ -416,39 +444,16 @@ class _Ways:
         for s in np.flatnonzero(self.alive):
             for e in (0, 1):
                 if self.junction[s, e] >= 0:
-                    meeting.setdefault(self.junction[s, e], []).append(2 * s + e)
+                    meeting.setdefault(int(self.junction[s, e]), []).append(int(2 * s + e))
         for ends in meeting.values():
             fans = any(self.box[x // 2, x % 2] >= 0 for x in ends)  # strokes that start together at a box
-            for x in ends:
-                for y in ends:
-                    if x // 2 != y // 2:
-                        cost = self._turning(self.toward[x], self.toward[y], len(ends)) + self._strays(x, y, ends)
-                        self._link(x, y, 0.3 + 3 * cost if fans else cost)
-                        if fans and len(ends) == 2 and cost < 0.1:  # it passes by
-                            self.arrivals[x] = 1.0
-
-    def _strays(self, x: int, y: int, ends: list[int]) -> float:
-        """Return what it costs more to turn where both pieces go straight on into others: less at right angles."""
-        if len(ends) < 4 or self.toward[x] is None or self.toward[y] is None:
-            return 0.0
-        turn = _angle(-self.toward[x], self.toward[y])
-        for z in (x, y):
-            others = [o for o in ends if o not in (x, y) and self.toward[o] is not None]
-            if min((_angle(-self.toward[z], self.toward[o]) for o in others), default=np.pi) > min(turn, STRAIGHT):
-                return 0.0
-        return 0.4 if abs(turn - np.pi / 2) < STRAIGHT else 1.5
-
-    @staticmethod
-    def _turning(d: np.ndarray | None, other: np.ndarray | None, meeting: int) -> float:
-        """Return what it costs to leave one piece and enter another where so many meet."""
-        if d is None or other is None:
-            return 0.3 * (meeting > 2)
-        angle = np.arccos(np.clip(-d @ other, -1, 1))
-        if angle > TURN:
-            return np.inf
-        if meeting == 2:
-            return 0.0
-        return float(max(0.0, angle - 0.35) * (0.3 if meeting == 3 else 0.9))
+            costs = _turn_costs([self.toward[x] for x in ends])
+            for i, j in np.argwhere(costs < MOST):
+                x, y, cost = ends[i], ends[j], float(costs[i, j])
+                if x // 2 != y // 2:
+                    self._link(x, y, 0.3 + 3 * cost if fans else cost)
+                    if fans and len(ends) == 2 and cost < 0.1:  # it passes by
+                        self.arrivals[x] = 1.0
 
     def _link(self, x: int, y: int, cost: float) -> None:
         if cost < MOST:
@@ -605,7 +610,8 @@ def _weigh_heads(found: list[Connection], strokes: np.ndarray, lines: _Lines) ->
     spur = np.concatenate([[False], lines.lengths <= HEAD])
     for c in found:
         widths = np.concatenate([lines.widths[s] for s in c.pieces])
-        width = max(1.0, float(np.median(widths[widths > 0])))
+        inked = widths[widths > 0]
+        width = max(1.0, float(np.median(inked))) if len(inked) else 1.0
         mine = spur.copy()
         mine[np.array(c.pieces) + 1] = True
         c.heads = tuple(_ink(c.path if end == 0 else c.path[::-1], owner, mine, strokes, width) for end in (0, 1))
