@@ -23,7 +23,7 @@ MODES = ("containment", "layout", "connectors", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
-JOINED, BRANCHING, PLAIN, AGREES = 0.75, 0.7, 0.8, 0.9  # when strokes draw a tree, see `_auto`
+JOINED, BRANCHING, PLAIN, SURE, AGREES = 0.8, 0.75, 0.8, 0.9, 0.9  # when strokes draw a tree, see `_auto`
 MOST_TRACED = 500  # nodes; where there are more, no strokes are followed
 SAME = 1e-9  # costs of trees that differ by less are equal
 SWEEP = 256  # boxes after which those that have their parent are no longer looked at
@@ -122,9 +122,9 @@ def _connected(boxes: np.ndarray, picture: np.ndarray) -> Relations:
 def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
     """Take the containers' word where there are any; else read a drawn or a tidy tree as one, anything else as nothing.
 
-    Strokes draw a tree where they join most nodes (3 of 4), most of which have a sibling (7 of 10), and half of which
-    are leaves: else it is a flow chart, whose arrows are no parents. Where the boxes alone form a tidy tree, strokes
-    have the last word only if they are plain (a confidence of 0.8 on average) and say something else.
+    Strokes draw a tree where they do so plainly (a confidence of 0.8 on average), join most nodes (4 of 5), most of
+    which have a sibling (3 of 4), and half of which are leaves: else it is a flow chart, whose arrows are no parents.
+    Where the boxes alone form a tidy tree, strokes must say something else, and more plainly (0.9), to be preferred.
     """
     parents = _containment_parents(boxes)
     if max(parents, default=0) >= 0:
@@ -137,7 +137,7 @@ def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
             {frozenset(edge) for edge in enumerate(found) if edge[1] >= 0} for found in (drawn.parents, tidy or [])
         )
         agrees = tidy and len(edges & tidy_edges) >= AGREES * len(edges)
-        plain = not tidy or sum(drawn.confidences) >= PLAIN * len(edges)
+        plain = sum(drawn.confidences) >= (SURE if tidy else PLAIN) * len(edges)
         if _is_drawn_tree(drawn) and plain and not agrees:
             return drawn
     return _by_rule("layout", tidy) if tidy else _by_rule("none", parents)

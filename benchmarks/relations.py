@@ -39,6 +39,7 @@ GRID = list(itertools.product((0.2, 0.25, 0.3, 0.4), (0.3, 0.4, 0.5, 0.6, 0.7), 
 class Sample(NamedTuple):
     """One image: every detection, rows x1 y1 x2 y2 score class in falling score, and its true boxes and parents."""
 
+    image: np.ndarray
     found: torch.Tensor
     true: tuple[np.ndarray, list[int]]
 
@@ -59,15 +60,16 @@ def samples(name: str, split: str) -> list[Sample]:
     kept = []
     for result in TQDM(detecting, total=len(labelled), desc=f"{name} {split}"):
         true = labelled[result.path].in_pixels(result.orig_shape[::-1])
-        kept.append(Sample(result.boxes.data.cpu(), (true.boxes, true.parents)))
+        kept.append(Sample(result.orig_img, result.boxes.data.cpu(), (true.boxes, true.parents)))
     return kept
 
 
-def score(boxes: list[np.ndarray], truth: list[tuple], mode: str) -> dict:
+def score(boxes: list[np.ndarray], of_set: list[Sample], mode: str) -> dict:
     """Return F1 over all images, and how much of it each cause costs."""
-    pred = [(b, find_parent_nodes(b, mode)) for b in boxes]
+    images, truth = [s.image for s in of_set], [s.true for s in of_set]
+    pred = [(b, find_parent_nodes(b, mode, image)) for b, image in zip(boxes, images)]
     precision, recall, f1 = metric(pred, truth)
-    compared = [compare_nodes(p, t, mode) for p, t in zip(pred, truth)]
+    compared = [compare_nodes(p, t, mode, image=image) for p, t, image in zip(pred, truth, images)]
     edges = sum(c.scores["edges_found"] + c.scores["edges_true"] for c in compared)
     lost = {cause: f"{sum(c.causes[cause] for c in compared) / edges:.4f}" for cause in CAUSES}
     return {"precision": f"{precision:.4f}", "recall": f"{recall:.4f}", "f1": f"{f1:.4f}", **lost}
@@ -93,7 +95,6 @@ def main(search_first: bool) -> None:
     rows = []
     for name in SETS:
         of_set = samples(name, "val")
-        truth = [s.true for s in of_set]
         for boxes, settings in (
             ("true", None),
             ("detected, as Ultralytics does", STOCK),
@@ -101,7 +102,7 @@ def main(search_first: bool) -> None:
         ):
             found = [s.nodes(*settings) if settings else s.true[0] for s in of_set]
             for mode in ("containment", "auto"):
-                rows.append({"images": name, "boxes": boxes, "mode": mode, **score(found, truth, mode), **machine()})
+                rows.append({"images": name, "boxes": boxes, "mode": mode, **score(found, of_set, mode), **machine()})
                 print(rows[-1])
     write_rows("relations", rows)
 
