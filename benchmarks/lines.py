@@ -3,9 +3,9 @@
     python benchmarks/lines.py [count=60] [seed=9]
 
 Trees by Graphviz (`peers/graphviz.py`) in random layouts and styles on paper and over photographs, with arrow heads and
-without, flow charts whose nodes have several parents, our drawn diagrams by kind, and the real ones in ../shared where
-they are. Rules and thresholds were chosen on other seeds. `undirected` counts an edge that has its ends the wrong way
-round. Rows go to results/lines.csv.
+without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn
+diagrams by kind, and the real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of
+Graphviz. `undirected` counts an edge that has its ends the wrong way round. Rows go to results/lines.csv.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from common import machine, write_rows
 from relations import REAL
 
-from peers import graphviz
+from peers import graphviz, mermaid
 from relation import MODES, metric, read_plabels_dir, read_relations
 from ultralytics.slim.diagrams.dataset import draw_one
 from ultralytics.utils import ASSETS, TQDM
@@ -30,7 +30,8 @@ Sample = tuple[np.ndarray, np.ndarray, list[int]]  # image, boxes (N, 4), parent
 
 def main(count: str = "60", seed: str = "9") -> None:
     cv2.setNumThreads(1)
-    sets = {**by_graphviz(int(count), int(seed)), **drawn(2 * int(count), int(seed)), **real()}
+    given = int(count), int(seed)
+    sets = {**by_graphviz(*given), **by_mermaid(*given), **drawn(2 * int(count), int(seed)), **real()}
     rows = [measured(name, samples, mode) for name, samples in TQDM(sets.items()) for mode in MODES]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items() if name not in machine()))
@@ -54,6 +55,16 @@ def by_graphviz(count: int, seed: int) -> dict[str, list[Sample]]:
             head = {} if given or over else {"head": str(rng.choice([h for h in graphviz.HEADS if h != "dot"]))}
             picture = graphviz.draw(rng, photos[i % len(photos)] if over else None, **given, **head)
             found[name].append((picture.image, picture.boxes, picture.parents))
+    return found
+
+
+def by_mermaid(count: int, seed: int) -> dict[str, list[Sample]]:
+    """Return drawings by Mermaid, of each kind so many; none where it cannot be run."""
+    found: dict[str, list[Sample]] = {}
+    for number, (kind, name) in enumerate((("flowchart", "flow charts"), ("mindmap", "mind maps"))):
+        for i in range(count if mermaid.is_there() else 0):
+            picture = mermaid.draw(np.random.default_rng([seed, 10 + number, i]), kind)
+            found.setdefault(f"mermaid, {name}", []).append((picture.image, picture.boxes, picture.parents))
     return found
 
 

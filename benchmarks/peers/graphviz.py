@@ -57,7 +57,7 @@ def draw(rng: np.random.Generator, photo: np.ndarray | None = None, **given: str
 def _drawn(rng: np.random.Generator, photo: np.ndarray | None, given: dict[str, str]) -> Picture | None:
     """Return a drawing, None where nodes touch each other, as circo lets them."""
     style = {**_style(rng, given["layout"], photo is not None), **given}
-    parents = _tree(rng, int(rng.integers(5, 31)))
+    parents = random_tree(rng, int(rng.integers(5, 31)))
     edges = [(parent, child) for child, parent in enumerate(parents) if parent >= 0]
     if style["flow"] == "yes":
         edges += _further(rng, parents)
@@ -96,7 +96,7 @@ def _style(rng: np.random.Generator, layout: str, clear: bool) -> dict[str, str]
     }
 
 
-def _tree(rng: np.random.Generator, count: int) -> list[int]:
+def random_tree(rng: np.random.Generator, count: int) -> list[int]:
     """Return the parents of a random tree, of which each node has about the same chance to be one of the next."""
     open_ends, parents = [0], [-1]
     while len(parents) < count:

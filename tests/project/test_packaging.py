@@ -25,7 +25,7 @@ from patches.unified import read_patch
 
 IN_GIT = (ROOT / ".git").exists() and shutil.which("git")
 LEFT_OUT = {"opencv-python", "ultralytics-platform"}  # pyproject.toml says why
-ADDED = {"opencv-python-headless", "scipy", "filelock"}
+ADDED = {"opencv-python-headless", "scipy", "filelock", "networkx"}
 RAISED = {"torch", "torchvision"}
 
 
