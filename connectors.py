@@ -47,6 +47,7 @@ class Connection:
         cost: How doubtful it is, from 0; its chance is about exp(-cost).
         heads: How much more ink than the stroke's own lies at its end at `a` and at `b`.
         path: (K, 2) points x, y from a to b in pixels of the picture.
+        pieces: Numbers of the thinned strokes' pieces that it runs along.
     """
 
     a: int
@@ -270,9 +271,7 @@ class _Lines:
             self.junction[s, e] = clusters.max(initial=0) + number
         flat = ends.reshape(-1, 2)
         self.box = _arrived(flat, reach[flat[:, 1], flat[:, 0]], boxes).reshape(-1, 2)
-        at_box = np.full(
-            clusters.max(initial=0) + len(touching) + 2, -1
-        )  # a junction at a box's outline has arrived there
+        at_box = np.full(clusters.max(initial=0) + len(touching) + 2, -1)  # a junction at an outline has arrived
         ys, xs = np.nonzero(crossing)
         arrived = _arrived(np.column_stack([xs, ys]), reach[ys, xs], boxes)
         at_box[clusters[ys, xs][arrived >= 0]] = arrived[arrived >= 0]
@@ -481,10 +480,7 @@ class _Ways:
             dx, dy = self.toward[x], self.toward[y]
             if dx is None or dy is None or min(lines.lengths[[x // 2, y // 2]]) < gap / 3:
                 continue
-            worst = 0.0
-            for d, w in ((dx, way), (dy, -way)):
-                if d is not None and gap > 2:
-                    worst = max(worst, float(np.arccos(np.clip(d @ w / gap, -1, 1))))
+            worst = max(_angle(dx, way), _angle(dy, -way)) if gap > 2 else 0.0
             if worst > ANGLE / 3:
                 continue
             cost = 0.01 * gap + 0.5 * worst
@@ -583,9 +579,8 @@ class _Ways:
         widths = np.concatenate([self.lines.widths[x // 2] if x % 2 else self.lines.widths[x // 2][::-1] for x in way])
         bare = np.diff(np.flatnonzero(np.concatenate([[True], widths > 0, [True]])), prepend=-1).max() - 1
         steps = np.hypot(*np.diff(path, axis=0).T).max(initial=0)
-        if max(bare, steps) > 0.6 * max(
-            len(path), np.hypot(*(path[-1] - path[0]))
-        ):  # two bits of outlines, and a bridge
+        whole = max(len(path), np.hypot(*(path[-1] - path[0])))
+        if max(bare, steps) > 0.6 * whole:  # two bits of outlines, and a bridge
             cost += 1.5
         if len(way) > 1:  # a way with junctions that comes back the way it went is no connector
             k = min(len(path) - 1, LOOK)

@@ -86,11 +86,12 @@ def _shape(image: Any) -> tuple[int, ...]:
 def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, Relations]:
     """Return boxes (N, 4) xyxy in pixels and the relations of N nodes of an Ultralytics result."""
     boxes = boxes_of(result).xyxy.cpu().numpy()
-    return boxes, read_relations(boxes, mode, _seen(result.orig_img))
+    return boxes, read_relations(boxes, mode, picture_of(result))
 
 
-def _seen(image: np.ndarray) -> np.ndarray | None:
-    """Return a picture that strokes can be followed in; None of other channels than a picture's."""
+def picture_of(result: Results) -> np.ndarray | None:
+    """Return the picture of a result, in which strokes can be followed; None of other channels than a picture's."""
+    image = result.orig_img
     return image if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,), (4,)) else None
 
 
