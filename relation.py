@@ -527,9 +527,15 @@ def draw_box(canvas: np.ndarray, box: np.ndarray, color: tuple, width: int, dash
 
 
 def draw_arrow(
-    canvas: np.ndarray, tail: np.ndarray, head: np.ndarray, color: tuple, width: int, dashed: bool = False
+    canvas: np.ndarray,
+    tail: np.ndarray,
+    head: np.ndarray,
+    color: tuple,
+    width: int,
+    dashed: bool = False,
+    dot: bool = True,
 ) -> None:
-    """Draw an arrow from a dot at `tail` (x, y) to a filled tip at `head`, haloed in white."""
+    """Draw an arrow from `tail` (x, y), where it has a dot, to a filled tip at `head`, haloed in white."""
     length = max(1e-9, float(np.hypot(*(head - tail))))
     size = min(3 + 4.0 * width, 0.6 * length)
     along = (head - tail) / length * size
@@ -539,7 +545,8 @@ def draw_arrow(
         _draw_line(canvas, tail, neck, paint, stroke, 8 * width if dashed else 0)
         cv2.polylines(canvas, [tip], True, paint, stroke, cv2.LINE_AA)
     cv2.fillConvexPoly(canvas, tip, color, cv2.LINE_AA)
-    cv2.circle(canvas, _point(tail), 1 + width, color, -1, cv2.LINE_AA)
+    if dot:
+        cv2.circle(canvas, _point(tail), 1 + width, color, -1, cv2.LINE_AA)
 
 
 def draw_along(canvas: np.ndarray, path: np.ndarray, color: tuple, width: int) -> None:
@@ -548,7 +555,7 @@ def draw_along(canvas: np.ndarray, path: np.ndarray, color: tuple, width: int) -
     cv2.polylines(canvas, [np.round(corners).astype(np.int32)], False, WHITE, width + 2, cv2.LINE_AA)
     cv2.polylines(canvas, [np.round(corners).astype(np.int32)], False, color, width, cv2.LINE_AA)
     tail = corners[-2] if len(corners) > 1 else corners[-1]
-    draw_arrow(canvas, tail, corners[-1], color, width)
+    draw_arrow(canvas, tail, corners[-1], color, width, dot=False)
     cv2.circle(canvas, _point(corners[0]), 1 + width, color, -1, cv2.LINE_AA)
 
 
