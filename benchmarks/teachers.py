@@ -1,7 +1,8 @@
 """What a better teacher is worth: a pruned model learns from its original, from that trained on, and from a larger one.
 
     python benchmarks/teachers.py [shares=0.35,0.25] [seeds=0,1,2] [teachers=original,longer,larger] [loss=mgd]
-                                  [epochs=16] [teacher_epochs=30] [lr0=0.001] [threads=1] [data=real]
+                                  [epochs=16] [teacher_epochs=30] [teacher_lr0=0.0001] [lr0=0.001]
+                                  [threads=1] [data=real]
 
     original   the model that was pruned, as it is
     longer     the same, trained on with the data
@@ -33,7 +34,7 @@ from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
 
-NAME, KEY, IMGSZ = "teachers", ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "lr0", "seed"), 320
+NAME, KEY, IMGSZ = "teachers", ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "teacher_lr0", "lr0", "seed"), 320
 FOLDER = Path(__file__).resolve().parent.parent / "runs/teachers"
 
 
@@ -44,6 +45,7 @@ def main(
     loss: str = "mgd",
     epochs: str = "16",
     teacher_epochs: str = "30",
+    teacher_lr0: str = "0.0001",
     lr0: str = "0.001",
     threads: str = "1",
     data: str = "real",
@@ -51,7 +53,7 @@ def main(
     use_cores(threads)
     data = source(data)
     keys = (
-        dict(zip(KEY, (data, teacher, share, loss, epochs, teacher_epochs, lr0, seed)))
+        dict(zip(KEY, (data, teacher, share, loss, epochs, teacher_epochs, teacher_lr0, lr0, seed)))
         for teacher, seed, share in product(*[words.split(",") for words in (teachers, seeds, shares)])
     )
     measure_rows(NAME, keys, measured)
@@ -78,7 +80,7 @@ def made(key: dict[str, str], folder: Path) -> Path:
     yaml, _, original = SOURCES[key["data"]]
     if key["teacher"] == "original":
         return original
-    path = FOLDER / f"{key['data']}_{key['teacher']}_{key['teacher_epochs']}.pt"
+    path = FOLDER / f"{key['data']}_{key['teacher']}_{key['teacher_epochs']}_{key['teacher_lr0']}.pt"
     if path.exists():
         return path
     start = original
@@ -87,7 +89,8 @@ def made(key: dict[str, str], folder: Path) -> Path:
         yolo = open_model(original)
         yolo.model = widened(yolo.model)
         yolo.save(start)
-    last, _ = trained(start, folder, data=str(yaml), epochs=int(key["teacher_epochs"]), imgsz=IMGSZ, lr0=0.001, seed=0)
+    own = {"epochs": int(key["teacher_epochs"]), "lr0": float(key["teacher_lr0"]), "imgsz": IMGSZ, "seed": 0}
+    last, _ = trained(start, folder, data=str(yaml), **own)
     FOLDER.mkdir(parents=True, exist_ok=True)
     copy_whole(last, path)
     return path
