@@ -2,8 +2,9 @@
 
 Nodes are boxes `xyxy` in any one unit, as floats of shape (N, 4). Parents are a list of N integers: the 0-based index
 of each node's parent, or -1 for a root. Everything here is a pure function of its arguments; nothing is printed. This
-file needs NumPy, SciPy and OpenCV alone, and `connectors.py` beside it to follow strokes; `Plabels`, `read_plabels` and
-`read_plabels_dir`, which read labelled nodes, come from `ultralytics.slim.plabels` when they are asked for.
+file needs NumPy, SciPy and OpenCV alone, and the package `connectors` beside it to follow strokes; `Plabels`,
+`read_plabels` and `read_plabels_dir`, which read labelled nodes, come from `ultralytics.slim.plabels` when they are
+asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MODES = ("containment", "layout", "connectors", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
-JOINED, BRANCHING, PLAIN, SURE, AGREES = 0.8, 0.75, 0.8, 0.9, 0.9  # when strokes draw a tree, see `_auto`
+PLAIN, DRAWN, AGREES = 0.6, 2.68, 0.85  # when strokes draw a tree, see `_is_drawn_tree` and `_auto`
 MOST_TRACED = 500  # nodes; where there are more, no strokes are followed
 SAME = 1e-9  # costs of trees that differ by less are equal
 SWEEP = 256  # boxes after which those that have their parent are no longer looked at
@@ -60,7 +61,7 @@ def find_parent_nodes(nodes: Nodes, mode: str = "containment", image: np.ndarray
             times as large as the node and covers at least 80 % of it; equal areas go to the larger cover, then to the
             lower index. A box without area has no parent. `layout`, for mind maps and organisation charts, where
             nodes lie beside their parent: see `_best_tree`. `connectors`, for nodes that lines join: strokes are
-            followed in the picture, see `connectors.py`; of several parents the likeliest counts. `auto`:
+            followed in the picture, see `connectors`; of several parents the likeliest counts. `auto`:
             `containment` where any node lies inside another, else `connectors` or `layout` where strokes or boxes form
             a tree: see `_auto`.
         image: The picture, in whose pixels the boxes are: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or
@@ -94,7 +95,7 @@ def read_relations(nodes: Nodes, mode: str = "auto", image: np.ndarray | None = 
     if mode == "connectors":
         if picture is None:
             raise ValueError("mode 'connectors' follows the strokes of the picture: give it as image=")
-        return _connected(boxes, picture)
+        return _connected(boxes, picture, _tidy_tree(boxes))
     if mode == "auto":
         return _auto(boxes, picture)
     return _by_rule(mode, _containment_parents(boxes) if mode == "containment" else _layout_parents(boxes))
@@ -110,44 +111,58 @@ def _by_rule(mode: str, parents: list[int]) -> Relations:
     return Relations(parents, mode, [float(parent >= 0) for parent in parents])
 
 
-def _connected(boxes: np.ndarray, picture: np.ndarray) -> Relations:
+def _connected(boxes: np.ndarray, picture: np.ndarray, tidy: list[int] | None) -> Relations:
     from connectors import find_connections, most_probable_forest
 
     if len(boxes) > MOST_TRACED:
         return _by_rule("layout", _layout_parents(boxes))
-    joined = most_probable_forest(boxes, find_connections(picture, boxes))
+    joined = most_probable_forest(boxes, find_connections(picture, boxes), tidy)
     return Relations(joined.parents, "connectors", joined.confidences, joined.paths)
+
+
+def _tidy_tree(boxes: np.ndarray) -> list[int] | None:
+    """Return the tidy tree that the boxes form by their places alone, None where they form none."""
+    tree = _best_tree(boxes, most=TIDY * len(boxes) * _extent(boxes).mean()) if len(boxes) else None
+    return tree if tree and _is_tree(boxes, tree) else None
 
 
 def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
     """Take the containers' word where there are any; else read a drawn or a tidy tree as one, anything else as nothing.
 
-    Strokes draw a tree where they do so plainly (a confidence of 0.8 on average), join most nodes (4 of 5), most of
-    which have a sibling (3 of 4), and half of which are leaves: else it is a flow chart, whose arrows are no parents.
-    Where the boxes alone form a tidy tree, strokes must say something else, and more plainly (0.9), to be preferred.
+    Boxes that form a tidy tree are one; where strokes say something else than the layout for more than 15 % of the
+    edges, the strokes count. Other boxes are a tree if strokes make them one, see `_is_drawn_tree`; else the drawing is
+    a flow chart, whose arrows are no parents.
     """
     parents = _containment_parents(boxes)
     if max(parents, default=0) >= 0:
         return _by_rule("containment", parents)
-    tree = _best_tree(boxes, most=TIDY * len(boxes) * _extent(boxes).mean()) if len(boxes) else None
-    tidy = tree if tree and _is_tree(boxes, tree) else None
+    tidy = _tidy_tree(boxes)
     if picture is not None and 1 < len(boxes) <= MOST_TRACED:
-        drawn = _connected(boxes, picture)
-        edges, tidy_edges = (
-            {frozenset(edge) for edge in enumerate(found) if edge[1] >= 0} for found in (drawn.parents, tidy or [])
-        )
-        agrees = tidy and len(edges & tidy_edges) >= AGREES * len(edges)
-        plain = sum(drawn.confidences) >= (SURE if tidy else PLAIN) * len(edges)
-        if _is_drawn_tree(drawn) and plain and not agrees:
+        drawn = _connected(boxes, picture, tidy)
+        if not tidy and _is_drawn_tree(drawn) or tidy and _agreement(drawn.parents, tidy) < AGREES:
             return drawn
     return _by_rule("layout", tidy) if tidy else _by_rule("none", parents)
 
 
 def _is_drawn_tree(drawn: Relations) -> bool:
+    """Tell whether strokes draw a tree, rather than a flow chart or the texture of a picture.
+
+    A tree is joined (nearly all nodes have a parent), branches (most have a sibling) and ends in leaves (about half the
+    nodes), and its strokes are plain: the sum of the three shares and half the mean confidence tells it.
+    """
     edges, nodes = sum(parent >= 0 for parent in drawn.parents), len(drawn.parents)
+    if not edges:
+        return False
     _, families = np.unique([p for p in drawn.parents if p >= 0], return_counts=True)
-    siblings, leaves = families[families > 1].sum(), nodes - len(families)
-    return edges >= JOINED * (nodes - 1) and siblings >= BRANCHING * edges and 2 * leaves >= nodes
+    siblings, leaves, plain = families[families > 1].sum(), nodes - len(families), sum(drawn.confidences) / edges
+    shares = edges / (nodes - 1) + siblings / edges + leaves / nodes
+    return plain >= PLAIN and shares + plain / 2 >= DRAWN
+
+
+def _agreement(found: list[int], other: list[int]) -> float:
+    """Return the share of the edges found that are in the other tree too, in either direction."""
+    edges, known = ({frozenset(edge) for edge in enumerate(parents) if edge[1] >= 0} for parents in (found, other))
+    return len(edges & known) / max(1, len(edges))
 
 
 def _to_plain(image: np.ndarray) -> np.ndarray:

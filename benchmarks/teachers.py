@@ -34,7 +34,8 @@ from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.pruning.prune import prune_model
 
-NAME, KEY, IMGSZ = "teachers", ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "teacher_lr0", "lr0", "seed"), 320
+NAME, IMGSZ = "teachers", 320
+KEY = ("data", "teacher", "share", "loss", "epochs", "teacher_epochs", "teacher_lr0", "lr0", "seed")
 FOLDER = Path(__file__).resolve().parent.parent / "runs/teachers"
 
 

@@ -404,8 +404,8 @@ def test_it_is_one_file_without_torch(tmp_path):
 
 
 def test_strokes_are_followed_without_torch(tmp_path):
-    for name in ("relation.py", "connectors.py"):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "relation.py", tmp_path)
+    shutil.copytree(ROOT / "connectors", tmp_path / "connectors")
     code = (
         "import sys, cv2, numpy as np, relation; image = np.full((99, 99, 3), 255, np.uint8);"
         "cv2.line(image, (20, 20), (20, 80), 0, 2); boxes = [[10, 5, 40, 25], [10, 75, 40, 95]];"

@@ -111,10 +111,9 @@ def test_a_stage(tiny_data, tmp_path):
     for path in (ROOT / "ultralytics").iterdir():
         if path.name not in ("slim", "__pycache__"):
             (tmp_path / "ultralytics" / path.name).symlink_to(path)
-    shutil.copytree(
-        ROOT / "ultralytics/slim", tmp_path / "ultralytics/slim", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("prune_model.py", "relation.py", "connectors.py"):
+    for name in ("ultralytics/slim", "connectors"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("prune_model.py", "relation.py"):
         shutil.copy(ROOT / name, tmp_path)
     edited(tmp_path, recipe("Add a stage", "diff"))
     YOLO("yolov8n.yaml").save(tmp_path / "start.pt")

@@ -75,8 +75,8 @@ def test_the_wheel_holds_the_patched_tree_and_ours(wheel: Path):
         upstream = {name for name in stock.namelist() if ".dist-info/" not in name}
         edited = {file.path for file in read_patch(patch_for(load_pin().version))} | {"ultralytics/__init__.py"}
         assert {name for name in upstream if ours.read(name) != stock.read(name)} == edited
-    slim = {name for name in tracked_files() if name.startswith("ultralytics/slim/")}
-    assert names == upstream | slim | {"prune_model.py", "relation.py", "connectors.py"}
+    own = {name for name in tracked_files() if name.startswith(("ultralytics/slim/", "connectors/"))}
+    assert names == upstream | own | {"prune_model.py", "relation.py"}
 
 
 @pytest.mark.network

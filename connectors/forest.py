@@ -1,0 +1,140 @@
+"""The forest of parents that connections make most probable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree, shortest_path
+
+from .ways import Connection
+
+DOUBT = 1.5  # cost of a connection above which it is none
+NEW_ROOT = 9.0  # what a further root costs
+PLAIN = 0.5  # cost of a connection below which it is plain
+AGREED, PLACED, LEVEL = (
+    1.0,
+    1.5,
+    2.0,
+)  # worth of a tidy layout to its edges that strokes draw; cost of those that none draws; worth to its root
+HEADED, MOSTLY = 0.3, 0.4  # log of the ink at both ends that tells a head; share of connections with one
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The forest that strokes draw.
+
+    Attributes:
+        parents: Of each box, -1 for a root and for what nothing is joined to.
+        confidences: Of the edge to each box's parent, in 0..1; 0 where there is none.
+        paths: Child -> points (K, 2) x, y of its stroke, from the child to its parent.
+    """
+
+    parents: list[int]
+    confidences: list[float]
+    paths: dict[int, np.ndarray]
+
+
+def joined_share(found: list[Connection], count: int) -> float:
+    """Return the share of the edges of a tree over `count` > 1 boxes that connections make, each by its chance."""
+    likely = [c for c in found if c.cost <= DOUBT]
+    if not likely:
+        return 0.0
+    return float(np.exp(-_shortest_links(likely, count).data).sum()) / (count - 1)
+
+
+def _shortest_links(likely: list[Connection], count: int) -> csr_matrix:
+    """Return (count, count) the costs of the connections that together join the most boxes most plainly."""
+    a, b, cost = (np.array([getattr(c, name) for c in likely]) for name in ("a", "b", "cost"))
+    return minimum_spanning_tree(coo_matrix((cost + 1e-3, (a, b)), shape=(count, count)).tocsr())
+
+
+def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: list[int] | None = None) -> Joined:
+    """Return the parents that are most probable together: a maximum spanning arborescence (Edmonds 1967).
+
+    Each connection may be an edge in either direction: what has a head at one end only is likelier to have the child
+    there, if that is so of most connections; and each box may be a root, likelier where the others lie outwards of it.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        found: As `find_connections` returns it.
+        layout: The parents that the boxes suggest by their places alone, if they form a tidy tree: strokes that say the
+            same are the likelier, and where there is none an edge of the layout is better than a further root.
+    """
+    import networkx
+
+    likely = [c for c in found if c.cost <= DOUBT]
+    parents, confidences, paths = [-1] * len(boxes), [0.0] * len(boxes), {}
+    if not likely:
+        return Joined(parents, confidences, paths)
+    graph, root = networkx.DiGraph(), len(boxes)
+    placed = [-1] * len(boxes) if layout is None else layout
+    for i, score in enumerate(_root_scores(boxes, likely)):
+        graph.add_edge(root, i, weight=score - NEW_ROOT + (LEVEL if layout and placed[i] < 0 else 0))
+    for child, parent in enumerate(placed):
+        if parent >= 0:
+            graph.add_edge(parent, child, weight=-PLACED, of=None)
+    weighed = np.array([np.log(c.heads[1] / c.heads[0]) for c in likely])
+    plain = [w for c, w in zip(likely, weighed) if c.cost < PLAIN]
+    headed = bool(plain) and float((np.abs(plain) > HEADED).mean()) >= MOSTLY
+    for c, weight in zip(likely, weighed):
+        to_b = 1 / (1 + np.exp(-2 * weight)) if headed else 0.5
+        for start, end, share in ((c.a, c.b, to_b), (c.b, c.a, 1 - to_b)):
+            agreed = AGREED if placed[end] == start else 0.0
+            graph.add_edge(start, end, weight=-c.cost + np.log(np.clip(share, 0.05, 0.95)) + agreed, of=c)
+    tree = networkx.maximum_spanning_arborescence(graph, attr="weight", preserve_attrs=True)
+    for start, end, kept in tree.edges(data=True):
+        if start == root:
+            continue
+        c = kept["of"]
+        parents[end], confidences[end] = int(start), float(np.exp(-(c.cost if c else PLACED)))
+        if c:
+            paths[end] = c.path if end == c.a else c.path[::-1]
+    return Joined(parents, confidences, paths)
+
+
+def _root_scores(boxes: np.ndarray, likely: list[Connection]) -> np.ndarray:
+    """Return for each box the logarithm of the chance that it is its tree's root, by how the tree lies around it.
+
+    A root has many neighbours, is large and near the middle; the others lie in rings by their depth, or all edges run
+    one way, and each goes on outwards. The weights were fitted to trees by Graphviz and to our own drawings.
+    """
+    n = len(boxes)
+    links = _shortest_links(likely, n)
+    parts, part = connected_components(links, directed=False)
+    scores = np.zeros(n)
+    for k in range(parts):
+        members = np.flatnonzero(part == k)
+        if len(members) > 2:
+            scores[members] = _scores_within(boxes[members], links[members][:, members])
+    return scores
+
+
+def _scores_within(boxes: np.ndarray, links: csr_matrix) -> np.ndarray:
+    """Return the scores of `_root_scores` within one tree of n >= 3 boxes."""
+    middles, areas = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    depth, before = shortest_path(links, directed=False, unweighted=True, return_predecessors=True)
+    degree = (depth == 1).sum(1)
+    away = middles[None] - middles[:, None]  # [root, node]
+    far = np.hypot(away[..., 0], away[..., 1])
+    n, extent = len(boxes), max(1e-9, float(np.hypot(*np.ptp(middles, axis=0))))
+    others = ~np.eye(n, dtype=bool)
+    parent = np.where(others, before, 0)
+    steps = middles[None] - middles[parent]
+    lengths = np.maximum(np.hypot(steps[..., 0], steps[..., 1]), 1e-9)[..., None]
+    ways = np.where(others[..., None], steps / lengths, 0)
+    one_way = np.abs(np.sign(np.round(ways, 1)).sum(1) / (n - 1)).max(1)
+    centred = [x - x.mean(1, keepdims=True) for x in (far, depth)]
+    spread = np.sqrt((centred[0] ** 2).mean(1) * (centred[1] ** 2).mean(1))
+    rings = (centred[0] * centred[1]).mean(1) / np.maximum(spread, 1e-9)
+    of_parent = np.take_along_axis(away, parent[..., None], 1)
+    turned = (of_parent * ways).sum(2) / np.maximum(np.hypot(of_parent[..., 0], of_parent[..., 1]), 1e-9)
+    deep = depth > 1
+    outwards = np.where(deep.any(1), (turned * deep).sum(1) / np.maximum(deep.sum(1), 1), 1.0)
+    off = np.hypot(*(middles - middles.mean(0)).T) / extent
+    size = np.log(np.maximum(areas, 1e-9))
+    order = -0.9 * np.log(1.01 - np.clip(rings, -1, 1)) - 1.55 * np.log(1.05 - one_way)
+    score = order * min(1.0, (n - 1) / 8) + 2.5 * outwards  # order among few may be chance
+    score += 1.5 * degree / degree.max() + 1.3 * (size - size.mean()) - 2.9 * off
+    return score - score.max() - np.log(np.exp(score - score.max()).sum())
