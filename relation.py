@@ -41,8 +41,8 @@ class Relations:
     Attributes:
         parents: The index of each node's parent, or -1 for a root.
         mode: The rule that was taken: `containment`, `layout` or `connectors`; `none` where `auto` sees no relations.
-        confidences: Of each node's edge to its parent, in 0..1: of a stroke how plainly it leads there, of another
-            rule's edge 1. 0 for a root.
+        confidences: Of each node's edge to its parent, in 0..1: with `connectors` how plainly a stroke leads there,
+            0.22 where only the layout says it; of another rule's edge 1. 0 for a root.
         strokes: Child -> points (K, 2) x, y in pixels of the stroke from it to its parent, where one was followed.
     """
 

@@ -13,11 +13,8 @@ from .ways import Connection
 DOUBT = 1.5  # cost of a connection above which it is none
 NEW_ROOT = 9.0  # what a further root costs
 PLAIN = 0.5  # cost of a connection below which it is plain
-AGREED, PLACED, LEVEL = (
-    1.0,
-    1.5,
-    2.0,
-)  # worth of a tidy layout to its edges that strokes draw; cost of those that none draws; worth to its root
+AGREED, ROOTED = 1.0, 2.0  # what a tidy layout is worth to its edges that strokes draw, and to its root
+PLACED = 1.5  # cost of an edge that it has and no stroke draws
 HEADED, MOSTLY = 0.3, 0.4  # log of the ink at both ends that tells a head; share of connections with one
 
 
@@ -71,7 +68,7 @@ def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: lis
     graph, root = networkx.DiGraph(), len(boxes)
     placed = [-1] * len(boxes) if layout is None else layout
     for i, score in enumerate(_root_scores(boxes, likely)):
-        graph.add_edge(root, i, weight=score - NEW_ROOT + (LEVEL if layout and placed[i] < 0 else 0))
+        graph.add_edge(root, i, weight=score - NEW_ROOT + (ROOTED if layout and placed[i] < 0 else 0))
     for child, parent in enumerate(placed):
         if parent >= 0:
             graph.add_edge(parent, child, weight=-PLACED, of=None)
