@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+import ultralytics.slim.prediction.relation_errors
 from relation import find_parent_nodes, metric
 from ultralytics.slim.prediction.relation_errors import (
     CAUSES,
@@ -94,6 +95,20 @@ def test_strokes_that_are_not_there_or_lead_elsewhere():
     assert found.lost == [missed(2, 0, "line missed")]
     found = compare_nodes(pred, (boxes, [-1, 2, -1]), "connectors", image=image)
     assert found.lost == [wrong(1, 0, "wrong line"), missed(1, 2, "wrong line")]
+
+
+def test_strokes_are_followed_from_true_boxes_only_where_an_edge_is_lost(monkeypatch):
+    asked = []
+    found = ultralytics.slim.prediction.relation_errors.read_relations
+    monkeypatch.setattr(
+        "ultralytics.slim.prediction.relation_errors.read_relations", lambda *of: asked.append(of) or found(*of)
+    )
+    boxes = np.array([[0.0, 0, 90, 90], [5, 5, 40, 40], [50, 5, 80, 40]])
+    compare_nodes((boxes, [-1, 0, 0]), (boxes, [-1, 0, 0]), "containment")
+    assert not asked
+    assert compare_nodes((boxes, [-1, 0, -1]), (boxes, [-1, 0, 0]), "containment").causes["corners"] == 1
+    compare_nodes((boxes, [-1, -1, -1]), (boxes, [-1, 0, 0]), "containment")
+    assert len(asked) == 2  # once an image, not once an edge
 
 
 def test_every_cause_has_a_case():

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from relation import (
+    Relations,
     arrow_ends,
     check_boxes,
     check_parents,
@@ -104,7 +106,11 @@ def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5, image: 
     parents, true_parents = check_parents(pred[1], boxes), check_parents(true[1], true_boxes)
     node_of, spare, missed = _pair(overlaps(boxes, true_boxes), iou)
     box_of = {node: box for box, node in node_of.items()}
-    ideal = read_relations(true_boxes, mode, image)
+
+    @cache
+    def ideal() -> Relations:
+        """What the rule says of the true boxes; strokes take a while, and images without a lost edge do without."""
+        return read_relations(true_boxes, mode, image)
 
     def cause(child: int, found_parent: int) -> str:
         """Why the true node `child`, which has a box, did not find its parent."""
@@ -112,11 +118,11 @@ def compare_nodes(pred: tuple, true: tuple, mode: str, iou: float = 0.5, image: 
             return _why(missed[parent], "parent")
         if found_parent in spare:
             return spare[found_parent]
-        if ideal.parents[child] == parent:
+        if ideal().parents[child] == parent:
             return "corners"
-        if ideal.mode != "connectors":
+        if ideal().mode != "connectors":
             return "rule"
-        return "line missed" if ideal.parents[child] < 0 else "wrong line"
+        return "line missed" if ideal().parents[child] < 0 else "wrong line"
 
     right, lost = [], []
     for child, parent in enumerate(parents):
