@@ -20,8 +20,9 @@ from .thin import AROUND, CONTRAST, lightness
 RING, NEAR, SHORT = 24, 8, 5.5  # pixels around a box that pieces are looked for in, that touch it; least length of one
 LOCAL, OVER = 31, 2.2  # pixels, and how far a piece stands out of the thin things within them
 BENT = 3.0  # pixels squared: variance across a piece above which it is not straight
+PURE = 0.8  # share of a piece whose pixels are paler, blended with what is behind it
 PLAIN_PIECE, ALIKE = 40, 36  # largest difference of a channel within a piece, and within an ink
-RANGE, CLEAR, ABOVE = 64, 60, 4.0  # differences that make an ink; least response, and how far over what is around it
+RANGE, CLEAR, ABOVE = 40, 60, 4.0  # differences that make an ink; least response, and how far over what is around it
 AMPLE = 6.0  # ink per length of the shortest tree over all boxes above which there is too much
 DASHED = 11  # pixels; gaps of dashes
 TRIED, LIKELY = 3, 0.25  # inks that are returned at most, and their least score
@@ -74,7 +75,7 @@ def _pieces(image: np.ndarray, response: np.ndarray, boxes: np.ndarray, inside: 
         if np.linalg.eigvalsh(np.cov(xs, ys, bias=True))[0] > BENT:
             continue
         ys, xs = ys + y, xs + x
-        core = response[ys, xs] >= np.median(response[ys, xs])
+        core = response[ys, xs] >= np.quantile(response[ys, xs], PURE)
         colors = image[ys[core], xs[core]].astype(float)
         middle = np.median(colors, axis=0)
         found.append(Piece(middle, float(np.median(np.abs(colors - middle).max(1))), int(beside[ys[0], xs[0]]) - 1))
