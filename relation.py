@@ -95,6 +95,8 @@ def read_relations(nodes: Nodes, mode: str = "auto", image: np.ndarray | None = 
     if mode == "connectors":
         if picture is None:
             raise ValueError("mode 'connectors' follows the strokes of the picture: give it as image=")
+        if len(boxes) > MOST_TRACED:
+            return _by_rule("layout", _layout_parents(boxes))
         return _connected(boxes, picture, _tidy_tree(boxes))
     if mode == "auto":
         return _auto(boxes, picture)
@@ -114,8 +116,6 @@ def _by_rule(mode: str, parents: list[int]) -> Relations:
 def _connected(boxes: np.ndarray, picture: np.ndarray, tidy: list[int] | None) -> Relations:
     from connectors import find_connections, most_probable_forest
 
-    if len(boxes) > MOST_TRACED:
-        return _by_rule("layout", _layout_parents(boxes))
     joined = most_probable_forest(boxes, find_connections(picture, boxes), tidy)
     return Relations(joined.parents, "connectors", joined.confidences, joined.paths)
 

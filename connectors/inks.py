@@ -45,11 +45,11 @@ def masks(image: np.ndarray, response: np.ndarray, boxes: np.ndarray, inside: np
         boxes: (N, 4) xyxy.
         inside: (H, W) bool, what lies in a box.
     """
-    scored = []
+    scored, needed = [], AMPLE * _shortest(boxes)
     for ink, seen in _inks(_pieces(image, response, boxes, inside)):
         mask = _thin_in(image, ink)
         mask[inside] = 0
-        enough = min(1.0, AMPLE * _shortest(boxes) / max(1, int(mask.sum())))
+        enough = min(1.0, needed / max(1, int(mask.sum())))
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((DASHED, DASHED), np.uint8))
         closed[inside] = 0
         joined = max(_joined(mask, boxes), 0.7 * _joined(closed, boxes))

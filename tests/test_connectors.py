@@ -205,6 +205,8 @@ def test_any_picture_and_any_boxes_give_a_forest(seed):
             child = found.parents[child]
     assert all((p >= 0) == (c > 0) for p, c in zip(found.parents, found.confidences))
     assert all(found.parents[child] >= 0 for child in found.strokes)
+    filled = [c for i, c in enumerate(found.confidences) if found.parents[i] >= 0 and i not in found.strokes]
+    assert filled == pytest.approx([np.exp(-1.5)] * len(filled))  # by the layout alone
 
 
 @pytest.mark.slow
