@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from . import inks
-from .thin import AROUND, CONTRAST, thinness
+from .thin import AROUND, CONTRAST, most, thinness
 
 SIZE = 36  # pixels: the shorter side of a usual box at the zoom that strokes are looked for at
 MOST_ZOOM, LEAST_PIXELS, MOST_PIXELS = 2.0, 2.5e5, 8e5  # and the limits of that zoom
@@ -38,9 +38,9 @@ def stroke_masks(image: np.ndarray, boxes: np.ndarray, inside: np.ndarray) -> It
         inside: (H, W) bool, what lies in a box.
     """
     response = thinness(image)
-    unlike = cv2.min(response, cv2.absdiff(image, _background(image, inside))).max(2)
+    unlike = most(cv2.min(response, cv2.absdiff(image, _background(image, inside))))
     if ((unlike > CONTRAST) & ~inside).sum() > BUSY * (~inside).sum():
-        for mask in inks.masks(image, response.max(2), boxes, inside):
+        for mask in inks.masks(image, most(response), boxes, inside):
             yield _without(mask, inside)
     mask = unlike > np.maximum(CONTRAST, NOISE * cv2.blur(unlike, (AROUND, AROUND)))
     yield _without(mask.astype(np.uint8), inside)
