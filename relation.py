@@ -44,12 +44,14 @@ class Relations:
         confidences: Of each node's edge to its parent, in 0..1: with `connectors` how plainly a stroke leads there,
             0.22 where only the layout says it; of another rule's edge 1. 0 for a root.
         strokes: Child -> points (K, 2) x, y in pixels of the stroke from it to its parent, where one was followed.
+        others: Child -> further nodes whose arrows point at it, where there are any; the first is its parent.
     """
 
     parents: list[int]
     mode: str
     confidences: list[float]
     strokes: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    others: dict[int, list[int]] = field(default_factory=dict)
 
 
 def find_parent_nodes(nodes: Nodes, mode: str = "containment", image: np.ndarray | None = None) -> list[int]:
@@ -61,7 +63,8 @@ def find_parent_nodes(nodes: Nodes, mode: str = "containment", image: np.ndarray
             times as large as the node and covers at least 80 % of it; equal areas go to the larger cover, then to the
             lower index. A box without area has no parent. `layout`, for mind maps and organisation charts, where
             nodes lie beside their parent: see `_best_tree`. `connectors`, for nodes that lines join: strokes are
-            followed in the picture, see `connectors`; of several parents the likeliest counts. `auto`:
+            followed in the picture, see `connectors`; of several parents the first counts, the
+            nearest to the root. `auto`:
             `containment` where any node lies inside another, else `connectors` or `layout` where strokes or boxes form
             a tree: see `_auto`.
         image: The picture, in whose pixels the boxes are: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or
@@ -117,7 +120,7 @@ def _connected(boxes: np.ndarray, picture: np.ndarray, tidy: list[int] | None) -
     from connectors import find_connections, most_probable_forest
 
     joined = most_probable_forest(boxes, find_connections(picture, boxes), tidy)
-    return Relations(joined.parents, "connectors", joined.confidences, joined.paths)
+    return Relations(joined.parents, "connectors", joined.confidences, joined.paths, joined.others)
 
 
 def _tidy_tree(boxes: np.ndarray) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -16,6 +16,7 @@ PLAIN = 0.5  # cost of a connection below which it is plain
 AGREED, ROOTED = 1.0, 2.0  # what a tidy layout is worth to its edges that strokes draw, and to its root
 PLACED = 1.5  # cost of an edge that it has and no stroke draws
 HEADED, MOSTLY = 0.3, 0.4  # log of the ink at both ends that tells a head; share of connections with one
+RIVAL = 0.7  # by how much the connection to a further parent may be the more doubtful
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Joined:
         parents: Of each box, -1 for a root and for what nothing is joined to.
         confidences: Of the edge to each box's parent, in 0..1; 0 where there is none.
         paths: Child -> points (K, 2) x, y of its stroke, from the child to its parent.
+        others: Child -> further boxes from which heads point at it, where there are any.
     """
 
     parents: list[int]
     confidences: list[float]
     paths: dict[int, np.ndarray]
+    others: dict[int, list[int]] = field(default_factory=dict)
 
 
 def joined_share(found: list[Connection], count: int) -> float:
@@ -52,6 +55,7 @@ def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: lis
 
     Each connection may be an edge in either direction: what has a head at one end only is likelier to have the child
     there, if that is so of most connections; and each box may be a root, likelier where the others lie outwards of it.
+    Of several boxes whose heads point at one, the first is its parent: see `_firsts`.
 
     Args:
         boxes: (N, 4) xyxy.
@@ -88,7 +92,54 @@ def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: lis
         parents[end], confidences[end] = int(start), float(np.exp(-(c.cost if c else PLACED)))
         if c:
             paths[end] = c.path if end == c.a else c.path[::-1]
-    return Joined(parents, confidences, paths)
+    others = {}
+    for child, (c, *rivals) in _firsts(boxes, parents, likely, weighed).items() if headed else ():
+        parents[child], confidences[child] = _other(c, child), float(np.exp(-c.cost))
+        paths[child] = c.path if child == c.a else c.path[::-1]
+        others[child] = [_other(rival, child) for rival in rivals]
+    return Joined(parents, confidences, paths, others)
+
+
+def _other(c: Connection, end: int) -> int:
+    return c.a if end == c.b else c.b
+
+
+def _firsts(
+    boxes: np.ndarray, parents: list[int], likely: list[Connection], weighed: np.ndarray
+) -> dict[int, list[Connection]]:
+    """Return for each box that several others' heads point at these connections, the first of them first.
+
+    The first is that of the fewest edges from its root, then the first as one reads, from the upper left. Those further
+    from it than the parent in the forest do not count (so that no circle can arise), nor much more doubtful ones.
+    """
+    arriving: dict[int, list[Connection]] = {}
+    for c, weight in zip(likely, weighed):
+        if abs(weight) > HEADED:
+            arriving.setdefault(c.b if weight > 0 else c.a, []).append(c)
+    depth, found = _depths(parents), {}
+    places = (boxes[:, :2] + boxes[:, 2:]).sum(1)
+    for child, heads in arriving.items():
+        own = [c for c in heads if _other(c, child) == parents[child]]
+        if own:
+            most, deepest = own[0].cost + RIVAL, depth[parents[child]]
+            rivals = [c for c in heads if c.cost <= most and depth[_other(c, child)] <= deepest]
+            if len(rivals) > 1:
+                found[child] = sorted(rivals, key=lambda c: (depth[_other(c, child)], places[_other(c, child)]))
+    return found
+
+
+def _depths(parents: list[int]) -> list[int]:
+    """Return for each node of a forest the number of edges from its root."""
+    found = [-1] * len(parents)
+    for node in range(len(parents)):
+        way = []
+        while node >= 0 and found[node] < 0:
+            way.append(node)
+            node = parents[node]
+        depth = found[node] if node >= 0 else -1
+        for step, one in enumerate(reversed(way), 1):
+            found[one] = depth + step
+    return found
 
 
 def _root_scores(boxes: np.ndarray, likely: list[Connection]) -> np.ndarray:

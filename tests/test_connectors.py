@@ -93,6 +93,21 @@ def test_arrow_heads_say_who_is_the_child():
         assert find_parent_nodes(boxes, "connectors", image) == expected
 
 
+def test_of_several_parents_the_first_counts():
+    """The nearest to the root; of equals the first as one reads. The others are told."""
+    boxes = [[150, 10, 210, 40], [40, 90, 100, 120], [260, 90, 320, 120], [150, 170, 210, 200]]
+    ways = {(0, 1): ((155, 41), (80, 83)), (0, 2): ((205, 41), (280, 83))}
+    ways |= {(1, 3): ((80, 121), (155, 164)), (2, 3): ((280, 121), (205, 164))}
+    for more in ({}, {(0, 3): ((180, 41), (180, 164))}):
+        image = picture(boxes, [])
+        for start, end in (ways | more).values():
+            share = 9 / np.hypot(*np.subtract(end, start))
+            cv2.arrowedLine(image, start, end, (40, 40, 40), 2, cv2.LINE_AA, tipLength=share)
+        found = read_relations(boxes, "connectors", image)
+        assert found.parents == [-1, 0, 0, 0 if more else 1]
+        assert found.others == {3: [1, 2] if more else [2]}
+
+
 def test_without_heads_a_tree_grows_outwards_from_its_root():
     middle = [150, 90, 210, 120]
     around = [[10, 10, 60, 34], [300, 10, 350, 34], [10, 180, 60, 204], [300, 180, 350, 204]]

@@ -169,6 +169,7 @@ def test_evaluate_saves_scores_and_pictures(weights, relations, run_there):
     rows = list(csv.DictReader(Path("out/relations.csv").open(encoding="utf-8")))
     assert [row["image"] for row in rows] == ["sub/val0.png", "val0.png", "val2.png", "val3.png"]
     assert all(row["edges_true"] == "2" and row["edges_found"] == "1" and row["f1"] == "0.0" for row in rows)
+    assert {row["mode"] for row in rows} == {"containment"}
     assert all(row["no node"] == "1" and row["child missed"] == "2" for row in rows)
     about = json.loads(Path("out/relations.json").read_text(encoding="utf-8"))
     assert about["f1"] == scores.f1 == 0 and about["causes"] == scores.causes and about["detection"]["conf"] == 0.1

@@ -13,12 +13,13 @@ import yaml
 
 from relation import find_parent_nodes, metric, read_plabels_dir
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.slim.diagrams import draw_dataset, flows, trees
-from ultralytics.slim.diagrams.dataset import KINDS, draw_one
+from ultralytics.slim.diagrams import draw_dataset, flows, networks, trees
+from ultralytics.slim.diagrams.dataset import KINDS, LINED, draw_one
 from ultralytics.slim.diagrams.lettering import ALPHABET, wrap
+from ultralytics.slim.diagrams.pen import Pen
 from ultralytics.slim.diagrams.render import render
 from ultralytics.slim.diagrams.scene import CLASSES, Scene
-from ultralytics.slim.diagrams.shapes import SHAPES, outline
+from ultralytics.slim.diagrams.shapes import SHAPES, border, outline
 from ultralytics.slim.diagrams.style import Style
 
 from places import ROOT
@@ -158,11 +159,11 @@ def test_outlines_fill_their_box(shape, box):
 
 
 def layouts(name: str, count: int = 25) -> list[tuple[np.ndarray, list[int]]]:
-    scenes = [KINDS[name][0](np.random.default_rng([7, i]), 600, 420) for i in range(count)]
+    scenes = [{**LINED, **KINDS}[name][0](np.random.default_rng([7, i]), 600, 420) for i in range(count)]
     return [(np.array([n.box for n in scene.nodes]), [n.parent for n in scene.nodes]) for scene in scenes]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", {**KINDS, **LINED})
 def test_layouts_stay_on_the_sheet_with_parents_first(name):
     for boxes, parents in layouts(name):
         assert (boxes >= -4).all() and (boxes <= 604).all() and (boxes[:, 2:] > boxes[:, :2]).all()
@@ -208,6 +209,96 @@ def test_trees_have_one_root():
         for i in range(10):
             scene = build(np.random.default_rng(i), 600, 420)
             assert [n.parent for n in scene.nodes].count(-1) == 1
+
+
+# ------------------------------------------------------------------------- drawings whose relations are their lines
+
+
+def lined(count: int) -> list:
+    return [draw_one(5, "val", i, lined=True) for i in range(count)]
+
+
+@pytest.mark.slow
+def test_lined_drawings_have_lines_of_all_styles_on_all_grounds():
+    drawings = lined(80)
+    assert {one.kind for one in drawings} == set(LINED)
+    links = [link for one in drawings for link in one.scene.links]
+    assert {link.line for link in links} == {"solid", "dashed", "dotted"}
+    assert {link.head for link in links} == {"", "arrow", "open", "hollow", "diamond", "dot"}
+    assert {link.route for link in links} >= {"straight", "elbow", "curve", "direct", "arc"}
+    assert {one.style.ground for one in drawings} == {"paper", "gradient", "photo"}
+    assert any(link.text for link in links) and len({link.color for link in links}) > 8
+
+
+def test_each_edge_is_a_link_and_nodes_do_not_touch():
+    for one in lined(40):
+        links = [(link.start, link.end) for link in one.scene.links]
+        parents = [node.parent for node in one.nodes]
+        assert {(p, child) for child, p in enumerate(parents) if p >= 0} <= set(links)
+        if one.kind != "joining_flow":
+            assert len(links) == sum(p >= 0 for p in parents)
+        if one.kind in ("radial", "by_forces"):
+            boxes = np.array([node.box for node in one.nodes])
+            off = np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:]).max(2)
+            assert off[~np.eye(len(boxes), dtype=bool)].min() > networks.GAP - 0.01
+    several = [one for one in lined(80) if one.kind == "joining_flow"]
+    assert any(len(one.scene.links) > sum(node.parent >= 0 for node in one.nodes) for one in several)
+    assert all(sum(n.parent < 0 for n in one.nodes) > 1 for one in lined(80) if one.kind == "forest")
+
+
+@pytest.mark.parametrize("line", ["solid", "dashed", "dotted"])
+@pytest.mark.parametrize("route", ["straight", "elbow", "curve", "direct", "arc"])
+def test_a_link_is_drawn_from_outline_to_outline(line, route):
+    scene = Scene(300, 200)
+    scene.add("box", (20, 20, 90, 60), "rect")
+    scene.add("box", (200, 130, 280, 180), "rect")
+    scene.connect(np.random.default_rng(0), 0, 1, route, line=line, head="")
+    points = np.array(scene.path(scene.links[0]))
+    for (x, y), (x1, y1, x2, y2) in zip(points[[0, -1]], (node.box for node in scene.nodes)):
+        assert min(abs(x - x1), abs(x - x2), abs(y - y1), abs(y - y2)) < 1e-6 and x1 <= x <= x2 and y1 <= y <= y2
+    pen = Pen(np.full((400, 600, 3), 255, np.uint8), STEADY, np.random.default_rng(0))
+    pen.line(points, width=2.0, line=line)
+    ys, xs = np.nonzero(pen.canvas.min(2) < 128)
+    for x, y in points[[0, -1]]:
+        assert np.hypot(xs / 2 - x, ys / 2 - y).min() < 4  # a gap of dots at most
+    length = np.hypot(*np.diff(points, axis=0).T).sum()
+    share = {"solid": (1.0, 1.5), "dashed": (0.6, 1.0), "dotted": (0.3, 0.7)}[line]
+    assert share[0] < len(xs) / (4 * 2.0 * length) < share[1]
+
+
+@pytest.mark.parametrize("style", [STEADY, SHAKY], ids=["steady", "shaky"])
+@pytest.mark.parametrize("head", ["arrow", "open", "hollow", "diamond", "dot"])
+def test_a_head_is_drawn_at_the_end(head, style):
+    pen = Pen(np.full((200, 400, 3), 255, np.uint8), style, np.random.default_rng(0))
+    points = np.column_stack([np.linspace(20, 160, 20), np.linspace(30, 70, 20)])
+    pen.line(points, width=1.0)
+    before = pen.canvas.copy()
+    pen.head(points, head, (0, 0, 255), 1.0)
+    ys, xs = np.nonzero((pen.canvas != before).any(2))
+    away = np.hypot(xs / 2 - 160, ys / 2 - 70)
+    assert len(xs) > 30 and away.max() < 13
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "circle", "cloud", "pill", "diamond", "rect", "underline"])
+def test_direct_links_end_on_the_outline(shape):
+    box, middle = np.array([100.0, 70, 180, 120]), np.array([140.0, 95])
+    points = outline(shape, tuple(box))[0]
+    for angle in np.linspace(0, 2 * np.pi, 13):
+        toward = middle + 300 * np.array([np.cos(angle), np.sin(angle)])
+        at = border(shape, tuple(box), tuple(toward))
+        sides = np.diff(points, axis=0)
+        share = ((at - points[:-1]) * sides).sum(1) / np.maximum((sides**2).sum(1), 1e-9)
+        off = np.hypot(*(points[:-1] + share.clip(0, 1)[:, None] * sides - at).T).min()
+        across = (at - middle) @ np.array([-np.sin(angle), np.cos(angle)])
+        assert off < 1e-6 and abs(across) < 1e-6 and (at - middle) @ (toward - middle) > 0
+
+
+def test_a_lined_data_set_is_drawn_on_request(tmp_path):
+    folder = draw_dataset(tmp_path / "lined", train=3, val=1, seed=1, lined=True)
+    names = {path.stem.rsplit("_", 1)[0] for path in (folder / "images").rglob("*.*")}
+    assert names <= set(LINED) and len(list(folder.rglob("plabels/*/*.txt"))) == 4
+    one = draw_one(1, "val", 0, lined=True)
+    assert find_parent_nodes(one.boxes, "connectors", one.image).count(-1) >= 1
 
 
 def test_text_wraps_shrinks_or_is_left_out():

@@ -15,7 +15,7 @@ import torch
 
 import prune_model
 from prune_model import PruneModel
-from relation import find_parent_nodes, read_plabels
+from relation import Relations, find_parent_nodes, read_plabels
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.slim.diagrams.dataset import draw_one
@@ -95,14 +95,19 @@ def test_what_is_written_is_read_back(tmp_path, seed, mode):
     np.testing.assert_allclose(read.boxes, np.clip(boxes, 0, [640, 480, 640, 480]), atol=2e-3)
 
 
+INSIDE, NOTHING = Relations([-1, 0], "containment", [0.0, 1.0]), Relations([], "none", [])
+
+
 def test_images_get_a_picture_and_plabels(there):
     boxes = [[0, 0, 96, 64], [10, 10, 40, 40]]
     with Saver(there / "out", save_txt=True) as saver:
-        kept = saver.keep(result("in/a.png", boxes), [-1, 0], False, lambda names: np.zeros((4, 4, 3), np.uint8))
-        none = saver.keep(result("in/b.png", []), [], False, lambda names: np.zeros((4, 4, 3), np.uint8))
+        kept = saver.keep(result("in/a.png", boxes), INSIDE, False, lambda names: np.zeros((4, 4, 3), np.uint8))
+        none = saver.keep(result("in/b.png", []), NOTHING, False, lambda names: np.zeros((4, 4, 3), np.uint8))
     assert kept.saved == there / "out/a.jpg" and kept.plabels == there / "out/plabels/a.txt"
     read = read_plabels(kept.plabels, SIZE)
     assert read.parents == [-1, 0] and np.abs(read.boxes - boxes).max() < 1e-3
+    assert str(kept) == f"in/a.png: 2 nodes, 1 without a parent (containment) -> {kept.saved}"
+    assert str(none) == f"in/b.png: 0 nodes, 0 without a parent -> {none.saved}"
     assert none.plabels.read_text() == "", "an image without nodes has an empty file, which is legal"
 
 
@@ -165,7 +170,7 @@ def test_a_long_video_is_summed_up_as_it_comes():
 def test_cameras_that_take_turns_have_a_video_each(there):
     with Saver(there) as saver:
         kept = [
-            saver.keep(result(name, [], grey), [], True, lambda names, g=grey: np.full((64, 96, 3), g, np.uint8))
+            saver.keep(result(name, [], grey), NOTHING, True, lambda names, g=grey: np.full((64, 96, 3), g, np.uint8))
             for name, grey in (("0", 40), ("1", 200)) * 3
         ]
     assert [k.frame for k in kept] == [1, 1, 2, 2, 3, 3]
@@ -176,7 +181,7 @@ def test_cameras_that_take_turns_have_a_video_each(there):
 def test_an_error_leaves_no_half_video_and_ctrl_c_a_whole_one(there):
     for error, left in ((RuntimeError, []), (KeyboardInterrupt, ["0.mp4"])):
         with pytest.raises(error), Saver(there) as saver:
-            saver.keep(result("0", []), [], True, lambda names: np.zeros((64, 96, 3), np.uint8))
+            saver.keep(result("0", []), NOTHING, True, lambda names: np.zeros((64, 96, 3), np.uint8))
             raise error
         assert [p.name for p in there.iterdir()] == left
 

@@ -19,7 +19,7 @@ def flow_chart(rng: np.random.Generator, width: int, height: int) -> Scene:
     area = _inset((0, 0, width, height), rng.uniform(0.04, 0.1) * min(width, height))
     if rng.random() < 0.5:
         cut = rng.uniform(0.4, 0.6)
-        left, right = _split(area, [cut, 1 - cut], 0, gap=rng.uniform(10, 24))
+        left, right = split(area, [cut, 1 - cut], 0, gap=rng.uniform(10, 24))
         frame = scene.add("container", right, str(rng.choice(["dashed", "rounded"])), text=words.role(rng), title="top")
         first = _flow(scene, rng, left, -1)
         second = _flow(scene, rng, _inset(right, 12, top=26), frame)
@@ -38,10 +38,10 @@ def pools(rng: np.random.Generator, width: int, height: int) -> Scene:
     heavy = rng.choice([0, 1, 1, 1, 2, 2, 3], rng.choice([1, 2, 2, 3]))
     heavy = heavy if heavy.any() else np.array([2])
     flows = []
-    for region, lanes in zip(_split(area, [0.25 + n for n in heavy], 1, gap=rng.uniform(6, 20)), heavy):
+    for region, lanes in zip(split(area, [0.25 + n for n in heavy], 1, gap=rng.uniform(6, 20)), heavy):
         flows.append(_pool(scene, rng, region, int(lanes)))
     for above, below in zip(flows, flows[1:]):
-        _link_some(scene, rng, above, below, count=int(rng.integers(1, 4)), dashed=True, head="open")
+        _link_some(scene, rng, above, below, count=int(rng.integers(1, 4)), line="dashed", head="open")
     if rng.random() < 0.25:
         scene.transpose()
     return scene
@@ -53,13 +53,13 @@ def nested(rng: np.random.Generator, width: int, height: int) -> Scene:
     area = _inset((0, 0, width, height), rng.uniform(0.03, 0.08) * min(width, height))
     shape = str(rng.choice(["rect", "rounded", "dashed"]))
     leaves: list[int] = []
-    for region in _split(area, rng.uniform(0.7, 1.5, rng.integers(1, 3)), 0, gap=rng.uniform(8, 26)):
+    for region in split(area, rng.uniform(0.7, 1.5, rng.integers(1, 3)), 0, gap=rng.uniform(8, 26)):
         _frame(scene, rng, region, -1, 0, shape, leaves)
     route = str(rng.choice(["straight", "elbow", "curve"]))
     for _ in range(int(rng.integers(1, 2 + len(leaves) // 2))):
         a, b = rng.choice(leaves, 2)
         if a != b:
-            scene.connect(rng, int(a), int(b), route, dashed=rng.random() < 0.2)
+            scene.connect(rng, int(a), int(b), route, line="dashed" if rng.random() < 0.2 else "solid")
     return scene
 
 
@@ -73,7 +73,7 @@ def _pool(scene: Scene, rng: np.random.Generator, region: Box, lanes: int) -> li
     if lanes == 1:
         return _flow(scene, rng, _inset(inside, 8), pool)
     found = []
-    for band in _split(inside, rng.uniform(0.8, 1.4, lanes), 1):
+    for band in split(inside, rng.uniform(0.8, 1.4, lanes), 1):
         lane = scene.add("lane", band, "pool", parent=pool, text=words.role(rng), title="left")
         found.append(_flow(scene, rng, _inset((band[0] + 18, *band[1:]), 6), lane))
     for above, below in zip(found, found[1:]):
@@ -89,7 +89,7 @@ def _frame(
     wide, high = inside[2] - inside[0], inside[3] - inside[1]
     if depth < 2 and min(wide, high) > 110 and rng.random() < 0.8:
         axis = int(high > wide)
-        for part in _split(inside, rng.uniform(0.7, 1.5, rng.integers(2, 4)), axis, gap=rng.uniform(8, 16)):
+        for part in split(inside, rng.uniform(0.7, 1.5, rng.integers(2, 4)), axis, gap=rng.uniform(8, 16)):
             if rng.random() < 0.7:
                 _frame(scene, rng, part, node, depth + 1, shape, leaves)
             else:
@@ -103,8 +103,8 @@ def _grid(scene: Scene, rng: random.Random, region: Box, parent: int, leaves: li
     size = rng.uniform(0.8, 1.3)
     columns = max(1, int((region[2] - region[0]) / (74 * size)))
     rows = max(1, int((region[3] - region[1]) / (48 * size)))
-    for row in _split(region, [1] * rows, 1):
-        for cell in _split(row, [1] * columns, 0):
+    for row in split(region, [1] * rows, 1):
+        for cell in split(row, [1] * columns, 0):
             if rng.random() < 0.8 or not leaves:
                 leaves.append(_place(scene, rng, cell, str(rng.choice(["box", "box", "data", "event"])), parent, True))
 
@@ -115,10 +115,10 @@ def _flow(scene: Scene, rng: random.Random, region: Box, parent: int) -> list[in
     count = max(1, int((region[2] - region[0]) / (66 * size)))
     rows = int(np.clip((region[3] - region[1]) / (50 * size), 1, 4))
     main, width, columns = int(rng.integers(rows)), 1, []
-    for i, column in enumerate(_split(region, [1] * count, 0)):
+    for i, column in enumerate(split(region, [1] * count, 0)):
         fork = rows > 1 and 0 < i < count - 1 and rng.random() < 0.45
         width = int(rng.integers(2, rows + 1)) if fork and width == 1 else 1 if rng.random() < 0.6 else width
-        cells = _split(column, [1] * rows, 1)
+        cells = split(column, [1] * rows, 1)
         used = [main] if width == 1 else sorted(rng.choice(rows, width, replace=False))
         kind = "event" if i in (0, count - 1) and rng.random() < 0.8 else ""
         columns.append([_place(scene, rng, cells[j], kind or _kind(rng, fork), parent) for j in used])
@@ -148,7 +148,7 @@ def _attach_data(scene: Scene, rng: random.Random, nodes: list[int], region: Box
         inside = region[0] <= box[0] and region[1] <= box[1] and box[2] <= region[2] and box[3] <= region[3]
         if scene.nodes[i].kind == "box" and rng.random() < 0.45 and inside and not any(_touch(box, t) for t in taken):
             shape = str(rng.choice(["document", "cylinder"]))
-            scene.connect(rng, i, scene.add("data", box, shape, parent=parent), "straight", dashed=True, head="open")
+            scene.connect(rng, i, scene.add("data", box, shape, parent=parent), "straight", line="dashed", head="open")
             taken.append(box)
 
 
@@ -182,7 +182,7 @@ def _inset(box: Box, margin: float, top: float | None = None) -> Box:
     return box[0] + margin, box[1] + (margin if top is None else top), box[2] - margin, box[3] - margin
 
 
-def _split(box: Box, shares: Sequence[float], axis: int, gap: float = 0.0) -> list[Box]:
+def split(box: Box, shares: Sequence[float], axis: int, gap: float = 0.0) -> list[Box]:
     """Cut a box along an axis (0: x, 1: y) into parts in proportion to the shares."""
     shares = np.asarray(shares, dtype=float)
     room = box[axis + 2] - box[axis] - gap * (len(shares) - 1)

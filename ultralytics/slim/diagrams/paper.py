@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
+import matplotlib
 import numpy as np
+
+from ultralytics.utils import ASSETS
 
 from .pen import ZOOM
 from .style import CLEAN, Style
@@ -11,6 +16,8 @@ from .style import CLEAN, Style
 
 def blank(rng: np.random.Generator, style: Style, width: int, height: int) -> np.ndarray:
     """Return an empty canvas (ZOOM * height, ZOOM * width, 3) BGR uint8 of the style's paper."""
+    if style.ground != "paper":
+        return _ground(rng, style, width * ZOOM, height * ZOOM)
     canvas = np.full((height * ZOOM, width * ZOOM, 3), style.paper, np.uint8)
     if style.pattern != "none":
         step, tone = rng.uniform(11, 17) * ZOOM, rng.uniform(0.72, 0.9)
@@ -22,6 +29,25 @@ def blank(rng: np.random.Generator, style: Style, width: int, height: int) -> np
     return canvas
 
 
+def _ground(rng: np.random.Generator, style: Style, width: int, height: int) -> np.ndarray:
+    """Return a smooth change between two light colors, or a part of one of the photographs that are installed."""
+    if style.ground == "gradient":
+        corners = rng.integers(150, 256, (2, 2, 3)).astype(np.uint8)
+        return cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+    photos = photographs()
+    photo = cv2.imread(str(photos[int(rng.integers(len(photos)))]))
+    share = rng.uniform(0.6, 1.0) * min(photo.shape[1] / width, photo.shape[0] / height)
+    size = (np.array([height, width]) * share).astype(int)
+    y, x = (rng.random(2) * (np.array(photo.shape[:2]) - size)).astype(int)
+    part = photo[y : y + size[0], x : x + size[1]]
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if share > 1 else cv2.INTER_CUBIC)
+
+
+def photographs() -> list[Path]:
+    """Return the photographs that come with Ultralytics and Matplotlib."""
+    return [*sorted(ASSETS.glob("*.jpg")), *sorted(Path(matplotlib.get_data_path(), "sample_data").glob("*.jpg"))]
+
+
 def view(rng: np.random.Generator, style: Style, width: int, height: int) -> np.ndarray:
     """Return the homography (3, 3) from the drawing to the finished image, both `width` x `height` pixels.
 
@@ -29,7 +55,7 @@ def view(rng: np.random.Generator, style: Style, width: int, height: int) -> np.
     """
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     if style.medium in CLEAN:
-        shrink, turn, tilt = rng.uniform(0.86, 1.0), 0.0, 0.0
+        shrink, turn, tilt = rng.uniform(0.86, 1.0) if style.ground == "paper" else 1.0, 0.0, 0.0
     elif style.medium == "photo":
         shrink, turn, tilt = rng.uniform(0.66, 0.95), rng.normal(0, 2.5), 0.035
     else:

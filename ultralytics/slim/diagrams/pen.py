@@ -30,12 +30,13 @@ class Pen:
         place = np.linspace(0, knots - 1, len(points))
         return points + np.column_stack([np.interp(place, np.arange(knots), push[:, i]) for i in (0, 1)])
 
-    def line(self, points: np.ndarray, color: Color | None = None, width: float = 0, dashed: bool = False) -> None:
+    def line(self, points: np.ndarray, color: Color | None = None, width: float = 0, line: str = "solid") -> None:
         """Draw a polyline as it is, by default in the style's ink and stroke; a hand's pressure varies."""
         color, width = color or self.style.ink, width or self.style.stroke
         if self.style.hand:
             width *= self.rng.uniform(0.85, 1.15)
-        pieces = _dashes(points, 5.0, 3.5) if dashed else [points]
+        dashes = {"dashed": (5.0, 3.5), "dotted": (1.5, 2.0 + 1.5 * width)}
+        pieces = _dashes(points, *dashes[line]) if line in dashes else [points]
         pieces = [_fixed(piece) for piece in pieces]
         cv2.polylines(self.canvas, pieces, False, color, max(1, round(width * ZOOM)), cv2.LINE_AA, _SHIFT)
 
@@ -68,15 +69,24 @@ class Pen:
         high = np.maximum(((points.max(0) + margin) * ZOOM).astype(int) + 1, low + 1)
         return self.canvas[low[1] : high[1], low[0] : high[0]], low / ZOOM
 
-    def head(self, points: np.ndarray, closed: bool, color: Color) -> None:
-        """Draw an arrow head at the end of a polyline."""
-        back = points[max(0, len(points) - 3)] - points[-1]
-        back = back / max(1e-6, float(np.hypot(*back))) * self.rng.uniform(5.0, 8.0)
+    def head(self, points: np.ndarray, kind: str, color: Color, size: float) -> None:
+        """Draw an arrow head `arrow`, `open`, `hollow`, `diamond` or `dot` at a polyline's end; a hand fills none."""
+        tip = points[-1]
+        back = points[max(0, len(points) - 3)] - tip
+        back = back / max(1e-6, float(np.hypot(*back))) * self.rng.uniform(5.0, 8.0) * max(1.0, size)
         side = np.array([-back[1], back[0]]) * 0.45
-        barbs = np.array([points[-1] + back + side, points[-1], points[-1] + back - side])
-        if closed and not self.style.hand:
-            cv2.fillPoly(self.canvas, [_fixed(barbs)], color, cv2.LINE_AA, _SHIFT)
-        else:
+        barbs = np.array([tip + back + side, tip, tip + back - side])
+        if kind == "diamond":
+            barbs = np.array([tip, tip + back / 2 + side * 0.8, tip + back, tip + back / 2 - side * 0.8, tip])
+        elif kind == "dot":
+            turn = np.linspace(0, 2 * np.pi, 16)[:, None]
+            barbs = tip + 0.35 * back + 0.35 * float(np.hypot(*back)) * np.column_stack([np.cos(turn), np.sin(turn)])
+        elif kind == "hollow":
+            barbs = np.array([*barbs, barbs[0]])
+        if kind == "hollow" or kind in ("arrow", "diamond", "dot") and not self.style.hand:
+            fill = self.style.paper if kind == "hollow" else color
+            cv2.fillPoly(self.canvas, [_fixed(barbs)], fill, cv2.LINE_AA, _SHIFT)
+        if kind in ("open", "hollow") or self.style.hand:
             self.line(barbs + self.rng.normal(0, self.style.wobble * 0.3, barbs.shape), color)
 
     def text(self, text: str, box: tuple[float, float, float, float], size: float, upwards: bool = False) -> None:
@@ -122,7 +132,7 @@ def _resample(points: np.ndarray, step: float) -> np.ndarray:
 
 def _dashes(points: np.ndarray, on: float, off: float) -> list[np.ndarray]:
     """Cut a polyline into dashes."""
-    fine = _resample(np.asarray(points, dtype=float), 1.5)
+    fine = _resample(np.asarray(points, dtype=float), min(1.5, on / 3))
     place = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(fine, axis=0).T))])
     number = (place // (on + off)).astype(int)
     drawn = place % (on + off) <= on

@@ -46,7 +46,7 @@ def _draw_node(pen: Pen, node: Node, size: float) -> np.ndarray:
         elif not style.hand and not frame:
             pen.fill(lines[0], style.paper)
     for line in lines[node.shape == "underline" :]:
-        pen.line(line, dashed=node.shape == "dashed")
+        pen.line(line, line="dashed" if node.shape == "dashed" else "solid")
     if node.shape == "pool" and node.title in ("left", "top"):
         _strip(pen, node, size)
     _write_title(pen, node, size)
@@ -92,9 +92,10 @@ def _write_title(pen: Pen, node: Node, size: float) -> None:
 
 def _draw_link(pen: Pen, scene: Scene, link: Link, size: float) -> None:
     points = pen.shake(np.array(scene.path(link)))
-    pen.line(points, pen.style.accent, 0.9 * pen.style.stroke, link.dashed)
+    color = link.color or pen.style.accent
+    pen.line(points, color, link.width * pen.style.stroke, link.line)
     if link.head:
-        pen.head(points, link.head == "arrow", pen.style.accent)
+        pen.head(points, link.head, color, link.width)
     if link.text:
         x, y = points[len(points) // 3]
         pen.text(link.text, (x - 14, y - 1.3 * size, x + 14, y), 0.8 * size)

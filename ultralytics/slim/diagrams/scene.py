@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .shapes import border
+from .style import Color
+
 CLASSES = ("container", "lane", "box", "decision", "event", "data", "topic", "card")
 
 
@@ -31,15 +34,21 @@ class Node:
 
 @dataclass
 class Link:
-    """A line from node `start` to node `end` by a route that is `straight`, `elbow` or `curve`."""
+    """A line from node `start` to node `end`.
+
+    Its route is `straight`, `elbow` or `curve`, between the middles of the sides that face each other, or `direct` or
+    `arc`, between the outlines wherever the line through both middles cuts them.
+    """
 
     start: int
     end: int
     route: str = "elbow"
     bend: float = 0.5  # where an elbow turns, as a share of the way
-    dashed: bool = False
-    head: str = "arrow"  # arrow, open or nothing
+    line: str = "solid"  # or dashed or dotted
+    head: str = "arrow"  # arrow, open, hollow, diamond, dot or nothing
     text: str = ""
+    width: float = 0.9  # in strokes of the drawing's style
+    color: Color | None = None  # the style's accent
 
 
 @dataclass
@@ -62,7 +71,10 @@ class Scene:
 
     def path(self, link: Link) -> list[tuple[float, float]]:
         """Return the points (K, 2) of a link, between the facing sides of its nodes."""
-        return _route(self.nodes[link.start].box, self.nodes[link.end].box, link.route, link.bend)
+        start, end = self.nodes[link.start], self.nodes[link.end]
+        if link.route in ("direct", "arc"):
+            return _through_middles(start, end, link.bend - 0.5 if link.route == "arc" else 0.0)
+        return _route(start.box, end.box, link.route, link.bend)
 
     def transpose(self) -> None:
         """Swap x and y, so that what ran to the right runs down; leaves stay wider than high and upright."""
@@ -104,6 +116,15 @@ def _route(a: tuple, b: tuple, route: str, share: float) -> list[tuple[float, fl
         bend = start[1] + share * (end[1] - start[1])
         corners = [start, (start[0], bend), (end[0], bend), end]
     return _bezier(corners) if route == "curve" else corners
+
+
+def _through_middles(a: Node, b: Node, bow: float) -> list[tuple[float, float]]:
+    """Return the points of a line from outline to outline, bowed aside by a share of its length."""
+    start, end = border(a.shape, a.box, b.middle), border(b.shape, b.box, a.middle)
+    if not bow:
+        return [tuple(start), tuple(end)]
+    aside = bow * np.array([start[1] - end[1], end[0] - start[0]])
+    return _bezier([start, start + (end - start) / 3 + aside, end + (start - end) / 3 + aside, end])
 
 
 def _bezier(corners: list[tuple[float, float]], steps: int = 14) -> list[tuple[float, float]]:

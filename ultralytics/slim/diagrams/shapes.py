@@ -14,6 +14,20 @@ def outline(shape: str, box: tuple[float, float, float, float]) -> Polylines:
     return [origin + size * np.asarray(line) for line in unit]
 
 
+def border(shape: str, box: tuple[float, float, float, float], toward: tuple[float, float]) -> np.ndarray:
+    """Return where (2,) the line from the box's middle to a point outside leaves the shape's silhouette."""
+    line = outline(shape, box)[0]
+    middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    way, sides = np.array(toward) - middle, np.diff(line, axis=0)
+    across = way[0] * sides[:, 1] - way[1] * sides[:, 0]
+    off = line[:-1] - middle
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = (off[:, 0] * sides[:, 1] - off[:, 1] * sides[:, 0]) / across  # in lengths of the way
+        at = (off[:, 0] * way[1] - off[:, 1] * way[0]) / across  # in lengths of the side
+    hit = (along > 0) & (at >= 0) & (at <= 1)
+    return middle + way * (along[hit].max() if hit.any() else 0.0)
+
+
 def _arc(cx: float, cy: float, rx: float, ry: float, start: float, end: float, steps: int = 16) -> list:
     angles = np.radians(np.linspace(start, end, steps))
     return np.column_stack([cx + rx * np.cos(angles), cy + ry * np.sin(angles)]).tolist()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .scene import Link
 
 Color = tuple[int, int, int]  # BGR
 
 INKS: tuple[Color, ...] = ((40, 35, 35), (120, 60, 25), (75, 75, 80), (35, 30, 120), (60, 85, 30))
+LINES: tuple[Color, ...] = (*INKS, (40, 40, 200), (190, 110, 20), (60, 150, 40), (150, 150, 150), (30, 140, 230))
+CLEAR: tuple[Color, ...] = ((255, 255, 255), (60, 220, 255), (140, 240, 150), (180, 170, 255), (235, 225, 120))
 PASTELS: tuple[Color, ...] = (
     (250, 232, 214), (214, 240, 252), (222, 245, 220), (232, 222, 250),
     (250, 245, 205), (225, 225, 225), (205, 228, 250),
@@ -34,6 +40,7 @@ class Style:
     shadow: bool
     font: str  # a file name in matplotlib's fonts
     doodles: int  # scribbles that are no nodes
+    ground: str = "paper"  # what is behind the drawing: paper, gradient or photo
 
 
 FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf", "STIXGeneral.ttf")
@@ -59,6 +66,27 @@ def random_style(rng: np.random.Generator, classes: tuple[str, ...]) -> Style:
         font=str(rng.choice(FONTS)),
         doodles=int(rng.integers(0, 4)) if hand else 0,
     )
+
+
+def random_ground(rng: np.random.Generator, style: Style) -> Style:
+    """Return the style with something else than paper behind the drawing, at times; on a photograph all is typed."""
+    ground = str(rng.choice(["paper", "gradient", "photo"], p=[0.5, 0.2, 0.3]))
+    if ground == "paper":
+        return style
+    plain = {"medium": "screen", "hand": False, "wobble": 0.0, "pattern": "none", "doodles": 0, "shadow": False}
+    return replace(style, ground=ground, **plain)
+
+
+def style_links(rng: np.random.Generator, links: list[Link], style: Style, directed: bool) -> None:
+    """Give the links of a drawing one color, width, line and head; a few have a word on them."""
+    color = _pick(rng, CLEAR if style.ground == "photo" else LINES)
+    width, line = rng.uniform(0.9, 2.2), str(rng.choice(["solid", "dashed", "dotted"], p=[0.7, 0.2, 0.1]))
+    heads = ["arrow", "arrow", "open", "hollow", "diamond", "dot"]
+    head = str(rng.choice(heads)) if directed or rng.random() < 0.5 else ""
+    words = ("yes", "no", "has", "uses") if rng.random() < 0.25 else ()
+    for link in links:
+        link.color, link.width, link.line, link.head = color, width, line, head
+        link.text = str(rng.choice(words)) if words and rng.random() < 0.3 else ""
 
 
 def _paper(rng: np.random.Generator, medium: str) -> Color:

@@ -13,8 +13,10 @@ from .scene import Scene
 
 
 @dataclass
-class _Branch:
-    children: list[_Branch] = field(default_factory=list)
+class Branch:
+    """A node of a tree before it has a place."""
+
+    children: list[Branch] = field(default_factory=list)
     across: float = 0.0  # position across the direction of growth, in leaves
 
     def leaves(self) -> int:
@@ -27,9 +29,9 @@ class _Branch:
 def tree(rng: np.random.Generator, width: int, height: int) -> Scene:
     """Return a tree of topics that grows down or to the right."""
     scene = Scene(width, height)
-    root = _grow(rng, int(rng.integers(3, max(4, min(width, 560) // 56))), 3)
+    root = grow(rng, int(rng.integers(3, max(4, min(width, 560) // 56))), 3)
     shape, route = str(rng.choice(["ellipse", "circle", "pill"])), str(rng.choice(["straight", "elbow", "curve"]))
-    _place_tree(scene, rng, root, (0, 0, width, height), "topic", shape, route, words.idea, slack=0.25)
+    place_tree(scene, rng, root, (0, 0, width, height), "topic", shape, route, words.idea, slack=0.25)
     if rng.random() < 0.5:
         scene.transpose()
     return scene
@@ -38,9 +40,9 @@ def tree(rng: np.random.Generator, width: int, height: int) -> Scene:
 def organisation(rng: np.random.Generator, width: int, height: int) -> Scene:
     """Return an organisation chart of cards, from the top down, joined by elbows without heads."""
     scene = Scene(width, height)
-    root = _grow(rng, int(rng.integers(3, max(4, min(width, 620) // 64))), int(rng.integers(2, 4)))
+    root = grow(rng, int(rng.integers(3, max(4, min(width, 620) // 64))), int(rng.integers(2, 4)))
     shape = str(rng.choice(["card", "card", "badge"]))
-    _place_tree(scene, rng, root, (0, 0, width, height), "card", shape, "elbow", words.person, slack=0.08)
+    place_tree(scene, rng, root, (0, 0, width, height), "card", shape, "elbow", words.person, slack=0.08)
     return scene
 
 
@@ -54,36 +56,36 @@ def mind_map(rng: np.random.Generator, width: int, height: int) -> Scene:
     shape, route = str(rng.choice(["pill", "ellipse", "underline"])), str(rng.choice(["curve", "curve", "straight"]))
     gap = width * rng.uniform(0.04, 0.07)
     for side, reach in ((1, width - box[2] - gap), (-1, box[0] - gap)):
-        branch = _grow(rng, int(rng.integers(3, max(4, height // 44))), 3)
+        branch = grow(rng, int(rng.integers(3, max(4, height // 44))), 3)
         part = Scene(height, int(reach))
         area = (0, 0, height, int(reach))
-        _place_tree(part, rng, branch, area, "topic", shape, route, words.idea, slack=0.2, skip_root=True)
+        place_tree(part, rng, branch, area, "topic", shape, route, words.idea, slack=0.2, skip_root=True)
         part.transpose()
         _join_side(scene, rng, part, root, side, box[2] + gap if side > 0 else box[0] - gap, route)
     return scene
 
 
-def _grow(rng: np.random.Generator, leaves: int, depth: int) -> _Branch:
+def grow(rng: np.random.Generator, leaves: int, depth: int) -> Branch:
     """Return a random tree with about that many leaves, no deeper than `depth` levels of children."""
     if depth == 0 or leaves <= 1:
-        return _Branch()
+        return Branch()
     count = min(leaves, int(rng.integers(2, 5)))
     shares = rng.multinomial(leaves - count, rng.dirichlet(np.full(count, 1.5))) + 1
-    return _Branch([_grow(rng, int(share), depth - 1) for share in shares])
+    return Branch([grow(rng, int(share), depth - 1) for share in shares])
 
 
-def _measure(branch: _Branch, start: float) -> None:
+def measure(branch: Branch, start: float) -> None:
     """Give each branch its position across: leaves side by side, parents at the middle of their children."""
     if not branch.children:
         branch.across = start + 0.5
         return
     for child in branch.children:
-        _measure(child, start)
+        measure(child, start)
         start += child.leaves()
     branch.across = (branch.children[0].across + branch.children[-1].across) / 2
 
 
-def _place_tree(
+def place_tree(
     scene: Scene,
     rng: random.Random,
     root: Any,
@@ -96,7 +98,7 @@ def _place_tree(
     skip_root: bool = False,
 ) -> None:
     """Add a tree that grows down through the area; `slack` jitters places, in shares of what is free around a node."""
-    _measure(root, 0.0)
+    measure(root, 0.0)
     margin = 0.04 * min(scene.width, scene.height)
     slot = (area[2] - area[0] - 2 * margin) / root.leaves()
     level = (area[3] - area[1] - 2 * margin) / (root.depth() - skip_root)
@@ -104,7 +106,7 @@ def _place_tree(
     if shape == "circle":
         half_w = half_h = min(half_w, half_h)
 
-    def add(branch: _Branch, parent: int, depth: int) -> None:
+    def add(branch: Branch, parent: int, depth: int) -> None:
         node = -1
         if depth >= 0:
             x = area[0] + margin + branch.across * slot + slack * rng.uniform(-1, 1) * (slot / 2 - half_w)

@@ -51,11 +51,12 @@ def evaluate_relations(
     check_images(image for image, _ in labelled)
     truth = {str(image.absolute()): (image.relative_to(images), labels) for image, labels in labelled}
     folder = result_folder(save_dir, "evaluate") if save else None
-    pred, true, compared = [], [], {}
+    pred, true, compared, modes = [], [], {}, {}
     for result in TQDM(detect_nodes(model, list(truth), detection), total=len(truth), desc="finding relations"):
         image, labels = truth[result.path]
         boxes, found = nodes_of(result, mode)
         pred.append((boxes, found.parents))
+        modes[image.as_posix()] = found.mode
         labels = labels.in_pixels(result.orig_shape[::-1])
         true.append((labels.boxes, labels.parents))
         compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode, image=picture_of(result))
@@ -64,7 +65,7 @@ def evaluate_relations(
             save_picture(picture, (folder / image).with_suffix(".jpg"))
     if len(true) != len(truth):
         raise FailedError(f"Ultralytics read {len(true)} of the {len(truth)} images in {images}")
-    scores = Evaluation.of(metric(pred, true), compared, folder)
+    scores = Evaluation.of(metric(pred, true), compared, modes, folder)
     LOGGER.info(f"{weights} on {len(true)} images: {scores}\n{scores.losses}".rstrip())
     if folder:
         scores.save(weights=str(weights), data_path=data_path, mode=mode, detection={**NODES, **settings})

@@ -58,7 +58,7 @@ def _predicted(
         for result in TQDM(detect_nodes(model, source, detection), total=count, desc="predicting", disable=count == 1):
             boxes, found = nodes_of(result, mode)
             draw = partial(visualize_nodes, result.orig_img, boxes, found.parents, strokes=found.strokes)
-            yield saver.keep(result, found.parents, _is_endless(model), draw)
+            yield saver.keep(result, found, _is_endless(model), draw)
             done += 1
     if not done:
         raise InputError(f"source={source}: nothing in it could be read")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,10 +44,12 @@ class Evaluation(RelationScores):
     folder: Path | None
 
     @classmethod
-    def of(cls, scores: tuple, compared: dict[str, Any], folder: Path | None) -> Evaluation:
-        """Gather what was compared: for each image's name a `relation_errors.Comparison`."""
+    def of(cls, scores: tuple, compared: dict[str, Any], modes: dict[str, str], folder: Path | None) -> Evaluation:
+        """Gather what was compared: for each image's name a `relation_errors.Comparison`, and the mode taken."""
         made = cls(*scores)
-        made.images = [{"image": name, **image.scores, **image.causes} for name, image in compared.items()]
+        made.images = [
+            {"image": name, "mode": modes[name], **image.scores, **image.causes} for name, image in compared.items()
+        ]
         made.causes, made.folder = Counter(), folder
         for image in compared.values():
             made.causes.update(image.causes)
@@ -83,6 +85,8 @@ class Prediction:
         parents: The index of each node's parent, -1 for none.
         plabels: The file of labels, or None.
         frame: Number of the frame of a video, from 1; None for an image.
+        mode: What the parents were read from: `containment`, `layout`, `connectors`, or `none` where nothing was.
+        others: Child -> further nodes whose arrows point at it; the first is its parent.
     """
 
     source: str
@@ -93,11 +97,15 @@ class Prediction:
     parents: list[int]
     plabels: Path | None = None
     frame: int | None = None
+    mode: str = "none"
+    others: dict[int, list[int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         roots, place = self.parents.count(-1), f" -> {self.saved or self.plabels}" * bool(self.saved or self.plabels)
         frame = f", frame {self.frame}" if self.frame else ""
-        return f"{self.source}{frame}: {len(self.parents)} nodes, {roots} without a parent{place}"
+        mode = f" ({self.mode})" * (self.mode != "none")
+        several = f", {len(self.others)} with several, of whom the first counts" * bool(self.others)
+        return f"{self.source}{frame}: {len(self.parents)} nodes, {roots} without a parent{several}{mode}{place}"
 
     __repr__ = __str__
 

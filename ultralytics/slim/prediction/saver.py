@@ -20,6 +20,7 @@ from ..plabels import plabels_text
 from .results import Prediction
 
 if TYPE_CHECKING:
+    from relation import Relations
     from ultralytics.engine.results import Results
 
 STREAM_FPS = 30.0  # of a source that does not tell its own
@@ -49,13 +50,13 @@ class Saver:
         self._finish(keep=kind is None or issubclass(kind, (KeyboardInterrupt, GeneratorExit)))
 
     def keep(
-        self, result: Results, parents: list[int], is_stream: bool, draw: Callable[[list[str]], np.ndarray]
+        self, result: Results, relations: Relations, is_stream: bool, draw: Callable[[list[str]], np.ndarray]
     ) -> Prediction:
         """Save one Ultralytics result and return it as a prediction.
 
         Args:
             result: What was found in an image or a frame.
-            parents: Index of each node's parent.
+            relations: Each node's parent.
             is_stream: Whether the source is a camera or another one without end.
             draw: Makes the annotated picture from the classes' names.
         """
@@ -67,10 +68,11 @@ class Saver:
         saved = self._draw(path, video, draw(names)) if self.save else None
         labels = None
         if self.save_txt:
-            text = plabels_text(numbers, corners, parents, result.orig_shape[::-1])
+            text = plabels_text(numbers, corners, relations.parents, result.orig_shape[::-1])
             labels = self._write_plabels(f"{video.name}_{video.frames:06d}" if video else path.stem, text)
         frame = video.frames if video else None
-        return Prediction(result.path, saved, corners.tolist(), names, boxes.conf.tolist(), parents, labels, frame)
+        nodes = corners.tolist(), names, boxes.conf.tolist(), relations.parents
+        return Prediction(result.path, saved, *nodes, labels, frame, relations.mode, relations.others)
 
     def _video(self, source: str, is_stream: bool) -> Video:
         """Return the video that the next frame of a source belongs to, and count the frame."""
