@@ -3,8 +3,9 @@
     python benchmarks/lines.py [count=60] [seed=9]
 
 Trees by Graphviz (`peers/graphviz.py`) in random layouts and styles on paper and over photographs, with arrow heads and
-without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn
-diagrams by kind, and the real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of
+without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn diagrams
+by kind, of the default data set and of those whose relations are their lines ("lined"; over photographs apart), and the
+real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of
 Graphviz. `undirected` counts an edge that has its ends the wrong way round. Rows go to results/lines.csv.
 """
 
@@ -31,7 +32,8 @@ Sample = tuple[np.ndarray, np.ndarray, list[int]]  # image, boxes (N, 4), parent
 def main(count: str = "60", seed: str = "9") -> None:
     cv2.setNumThreads(1)
     given = int(count), int(seed)
-    sets = {**by_graphviz(*given), **by_mermaid(*given), **drawn(2 * int(count), int(seed)), **real()}
+    own = {**drawn(2 * int(count), int(seed)), **drawn(4 * int(count), int(seed), lined=True)}
+    sets = {**by_graphviz(*given), **by_mermaid(*given), **own, **real()}
     rows = [measured(name, samples, mode) for name, samples in TQDM(sets.items()) for mode in MODES]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items() if name not in machine()))
@@ -68,13 +70,14 @@ def by_mermaid(count: int, seed: int) -> dict[str, list[Sample]]:
     return found
 
 
-def drawn(count: int, seed: int) -> dict[str, list[Sample]]:
+def drawn(count: int, seed: int, lined: bool = False) -> dict[str, list[Sample]]:
     """Return our drawn diagrams by kind, `count` in all."""
     found: dict[str, list[Sample]] = {}
     for i in range(count):
-        one = draw_one(seed, "val", i)
-        found.setdefault(f"drawn, {one.kind}", []).append((one.image, one.boxes, [node.parent for node in one.nodes]))
-    return found
+        one = draw_one(seed, "val", i, lined)
+        name = f"{'lined' if lined else 'drawn'}, {'over photographs' if one.style.ground == 'photo' else one.kind}"
+        found.setdefault(name, []).append((one.image, one.boxes, [node.parent for node in one.nodes]))
+    return dict(sorted(found.items()))
 
 
 def real() -> dict[str, list[Sample]]:

@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from .boxes import MARGIN
-from .thin import AROUND, CONTRAST, lightness, most
+from .thin import AROUND, CONTRAST, THIN, largest, lightness
 
 RING, NEAR, SHORT = 24, 8, 5.5  # pixels around a box that pieces are looked for in, that touch it; least length of one
 LOCAL, OVER = 31, 2.2  # pixels, and how far a piece stands out of the thin things within them
@@ -106,8 +106,8 @@ def _inks(pieces: list[Piece]) -> list[tuple[np.ndarray, int]]:
 
 def _thin_in(image: np.ndarray, ink: np.ndarray) -> np.ndarray:
     """Return (H, W) uint8: 1 where something thin is more like the ink than what is around it."""
-    off = most(cv2.absdiff(image, (*ink.round().tolist(), 0.0)))
-    thin = lightness(255 - cv2.convertScaleAbs(off, alpha=255 / RANGE))
+    off = largest(cv2.absdiff(image, (*ink.round().tolist(), 0.0)))
+    thin = lightness(255 - cv2.convertScaleAbs(off, alpha=255 / RANGE), THIN)
     return (thin > np.maximum(CLEAR, ABOVE * cv2.blur(thin, (AROUND, AROUND)))).astype(np.uint8)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from . import inks
-from .thin import AROUND, CONTRAST, most, thinness
+from .thin import AROUND, CONTRAST, THICK, THIN, largest, thinness
 
 SIZE = 36  # pixels: the shorter side of a usual box at the zoom that strokes are looked for at
 MOST_ZOOM, LEAST_PIXELS, MOST_PIXELS = 2.0, 2.5e5, 8e5  # and the limits of that zoom
@@ -37,11 +37,14 @@ def stroke_masks(image: np.ndarray, boxes: np.ndarray, inside: np.ndarray) -> It
         boxes: (N, 4) xyxy.
         inside: (H, W) bool, what lies in a box.
     """
-    response = thinness(image)
-    unlike = most(cv2.min(response, cv2.absdiff(image, _background(image, inside))))
+    unlike_all = cv2.absdiff(image, _background(image, inside))
+    response = thinness(image, THIN)
+    unlike = largest(cv2.min(response, unlike_all))
     if ((unlike > CONTRAST) & ~inside).sum() > BUSY * (~inside).sum():
-        for mask in inks.masks(image, most(response), boxes, inside):
+        for mask in inks.masks(image, largest(response), boxes, inside):
             yield _without(mask, inside)
+    else:
+        unlike = largest(cv2.min(thinness(image, THICK), unlike_all))
     mask = unlike > np.maximum(CONTRAST, NOISE * cv2.blur(unlike, (AROUND, AROUND)))
     yield _without(mask.astype(np.uint8), inside)
 
