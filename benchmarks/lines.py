@@ -3,10 +3,10 @@
     python benchmarks/lines.py [count=60] [seed=9]
 
 Trees by Graphviz (`peers/graphviz.py`) in random layouts and styles on paper and over photographs, with arrow heads and
-without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn diagrams
-by kind, of the default data set and of those whose relations are their lines ("lined"; over photographs apart), and the
-real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of
-Graphviz. `undirected` counts an edge that has its ends the wrong way round. Rows go to results/lines.csv.
+without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn
+diagrams by kind, of the default data set and of those whose relations are their lines ("lined"; over photographs apart),
+and the real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of Graphviz and of our
+drawings. `undirected` counts an edge that has its ends the wrong way round. Rows go to results/lines.csv.
 """
 
 from __future__ import annotations

@@ -246,6 +246,22 @@ def test_each_edge_is_a_link_and_nodes_do_not_touch():
     assert all(sum(n.parent < 0 for n in one.nodes) > 1 for one in lined(80) if one.kind == "forest")
 
 
+def test_a_link_takes_another_route_round_a_node():
+    scene = Scene(300, 200)
+    for box in ((120, 10, 180, 40), (40, 120, 100, 150), (110, 120, 170, 150)):
+        scene.add("card", box, "card")
+    scene.connect(np.random.default_rng(0), 0, 1, "elbow")
+    scene.nodes[2].box = (60, 70, 90, 95)  # stands where the elbow turns
+    scene.links[0].bend = 0.5
+    bent = scene.path(scene.links[0])
+    networks.lead_around(scene)
+    assert scene.links[0].route == "direct" and scene.path(scene.links[0]) != bent
+    scene.nodes[2].box = (200, 120, 260, 150)
+    scene.links[0].route = "elbow"
+    networks.lead_around(scene)
+    assert scene.links[0].route == "elbow", "nothing is in the way"
+
+
 @pytest.mark.parametrize("line", ["solid", "dashed", "dotted"])
 @pytest.mark.parametrize("route", ["straight", "elbow", "curve", "direct", "arc"])
 def test_a_link_is_drawn_from_outline_to_outline(line, route):

@@ -70,6 +70,7 @@ def draw_one(seed: int, split: str, index: int, lined: bool = False) -> Drawing:
     scene = kinds[kind][0](rng, *((short, long) if upright else (long, short)))
     style = random_style(rng, CLASSES)
     if lined:
+        networks.lead_around(scene)
         style = random_ground(rng, style)
         style_links(rng, scene.links, style, directed=kind == "joining_flow")
     image, boxes = render(rng, scene, style)
