@@ -4,9 +4,10 @@
 
 Trees by Graphviz (`peers/graphviz.py`) in random layouts and styles on paper and over photographs, with arrow heads and
 without, flow charts whose nodes have several parents, trees and mind maps by Mermaid (`peers/mermaid.py`), our drawn
-diagrams by kind, of the default data set and of those whose relations are their lines ("lined"; over photographs apart),
-and the real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of Graphviz and of our
-drawings. `undirected` counts an edge that has its ends the wrong way round. Rows go to results/lines.csv.
+diagrams by kind, of the default data set and of those whose relations are their lines ("lined", over photographs
+apart), and the real ones in ../shared where they are. Rules and thresholds were chosen on other seeds of Graphviz and
+of our drawings. `undirected` counts an edge that has its ends the wrong way round; `detected_f1` is with boxes by the
+shipped weights, which have seen our default drawings alone, on our drawings. Rows go to results/lines.csv.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,8 +26,12 @@ from relations import REAL
 from peers import graphviz, mermaid
 from relation import MODES, metric, read_plabels_dir, read_relations
 from ultralytics.slim.diagrams.dataset import draw_one
+from ultralytics.slim.inputs.weights import open_model
+from ultralytics.slim.measuring.detections import boxes_of
+from ultralytics.slim.prediction.nodes import detect_nodes
 from ultralytics.utils import ASSETS, TQDM
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights/diagram-yolov8n.pt"
 Sample = tuple[np.ndarray, np.ndarray, list[int]]  # image, boxes (N, 4), parents
 
 
@@ -34,7 +40,10 @@ def main(count: str = "60", seed: str = "9") -> None:
     given = int(count), int(seed)
     own = {**drawn(2 * int(count), int(seed)), **drawn(4 * int(count), int(seed), lined=True)}
     sets = {**by_graphviz(*given), **by_mermaid(*given), **own, **real()}
-    rows = [measured(name, samples, mode) for name, samples in TQDM(sets.items()) for mode in MODES]
+    rows = []
+    for name, samples in TQDM(sets.items()):
+        boxes = detected([image for image, *_ in samples]) if name in own else None
+        rows += [measured(name, samples, mode, boxes) for mode in MODES]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items() if name not in machine()))
     write_rows("lines", [{**row, **machine()} for row in rows])
@@ -93,7 +102,13 @@ def real() -> dict[str, list[Sample]]:
     return {"real": samples}
 
 
-def measured(name: str, samples: list[Sample], mode: str) -> dict[str, str]:
+def detected(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the boxes (N, 4) that the shipped detector finds in each image."""
+    model = open_model(WEIGHTS)
+    return [boxes_of(next(detect_nodes(model, image, {}))).xyxy.cpu().numpy() for image in images]
+
+
+def measured(name: str, samples: list[Sample], mode: str, boxes_found: list[np.ndarray] | None) -> dict[str, str]:
     """Return the scores of one mode on one set."""
     pred, seconds, taken = [], [], Counter()
     for image, boxes, _ in samples:
@@ -107,6 +122,10 @@ def measured(name: str, samples: list[Sample], mode: str) -> dict[str, str]:
     right = sum(len(a & b) for a, b in zip(*edges))
     undirected = 2 * right / max(1, sum(map(len, edges[0])) + sum(map(len, edges[1])))
     scores = dict(zip(("precision", "recall", "f1"), (f"{score:.3f}" for score in metric(pred, true))))
+    scores["detected_f1"] = ""
+    if boxes_found is not None:
+        nodes = [(b, read_relations(b, mode, image).parents) for b, (image, *_) in zip(boxes_found, samples)]
+        scores["detected_f1"] = f"{metric(nodes, true)[2]:.3f}"
     return {
         "set": name, "images": str(len(samples)), "mode": mode, **scores, "undirected_f1": f"{undirected:.3f}",
         "taken": " ".join(f"{kind}:{number}" for kind, number in taken.items()),
