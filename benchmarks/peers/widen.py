@@ -21,7 +21,8 @@ def widened(model: nn.Module, noise: float = NOISE) -> nn.Module:
     The head keeps its own channels. A little noise lets the copies part.
     """
     larger = copy.deepcopy(model).float()
-    larger.yaml = {**model.yaml, "scale": "s"}  # nowhere wider than this, so that training keeps its widths
+    # A description that is nowhere narrower, so that training keeps the widths.
+    larger.yaml = {**model.yaml, "scale": "s"} if "scales" in model.yaml else {**model.yaml, "width_multiple": 0.5}
     head = larger.model[-1]
     inside, readers = set(head.modules()), {branch[0].conv for branch in (*head.cv2, *head.cv3)}
     for module in larger.modules():

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.pruning.architectures import shake
 from ultralytics.utils.torch_utils import get_flops
 
@@ -49,6 +50,22 @@ def maps(model: nn.Module) -> torch.Tensor:
 def difference(a: nn.Module, b: nn.Module) -> float:
     """Return the largest difference of two models' outputs, in units of the second's spread."""
     return float((maps(a) - maps(b)).abs().max() / maps(b).std())
+
+
+@pytest.mark.parametrize("described", ["by a scale", "by factors"])
+def test_a_widened_model_is_trained_at_its_width(yolo: YOLO, described: str, tmp_path: Path):
+    """A checkpoint may name no scale; once the training made a model of the old width, at random, of the wide one."""
+    model = copy.deepcopy(yolo.model)
+    if described == "by factors":
+        model.yaml = {name: value for name, value in model.yaml.items() if name not in ("scales", "scale")}
+        model.yaml |= {"depth_multiple": 0.33, "width_multiple": 0.25}
+    larger = widened(model)
+    built = DetectionModel(larger.yaml, nc=len(model.names), verbose=False)
+    assert all((a >= b).all() for a, b in zip(shapes(built), shapes(larger)))
+
+
+def shapes(model: nn.Module) -> list[torch.Tensor]:
+    return [torch.tensor(parameter.shape) for parameter in model.parameters()]
 
 
 def test_a_widened_model_puts_out_the_same_with_twice_the_channels(yolo: YOLO):
