@@ -24,7 +24,8 @@ MODES = ("containment", "layout", "connectors", "auto")
 PARENT_AREA = 1.2  # a container is at least this many times as large as what it contains
 PARENT_COVER = 0.8  # ... and covers at least this share of it
 TIDY, SIBLINGS, ALIKE = 0.06, 0.75, 1.5  # what a tree is known by, see `_is_tree`
-PLAIN, DRAWN, AGREES = 0.6, 2.68, 0.85  # when strokes draw a tree, see `_is_drawn_tree` and `_auto`
+PLAIN, DRAWN, AGREES = 0.6, 1.95, 0.85  # when strokes draw a tree, see `_is_drawn_tree` and `_auto`
+BRANCHES = 3  # neighbours of a node; where none has so many, the nodes are a chain
 MOST_TRACED = 500  # nodes; where there are more, no strokes are followed
 SAME = 1e-9  # costs of trees that differ by less are equal
 SWEEP = 256  # boxes after which those that have their parent are no longer looked at
@@ -100,7 +101,7 @@ def read_relations(nodes: Nodes, mode: str = "auto", image: np.ndarray | None = 
             raise ValueError("mode 'connectors' follows the strokes of the picture: give it as image=")
         if len(boxes) > MOST_TRACED:
             return _by_rule("layout", _layout_parents(boxes))
-        return _connected(boxes, picture, _tidy_tree(boxes))
+        return _connected(boxes, picture, _tidy_tree(boxes))[0]
     if mode == "auto":
         return _auto(boxes, picture)
     return _by_rule(mode, _containment_parents(boxes) if mode == "containment" else _layout_parents(boxes))
@@ -116,11 +117,13 @@ def _by_rule(mode: str, parents: list[int]) -> Relations:
     return Relations(parents, mode, [float(parent >= 0) for parent in parents])
 
 
-def _connected(boxes: np.ndarray, picture: np.ndarray, tidy: list[int] | None) -> Relations:
+def _connected(boxes: np.ndarray, picture: np.ndarray, tidy: list[int] | None) -> tuple[Relations, int]:
+    """Return what strokes say, and how many plain ones are not in the forest."""
     from connectors import find_connections, most_probable_forest
 
     joined = most_probable_forest(boxes, find_connections(picture, boxes), tidy)
-    return Relations(joined.parents, "connectors", joined.confidences, joined.paths, joined.others)
+    relations = Relations(joined.parents, "connectors", joined.confidences, joined.paths, joined.others)
+    return relations, joined.spare
 
 
 def _tidy_tree(boxes: np.ndarray) -> list[int] | None:
@@ -141,25 +144,29 @@ def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
         return _by_rule("containment", parents)
     tidy = _tidy_tree(boxes)
     if picture is not None and 1 < len(boxes) <= MOST_TRACED:
-        drawn = _connected(boxes, picture, tidy)
-        if not tidy and _is_drawn_tree(drawn) or tidy and _agreement(drawn.parents, tidy) < AGREES:
+        drawn, spare = _connected(boxes, picture, tidy)
+        if not tidy and _is_drawn_tree(boxes, drawn, spare) or tidy and _agreement(drawn.parents, tidy) < AGREES:
             return drawn
     return _by_rule("layout", tidy) if tidy else _by_rule("none", parents)
 
 
-def _is_drawn_tree(drawn: Relations) -> bool:
-    """Tell whether strokes draw a tree, rather than a flow chart or the texture of a picture.
+def _is_drawn_tree(boxes: np.ndarray, drawn: Relations, spare: int) -> bool:
+    """Tell whether strokes draw a tree, rather than a flow chart, a chain, or the texture of a picture.
 
     A tree is joined (nearly all nodes have a parent), branches (most have a sibling) and ends in leaves (about half the
-    nodes), and its strokes are plain: the sum of the three shares and half the mean confidence tells it.
+    nodes), and its strokes are plain; those of a flow chart close circles, and its symbols are of many sizes. The sum
+    of the three shares and half the mean confidence, less the share of strokes to spare and the spread of widths and of
+    heights (standard deviation of the logarithm), tells it.
     """
     edges, nodes = sum(parent >= 0 for parent in drawn.parents), len(drawn.parents)
-    if not edges:
+    ends = [end for edge in enumerate(drawn.parents) if edge[1] >= 0 for end in edge]
+    if np.bincount(ends, minlength=1).max() < BRANCHES:
         return False
     _, families = np.unique([p for p in drawn.parents if p >= 0], return_counts=True)
     siblings, leaves, plain = families[families > 1].sum(), nodes - len(families), sum(drawn.confidences) / edges
     shares = edges / (nodes - 1) + siblings / edges + leaves / nodes
-    return plain >= PLAIN and shares + plain / 2 >= DRAWN
+    spread = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)).std(0).sum()
+    return plain >= PLAIN and shares + plain / 2 - spare / edges - spread >= DRAWN
 
 
 def _agreement(found: list[int], other: list[int]) -> float:

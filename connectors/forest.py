@@ -28,12 +28,14 @@ class Joined:
         confidences: Of the edge to each box's parent, in 0..1; 0 where there is none.
         paths: Child -> points (K, 2) x, y of its stroke, from the child to its parent.
         others: Child -> further boxes from which heads point at it, where there are any.
+        spare: How many connections are plain and yet not in the forest: they would close circles.
     """
 
     parents: list[int]
     confidences: list[float]
     paths: dict[int, np.ndarray]
     others: dict[int, list[int]] = field(default_factory=dict)
+    spare: int = 0
 
 
 def joined_share(found: list[Connection], count: int) -> float:
@@ -97,7 +99,9 @@ def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: lis
         parents[child], confidences[child] = _other(c, child), float(np.exp(-c.cost))
         paths[child] = c.path if child == c.a else c.path[::-1]
         others[child] = [_other(rival, child) for rival in rivals]
-    return Joined(parents, confidences, paths, others)
+    taken = {frozenset(edge) for edge in enumerate(parents)}
+    spare = sum(c.cost <= PLAIN and frozenset((c.a, c.b)) not in taken for c in likely)
+    return Joined(parents, confidences, paths, others, spare)
 
 
 def _other(c: Connection, end: int) -> int:

@@ -197,9 +197,32 @@ def test_auto_takes_the_rule_that_the_picture_speaks_for():
         cv2.rectangle(image, tuple(box[:2]), tuple(box[2:]), (220, 240, 220), -1)
     found = read_relations(untidy, "auto", image)
     assert found.mode == "connectors" and found.parents == [-1, 0, 0, 0, 0]
-    chain = [[20 + 85 * k, 100, 70 + 85 * k, 130] for k in range(4)]  # a flow: its arrows are no parents
+
+
+def test_auto_takes_flow_charts_for_no_trees():
+    """A chain, symbols of many sizes, lines that close circles: their arrows are no parents."""
+    chain = [[20 + 85 * k, 100, 70 + 85 * k, 130] for k in range(4)]
     lines = [[(a[2], 115), (b[0], 115)] for a, b in pairwise(chain)]
     assert read_relations(chain, "auto", picture(chain, lines)).mode == "none"
+    star = [[150, 95, 210, 125], [20, 25, 80, 55], [180, 10, 240, 40], [290, 60, 350, 90], [60, 180, 120, 210]]
+    middles = [((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in star]
+    rays = [[middles[0], middle] for middle in middles[1:]]
+    round_it = [[middles[a], middles[b]] for a, b in ((1, 2), (2, 3), (1, 4), (0, 4))]
+
+    def mode(boxes, lines):
+        image = picture([], lines)
+        for box in boxes:
+            cv2.rectangle(image, tuple(box[:2]), tuple(box[2:]), (220, 240, 220), -1)
+        return read_relations(boxes, "auto", image).mode
+
+    assert mode(star, rays) == "connectors"
+    assert mode(star, rays + round_it) == "none"
+    way = [(40, 40), (130, 60), (220, 35), (310, 60), (300, 130), (200, 150), (100, 140), (215, 95)]  # and a branch
+    steps = [list(step) for step in pairwise(way[:7])] + [[way[2], way[7]]]
+    alike = [[x - 24, y - 14, x + 24, y + 14] for x, y in way]
+    assert mode(alike, steps) == "connectors"
+    events = [[x - 8, y - 8, x + 8, y + 8] if k % 2 else alike[k] for k, (x, y) in enumerate(way)]
+    assert mode(events, steps) == "none"
 
 
 @pytest.mark.parametrize("seed", range(12))
