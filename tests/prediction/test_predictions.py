@@ -186,6 +186,21 @@ def test_an_error_leaves_no_half_video_and_ctrl_c_a_whole_one(there):
         assert [p.name for p in there.iterdir()] == left
 
 
+def test_the_rules_that_were_taken_are_told_and_nodes_of_several_parents_counted(model, there, monkeypatch, log):
+    found = [Relations([-1, 0, 0], "connectors", [0.0, 1.0, 1.0], {}, {2: [1]}), Relations([-1], "none", [0.0])]
+    boxes = [[[0, 0, 9, 9], [20, 0, 30, 9], [20, 20, 30, 30]], [[0, 0, 9, 9]]]
+    results = [result(image(there / f"in/{k}.png"), of) for k, of in enumerate(boxes)]
+    monkeypatch.setattr("ultralytics.slim.prediction.predict.detect_nodes", lambda *given: iter(results))
+    relations = iter(found)
+    monkeypatch.setattr(
+        "ultralytics.slim.prediction.predict.nodes_of", lambda of, mode: (of.boxes.xyxy, next(relations))
+    )
+    first, second = model.predict("in", save=False, **TINY)
+    assert "3 nodes, 1 without a parent, 1 with several, of whom the first counts (connectors)" in str(first)
+    assert str(second).endswith("1.png: 1 nodes, 1 without a parent") and first.others == {2: [1]}
+    assert "2 images, relations by connectors 1, none 1; at 1 node several parents, of whom the first" in log.text
+
+
 def test_folders_patterns_lists_and_arrays(model, there):
     for name in ("a.png", "b.webp"):
         image(there / "in" / name)

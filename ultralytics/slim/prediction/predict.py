@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -53,17 +54,21 @@ def _predicted(
     model: YOLO, source: Any, folder: Path, mode: str, save: bool, save_txt: bool, detection: dict[str, Any]
 ) -> Iterator[Prediction]:
     stride = detection.get("vid_stride", 1)
-    count, done = count_images(source, stride), 0
+    count, modes, several = count_images(source, stride), Counter(), 0
     with Saver(folder, save, save_txt, stride) as saver:
         for result in TQDM(detect_nodes(model, source, detection), total=count, desc="predicting", disable=count == 1):
             boxes, found = nodes_of(result, mode)
             draw = partial(visualize_nodes, result.orig_img, boxes, found.parents, strokes=found.strokes)
             yield saver.keep(result, found, _is_endless(model), draw)
-            done += 1
-    if not done:
+            modes[found.mode] += 1
+            several += len(found.others)
+    if not modes:
         raise InputError(f"source={source}: nothing in it could be read")
     saved = f", saved in {folder.resolve()}" if save or save_txt else ""
-    LOGGER.info(f"{done} image{'s' * (done != 1)}{saved}")
+    taken = ", ".join(f"{mode} {number}" for mode, number in modes.most_common())
+    more = f"; at {several} node{'s' * (several != 1)} several parents, of whom the first counts" * bool(several)
+    done = modes.total()
+    LOGGER.info(f"{done} image{'s' * (done != 1)}, relations by {taken}{more}{saved}")
 
 
 def _is_endless(model: YOLO) -> bool:
