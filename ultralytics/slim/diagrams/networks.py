@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import networkx
 import numpy as np
@@ -83,15 +84,15 @@ def joining_flow(rng: np.random.Generator, width: int, height: int) -> Scene:
 def lead_around(scene: Scene) -> None:
     """Take another route for each link that would run through a third node, where one runs through fewer."""
     for link in scene.links:
-        others = [node.box for i, node in enumerate(scene.nodes) if i not in (link.start, link.end)]
+        link.route = min((link.route, "direct", "straight", "elbow"), key=partial(_nodes_crossed, scene, link))
 
-        def runs_through(route: str, link: Link = link, others: list = others) -> int:
-            points = np.array(scene.path(replace(link, route=route)))
-            share = np.linspace(0, 1, 25)[:, None, None]
-            x, y = (points[:-1] * (1 - share) + points[1:] * share).reshape(-1, 2).T
-            return sum(((x1 < x) & (x < x2) & (y1 < y) & (y < y2)).any() for x1, y1, x2, y2 in others)
 
-        link.route = min((link.route, "direct", "straight", "elbow"), key=runs_through)
+def _nodes_crossed(scene: Scene, link: Link, route: str) -> int:
+    points = np.array(scene.path(replace(link, route=route)))
+    share = np.linspace(0, 1, 25)[:, None, None]
+    x, y = (points[:-1] * (1 - share) + points[1:] * share).reshape(-1, 2).T
+    others = [node.box for i, node in enumerate(scene.nodes) if i not in (link.start, link.end)]
+    return sum(((x1 < x) & (x < x2) & (y1 < y) & (y < y2)).any() for x1, y1, x2, y2 in others)
 
 
 def random_tree(rng: np.random.Generator, count: int) -> list[int]:
