@@ -1,7 +1,7 @@
 """Draw the embedded default data set: images, labels and plabels.
 
 The same seed gives the same bytes under the same versions of OpenCV, Pillow and NumPy; other versions may round a pixel
-otherwise, the labels stay the same. Lined drawings depend on networkx, and on the photographs that are installed, as well.
+otherwise, the labels stay the same. Lined drawings depend on networkx and the photographs that are installed as well.
 """
 
 from __future__ import annotations
