@@ -17,9 +17,14 @@ def covered(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return found
 
 
+def gaps(boxes: np.ndarray) -> np.ndarray:
+    """Return (N, N, 2): how far each two boxes lie apart along x and along y, negative where they overlap there."""
+    return np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:])
+
+
 def room(boxes: np.ndarray) -> np.ndarray:
     """Return a quarter of the gap between each box and its nearest neighbour, 1 pixel at least."""
-    off = np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:]).max(2)
+    off = gaps(boxes).max(2)
     np.fill_diagonal(off, np.inf)
     return np.maximum(1, off.min(1, initial=np.inf) / 4)
 

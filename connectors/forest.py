@@ -87,62 +87,52 @@ def most_probable_forest(boxes: np.ndarray, found: list[Connection], layout: lis
             agreed = AGREED if placed[end] == start else 0.0
             graph.add_edge(start, end, weight=-c.cost + np.log(np.clip(share, 0.05, 0.95)) + agreed, of=c)
     tree = networkx.maximum_spanning_arborescence(graph, attr="weight", preserve_attrs=True)
-    for start, end, kept in tree.edges(data=True):
-        if start == root:
-            continue
-        c = kept["of"]
-        parents[end], confidences[end] = int(start), float(np.exp(-(c.cost if c else PLACED)))
-        if c:
-            paths[end] = c.path if end == c.a else c.path[::-1]
+    chosen = {end: (start, kept["of"]) for start, end, kept in tree.edges(data=True) if start != root}
     others = {}
-    for child, (c, *rivals) in _firsts(boxes, parents, likely, weighed).items() if headed else ():
-        parents[child], confidences[child] = _other(c, child), float(np.exp(-c.cost))
-        paths[child] = c.path if child == c.a else c.path[::-1]
-        others[child] = [_other(rival, child) for rival in rivals]
+    if headed:
+        depth = networkx.single_source_shortest_path_length(tree, root)
+        for child, (first, *further) in _firsts(boxes, chosen, depth, likely, weighed).items():
+            chosen[child] = first.other(child), first
+            others[child] = [c.other(child) for c in further]
+    for child, (parent, c) in chosen.items():
+        parents[child], confidences[child] = int(parent), float(np.exp(-(c.cost if c else PLACED)))
+        if c:
+            paths[child] = c.path_from(child)
     taken = {frozenset(edge) for edge in enumerate(parents)}
     spare = sum(c.cost <= PLAIN and frozenset((c.a, c.b)) not in taken for c in likely)
     return Joined(parents, confidences, paths, others, spare)
 
 
-def _other(c: Connection, end: int) -> int:
-    return c.a if end == c.b else c.b
-
-
 def _firsts(
-    boxes: np.ndarray, parents: list[int], likely: list[Connection], weighed: np.ndarray
+    boxes: np.ndarray,
+    chosen: dict[int, tuple[int, Connection | None]],
+    depth: dict[int, int],
+    likely: list[Connection],
+    weighed: np.ndarray,
 ) -> dict[int, list[Connection]]:
     """Return for each box that several others' heads point at these connections, the first of them first.
 
     The first is that of the fewest edges from its root, then the first as one reads, from the upper left. Those further
     from it than the parent in the forest do not count (so that no circle can arise), nor much more doubtful ones.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        chosen: Child -> its parent in the forest, and the connection to it.
+        depth: Box -> number of edges that lead to it.
+        likely: All connections.
+        weighed: Of each the logarithm of the ink at `b` over that at `a`.
     """
     arriving: dict[int, list[Connection]] = {}
     for c, weight in zip(likely, weighed):
         if abs(weight) > HEADED:
             arriving.setdefault(c.b if weight > 0 else c.a, []).append(c)
-    depth, found = _depths(parents), {}
-    places = (boxes[:, :2] + boxes[:, 2:]).sum(1)
+    found, places = {}, (boxes[:, :2] + boxes[:, 2:]).sum(1)
     for child, heads in arriving.items():
-        own = [c for c in heads if _other(c, child) == parents[child]]
-        if own:
-            most, deepest = own[0].cost + RIVAL, depth[parents[child]]
-            rivals = [c for c in heads if c.cost <= most and depth[_other(c, child)] <= deepest]
+        parent, own = chosen.get(child, (-1, None))
+        if any(c is own for c in heads):
+            rivals = [c for c in heads if c.cost <= own.cost + RIVAL and depth[c.other(child)] <= depth[parent]]
             if len(rivals) > 1:
-                found[child] = sorted(rivals, key=lambda c: (depth[_other(c, child)], places[_other(c, child)]))
-    return found
-
-
-def _depths(parents: list[int]) -> list[int]:
-    """Return for each node of a forest the number of edges from its root."""
-    found = [-1] * len(parents)
-    for node in range(len(parents)):
-        way = []
-        while node >= 0 and found[node] < 0:
-            way.append(node)
-            node = parents[node]
-        depth = found[node] if node >= 0 else -1
-        for step, one in enumerate(reversed(way), 1):
-            found[one] = depth + step
+                found[child] = sorted(rivals, key=lambda c: (depth[c.other(child)], places[c.other(child)]))
     return found
 
 

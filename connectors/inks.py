@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from .boxes import MARGIN
+from .boxes import MARGIN, gaps
 from .thin import AROUND, CONTRAST, THIN, largest, lightness
 
 RING, NEAR, SHORT = 24, 8, 5.5  # pixels around a box that pieces are looked for in, that touch it; least length of one
@@ -113,8 +113,8 @@ def _thin_in(image: np.ndarray, ink: np.ndarray) -> np.ndarray:
 
 def _shortest(boxes: np.ndarray) -> float:
     """Return the length of the shortest tree between boxes, in pixels."""
-    gaps = np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:]).clip(0)
-    return float(minimum_spanning_tree(np.hypot(gaps[..., 0], gaps[..., 1]) + 1e-3).sum())
+    off = gaps(boxes).clip(0)
+    return float(minimum_spanning_tree(np.hypot(off[..., 0], off[..., 1]) + 1e-3).sum())
 
 
 def _joined(mask: np.ndarray, boxes: np.ndarray) -> float:

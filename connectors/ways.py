@@ -39,6 +39,14 @@ class Connection:
     path: np.ndarray
     pieces: list[int]
 
+    def other(self, box: int) -> int:
+        """Return the box at the other end."""
+        return self.a if box == self.b else self.b
+
+    def path_from(self, box: int) -> np.ndarray:
+        """Return the points from a box at one end to the other."""
+        return self.path if box == self.a else self.path[::-1]
+
 
 class Ways:
     """Ways along the pieces from box to box; a state is to leave a piece by one of its ends, number 2 s + end."""

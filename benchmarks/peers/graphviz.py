@@ -15,6 +15,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from connectors.boxes import gaps
+
 LAYOUTS = ("dot", "dot", "neato", "twopi", "circo")
 SPLINES = {"dot": ("line", "polyline", "ortho", "spline")}
 SHAPES = ("box", "ellipse", "circle", "diamond", "hexagon", "cylinder", "note", "parallelogram", "octagon", "egg")
@@ -68,7 +70,7 @@ def _drawn(rng: np.random.Generator, photo: np.ndarray | None, given: dict[str, 
         subprocess.run([style["layout"], *outputs], input=source.encode(), check=True, capture_output=True)
         image = cv2.imread(str(files["png"]), cv2.IMREAD_UNCHANGED)
         boxes = _boxes(json.loads(files["json"].read_text()), float(style["dpi"]))
-    off = np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:]).max(2)
+    off = gaps(boxes).max(2)
     np.fill_diagonal(off, np.inf)
     if off.min() < LEAST_GAP * float(style["dpi"]) / 72:
         return None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from connectors.boxes import gaps
 from relation import find_parent_nodes, metric, read_plabels_dir
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.slim.diagrams import draw_dataset, flows, networks, trees
@@ -239,8 +240,7 @@ def test_each_edge_is_a_link_and_nodes_do_not_touch():
             assert len(links) == sum(p >= 0 for p in parents)
         if one.kind in ("radial", "by_forces"):
             boxes = np.array([node.box for node in one.nodes])
-            off = np.maximum(boxes[:, None, :2] - boxes[None, :, 2:], boxes[None, :, :2] - boxes[:, None, 2:]).max(2)
-            assert off[~np.eye(len(boxes), dtype=bool)].min() > networks.GAP - 0.01
+            assert gaps(boxes).max(2)[~np.eye(len(boxes), dtype=bool)].min() > networks.GAP - 0.01
     several = [one for one in lined(80) if one.kind == "joining_flow"]
     assert any(len(one.scene.links) > sum(node.parent >= 0 for node in one.nodes) for one in several)
     assert all(sum(n.parent < 0 for n in one.nodes) > 1 for one in lined(80) if one.kind == "forest")
