@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,25 +129,40 @@ def _undone(pretrained: Any) -> str:
 
 
 def is_narrower(model: nn.Module) -> bool:
-    """Return whether a model is narrower than its own YAML says: pruned; False where it has no YAML to compare with."""
+    """Return whether a model is narrower or shorter than its own YAML says: pruned; False where it has no YAML."""
     cfg = getattr(model, "yaml", None)
     if not isinstance(cfg, dict):
         return False
-    return _narrower(model, _shapes(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3))))
+    return _lost(model, _Size.of(_build(type(model), cfg, cfg.get("nc"), cfg.get("channels", 3))))
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Shapes of a model's tensors and lengths of its lists of modules, by name."""
+
+    shapes: dict[str, torch.Size]
+    lengths: dict[str, int]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> _Size:
+        lists = (nn.ModuleList, nn.Sequential)
+        lengths = {name: len(m) for name, m in model.named_modules() if isinstance(m, lists)}
+        return cls({name: tensor.shape for name, tensor in model.state_dict().items()}, lengths)
 
 
 def _is_pruned(model: nn.Module, source: Any) -> bool:
-    """Return whether `source` is narrower than what its YAML builds, and that YAML builds just what `model` is."""
+    """Return whether `source` has lost some of what its YAML builds, and that YAML builds just what `model` is."""
     yamls = [getattr(m, "yaml", None) for m in (model, source)]
     if not all(isinstance(y, dict) for y in yamls) or not isinstance(source.model, nn.Sequential):
         return False
-    if not _narrower(source, _shapes(model)):
+    size = _Size.of(model)
+    if not _lost(source, size):
         return False
     ours, theirs = ((y.get("nc"), y.get("channels", 3)) for y in yamls)
-    built = _shapes(_build(type(model), yamls[1], *ours))
-    if built != _shapes(model):
+    built = _Size.of(_build(type(model), yamls[1], *ours))
+    if built != size:
         return False  # another architecture or scale
-    return ours == theirs or _narrower(source, _shapes(_build(type(model), yamls[1], *theirs)))
+    return ours == theirs or _lost(source, _Size.of(_build(type(model), yamls[1], *theirs)))
 
 
 def _build(kind: type, cfg: dict, nc: int, ch: int) -> nn.Module:
@@ -155,21 +171,19 @@ def _build(kind: type, cfg: dict, nc: int, ch: int) -> nn.Module:
         return kind(copy.deepcopy(cfg), ch=ch, nc=nc, verbose=False)
 
 
-def _shapes(model: nn.Module) -> dict[str, torch.Size]:
-    return {k: v.shape for k, v in model.state_dict().items()}
+def _lost(source: nn.Module, built: _Size) -> bool:
+    """Return whether a tensor of `source` is smaller than the one built, or a list of its modules shorter.
 
-
-def _narrower(source: nn.Module, built: dict[str, torch.Size]) -> bool:
-    """Return whether a tensor of `source` is smaller than the one built (a fused model has fewer of them).
-
-    Class branches do not count: their width follows the class count of the first training, and Ultralytics keeps it.
+    A fused model has fewer tensors, but no shorter lists. Class branches do not count: their width follows the class
+    count of the first training, and Ultralytics keeps it.
     """
     branches = tuple(f"model.{len(source.model) - 1}.{name}." for name in ("cv3", "one2one_cv3"))
-    for name, shape in _shapes(source).items():
-        other = built.get(name, shape)
+    size = _Size.of(source)
+    for name, shape in size.shapes.items():
+        other = built.shapes.get(name, shape)
         if len(other) == len(shape) and any(a < b for a, b in zip(shape, other)) and not name.startswith(branches):
             return True
-    return False
+    return any(length < built.lengths.get(name, length) for name, length in size.lengths.items())
 
 
 def _class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from ultralytics import YOLO
@@ -15,29 +14,22 @@ from ultralytics.utils.checks import check_imgsz
 
 from ..errors import InputError
 from ..inputs.images import check_sides
-from ..inputs.unlabelled import load_images
 from ..inputs.weights import torch_model
 from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
-from .gamma_check import check_gammas
-from .graph.channels import ChannelGraph, input_size, trace_channels
-from .graph.rewrite import sliced
-from .graph.verify import check_equal, masking
+from .graph.channels import input_size, trace_channels
+from .once import Round, can_shorten, prune_once
 from .options import PruneOptions, with_keywords
-from .repair.repairs import read_repairs, repair_model
-from .result import PruneResult, gather, join
+from .repair.repairs import read_repairs
+from .result import PruneResult, join
 from .rounds import check_steps, factor_due, retrained
-from .score.labelled import LabelledImages
-from .score.memory import fit_in_memory
-from .score.ranking import TAYLOR, choose, rank
+from .score.ranking import choose
+from .select.depth import read_depth
 from .select.goals import check_floor, read_goal
-from .select.narrowing import kept, take_share
-from .select.pools import Widths, counted_from, exclude_layers
-from .select.stopwatch import Reading, check_runtime
-from .select.targets import Target, make_target, read_floor, take_target
-
-LABELLED = 64  # most labelled images for the Taylor score
+from .select.pools import exclude_layers
+from .select.stopwatch import check_runtime
+from .select.targets import make_target, read_floor
 
 
 def prune_model(
@@ -76,13 +68,13 @@ def prune_model(
         tell_seen(model, options.images, options.imgsz, input_size(model)[1], "prune: the original")
     target = asked and make_target(*asked, model, options.imgsz, options.runtime, options.batch, options.device)
     options = replace(options, floor=read_floor(options.floor, options.scope, target or factor))
-    rounds: list[_Round] = []
+    rounds: list[Round] = []
     for number in range(1, options.steps + 1):
         if options.steps > 1:
             LOGGER.info(f"prune: step {number} of {options.steps}")
         done = number / options.steps
         goal = target.on_the_way(done) if target else factor_due(factor, done)
-        rounds.append(_prune_once(model, options, goal, rounds[-1] if rounds else None))
+        rounds.append(prune_once(model, options, goal, rounds[-1] if rounds else None))
         result = rounds[-1].result
         model = result.model
         if options.retrain and number < options.steps:
@@ -108,67 +100,23 @@ def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> 
 
 
 def _chosen(model: nn.Module, options: PruneOptions) -> PruneOptions:
-    """Return the options with what 'auto' stands for in score, scope, repairs and image size; the floor is left."""
+    """Return the options with what 'auto' stands for in all but the floor, and the depth where that is measured."""
     score, scope = choose(model, options.score, options.scope, options.images)
     check_floor(options.floor, scope)
     repairs = read_repairs(options.repair, options.images is not None)
-    return replace(options, score=score, scope=scope, repair=repairs, imgsz=image_size(model, options.imgsz))
+    options = replace(options, score=score, scope=scope, repair=repairs, imgsz=image_size(model, options.imgsz))
+    return replace(options, depth=_depth(options))
 
 
-@dataclass(frozen=True)
-class _Round:
-    """One of several prunings.
-
-    Attributes:
-        result: What it did, without a path.
-        first: Units of every pool before the first of the prunings.
-        reached: What the model has of the target after it; None without one.
-    """
-
-    result: PruneResult
-    first: Widths
-    reached: Reading | None
-
-
-def _prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, last: _Round | None) -> _Round:
-    """Return a pruned, repaired and verified copy of a model.
-
-    Args:
-        model: Float32, evaluation mode; not modified.
-        options: Without any 'auto'.
-        goal: The target of this pruning; or the share of the first model's channels to be gone after it.
-        last: The pruning before it; None for the first.
-    """
-    graph = trace_channels(model)
-    images = None
-    if options.images is not None:
-        images = load_images(options.images, options.imgsz, *fit_in_memory(graph, model, options.imgsz))
-    score, scope = choose(model, options.score, options.scope, options.images)
-    labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
-    ranking = rank(
-        model, graph, score, scope, options.exclude, options.seed, images, labelled, "refit" in options.repair
-    )
-    pools, first = counted_from(last.first if last else {}, ranking.pools)
-    ranking = replace(ranking, pools=pools)
-    target = goal if isinstance(goal, Target) else None
-    narrowings = ranking.narrowings(model, graph, options.round_to, options.floor, _currency(target))
-    if last is None and not narrowings and goal:
-        raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
-    if target:
-        start = last.reached if last else Reading(target.whole)
-        taken, reached = take_target(model, graph, pools, ranking.book, narrowings, target, start)
-    else:
-        taken, reached = take_share(pools, narrowings, scope, goal), None
-    keep = kept(ranking.book.roots(), pools, taken)
-    if score == "gamma":
-        gammas = check_gammas(model, float((~keep[1:]).mean()))
-        (LOGGER.info if gammas.enough else LOGGER.warning)(f"prune: {gammas}")
-    pruned, error = _cut(model, graph, keep)
-    repair_model(options.repair, model, pruned, graph, keep, ranking.where, images)
-    result = gather(model, pruned, graph, pools, keep, options.imgsz)
-    seen = 0 if images is None else len(images)
-    about = {"score": score, "scope": scope, "floor": options.floor, "images": seen, "repairs": options.repair}
-    return _Round(replace(result, error=error, **about), first, reached)
+def _depth(options: PruneOptions) -> bool | str:
+    """Return whether blocks may go; False where there is nothing to judge them by."""
+    depth = read_depth(options.depth)
+    if depth is True and not can_shorten(options):
+        raise InputError(
+            "depth=True measures blocks on images: give images= (a folder, a data set's YAML, a list or a tensor), "
+            "with score='surgeon' and repair='refit'"
+        )
+    return depth if can_shorten(options) else False
 
 
 def image_size(model: nn.Module, imgsz: int | None = None) -> int:
@@ -195,21 +143,6 @@ def _checked(yolo: YOLO | nn.Module, save_dir: str | Path, round_to: int) -> tup
 def _check_round_to(round_to: object) -> None:
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
         raise InputError(f"round_to should be a positive integer, got {round_to!r}")
-
-
-def _currency(target: Target | None) -> str:
-    """Return what a step should save most of: parameters where those or the size are the target, else FLOPs."""
-    return "params" if target and target.what in {"params", "size_mb"} else "flops"
-
-
-def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
-    """Return the pruned copy of `model` and its largest relative difference to the masked original.
-
-    The model itself is masked for the comparison, as a copy in float64 would take twice its memory.
-    """
-    pruned = sliced(model, graph, keep)
-    with masking(model, graph, keep):
-        return pruned, check_equal(model, pruned)
 
 
 def _nothing(factor: float, round_to: int) -> str:

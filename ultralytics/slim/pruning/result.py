@@ -42,6 +42,7 @@ class PruneResult:
         latency: Milliseconds before and after where they were the target, and how they were measured.
         steps: Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
         repairs: What was done to the pruned model (`repair.REPAIRS`).
+        blocks: Names of the blocks that were taken out; the layers in them have 0 channels in `widths`.
     """
 
     path: Path | None
@@ -62,16 +63,19 @@ class PruneResult:
     latency: dict | None = None
     steps: list[dict] = field(default_factory=list)
     repairs: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
         (p0, p1), (f0, f1) = self.params, self.gflops
-        cut = sum(a != b for _, a, b in self.widths)
+        cut = sum(0 < b < a for _, a, b in self.widths)
+        cuts = f"{cut} of {len(self.widths)} layers narrower"
+        cuts += f", {len(self.blocks)} blocks taken out" if self.blocks else ""
         asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
         seen = f" with {self.images} images" if self.images else ""
         repaired = f"; repaired by {' and '.join(self.repairs)}{seen}" if self.repairs else ""
         return (
-            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cut} of {len(self.widths)} layers narrower)"
+            f"pruned by {self.score}: {asked}removed {self.ratio:.1%} ({cuts})"
             f"{f' in {len(self.steps)} steps' if self.steps else ''}\n"
             f"  parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.1%}), GFLOPs {f0:.2f} -> {f1:.2f} "
             f"({f1 / max(f0, 1e-9):.1%}) at {self.imgsz} px\n"
@@ -106,6 +110,7 @@ class PruneResult:
             "steps": self.steps,
             "images": self.images,
             "repairs": list(self.repairs),
+            "blocks": list(self.blocks),
             "ratio": float(self.ratio),
             "params": list(self.params),
             "gflops": [float(g) for g in self.gflops],

@@ -31,7 +31,7 @@ from ..graph.rewrite import sliced
 from ..graph.verify import masking
 from ..options import AnalyseOptions, with_keywords
 from ..prune import image_size
-from ..repair.repairs import read_repairs, repair_model
+from ..repair.repairs import Example, read_repairs, repair_model
 from ..score.labelled import LabelledImages, with_loss
 from ..score.memory import fit_in_memory
 from ..score.ranking import TAYLOR, Ranking, choose, rank
@@ -85,7 +85,7 @@ def analyse_model(
         taken = take_share(ranking.pools, narrowings, scope, factor)
         keep = kept(ranking.book.roots(), ranking.pools, taken)
         pruned = sliced(model, graph, keep)
-        repair_model(repairs, model, pruned, graph, keep, ranking.where, images)
+        repair_model(repairs, model, pruned, graph, keep, Example.of(model, ranking.where), images)
         return pruned
 
     try:

@@ -13,12 +13,12 @@ it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -47,7 +47,14 @@ class Targets:
 
 @torch.no_grad()
 def refit(
-    original: nn.Module, pruned: nn.Module, kept: dict[str, np.ndarray], where: dict, images: torch.Tensor
+    original: nn.Module,
+    pruned: nn.Module,
+    kept: Mapping[str, Sequence[int]],
+    where: dict,
+    images: torch.Tensor,
+    names: Mapping[str, str] | None = None,
+    first: int = 0,
+    quiet: bool = False,
 ) -> int:
     """Re-fit the convolutions of `pruned` in place; return how many were.
 
@@ -58,20 +65,24 @@ def refit(
         where: Sensitivity (N, positions) of the predictions to each layer's output, by layer name: positions
             are sampled accordingly, and a layer without it is left alone.
         images: (N, C, H, W) in 0..1; they are all run at once.
+        names: What each module of `pruned` is called in the original, if anything else.
+        first: Top-level layers before this one stay as they are.
+        quiet: Whether no progress is shown.
     """
+    names = {name: name for name, _ in pruned.named_modules()} if names is None else names
     done, ours, theirs = 0, [], []
     x, z = images, images
     set_raw(original)
     set_raw(pruned)
     random = torch.Generator().manual_seed(0)
     pairs = list(zip(pruned.model, original.model))
-    for layer, source in TQDM(pairs, desc="prune: re-fitting"):
+    for layer, source in TQDM(pairs, desc="prune: re-fitting", disable=quiet):
         x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
         targets: dict[str, Targets] = {}
         record = partial(_recorder, targets, kept=kept, where=where, layer=layer, random=random)
-        with _Hooks(source, record):
+        with _Hooks(source, record) if layer.i >= first else nullcontext():
             z = source(z)
-        with _Hooks(layer, partial(_solver, targets, layer=layer)):
+        with _Hooks(layer, partial(_solver, targets, names, layer=layer)):
             x = layer(x)
         done += len(targets)
         ours.append(x if layer.i in pruned.save else None)
@@ -117,35 +128,36 @@ class _Hooks:
 
 
 def _recorder(
-    targets: dict, name: str, m: nn.Conv2d, kept: dict, where: dict, layer: nn.Module, random: torch.Generator
+    targets: dict, name: str, m: nn.Conv2d, kept: Mapping, where: dict, layer: nn.Module, random: torch.Generator
 ):
     """Return hooks that sample the output channels that were kept of an original convolution."""
     full = f"model.{layer.i}.{name}" if name else f"model.{layer.i}"
 
     def after(_: nn.Module, __: Any, out: Any):
-        if full not in kept or full not in where or name in targets:
+        if full not in kept or full not in where or full in targets:
             return
         if isinstance(m, nn.Linear):
             if out.dim() == 2:
-                targets[name] = Targets(out[:, torch.from_numpy(kept[full])], None)
+                targets[full] = Targets(out[:, torch.as_tensor(kept[full])], None)
             return
         height, width = out.shape[2:]
         features = m.in_channels * m.kernel_size[0] * m.kernel_size[1]
         flat = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * features), random)
         at = (flat // (height * width), flat // width % height, flat % width)
-        targets[name] = Targets(out.permute(0, 2, 3, 1)[at][:, torch.from_numpy(kept[full])], at)
+        targets[full] = Targets(out.permute(0, 2, 3, 1)[at][:, torch.as_tensor(kept[full])], at)
 
     return None, after
 
 
-def _solver(targets: dict, name: str, m: nn.Conv2d, layer: nn.Module):
+def _solver(targets: dict, names: Mapping[str, str], name: str, m: nn.Conv2d, layer: nn.Module):
     """Return hooks that solve for a pruned convolution's weights just before it runs."""
     norm, skip = _norm_behind(layer, name), _is_rescaled(layer, name)
+    full = names.get(f"model.{layer.i}.{name}" if name else f"model.{layer.i}")
 
     def before(_: nn.Module, args: Any):
-        if name in targets and not skip:
-            x = args[0] if isinstance(m, nn.Linear) else patches(args[0], m, targets[name].at)
-            solve(m, norm, x, targets[name].values)
+        if full in targets and not skip:
+            x = args[0] if isinstance(m, nn.Linear) else patches(args[0], m, targets[full].at)
+            solve(m, norm, x, targets[full].values)
 
     return before, None
 

@@ -9,6 +9,9 @@ In this order, whichever are asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
@@ -50,13 +53,33 @@ def read_repairs(repair: str | tuple[str, ...] | None, has_images: bool) -> tupl
     return tuple(name for name in REPAIRS if name in names)
 
 
+@dataclass(frozen=True)
+class Example:
+    """What a re-fit has for an example.
+
+    Attributes:
+        model: The original.
+        where: Sensitivity (N, positions) of the predictions to each of its layers' outputs.
+        names: What it calls each module of the model that is re-fitted.
+    """
+
+    model: nn.Module
+    where: dict[str, torch.Tensor]
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, model: nn.Module, where: dict[str, torch.Tensor]) -> Example:
+        """Return the example of a model that lost nothing but channels."""
+        return cls(model, where, {name: name for name, _ in model.named_modules()})
+
+
 def repair_model(
     repairs: tuple[str, ...],
     model: nn.Module,
     pruned: nn.Module,
     graph: ChannelGraph,
     keep: np.ndarray,
-    where: dict[str, torch.Tensor],
+    example: Example,
     batch: torch.Tensor | None,
 ) -> None:
     """Repair `pruned` in place.
@@ -67,7 +90,7 @@ def repair_model(
         pruned: The sliced model.
         graph: Channels of `model`.
         keep: (labels + 1,) which labels were kept.
-        where: Sensitivity (N, positions) of the predictions to each layer's output; for 'refit'.
+        example: What 'refit' takes the outputs from: `model`, or what that was before blocks were taken out.
         batch: Images (N, C, H, W) in 0..1.
     """
     if keep.all():
@@ -75,8 +98,9 @@ def repair_model(
     if "fold" in repairs:
         fold_constants(model, pruned, graph, keep)
     if "refit" in repairs:
-        kept = {name: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
-        LOGGER.info(f"prune: re-fitted {refit(model, pruned, kept, where, batch)} layers on {len(batch)} images")
+        kept = {example.names[name]: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
+        done = refit(example.model, pruned, kept, example.where, batch, example.names)
+        LOGGER.info(f"prune: re-fitted {done} layers on {len(batch)} images")
     if "bn" in repairs:
         count = estimate_statistics(pruned, batch)
         LOGGER.info(f"prune: statistics of {count} BatchNorms taken anew on {len(batch)} images")

@@ -81,34 +81,41 @@ def _joined(parts: list, n: int) -> Sensitivity:
 
 def judged(output: Any, random: torch.Generator) -> torch.Tensor:
     """Return a scalar whose squared gradient is, on average over the signs, that of the predictions as judged."""
+    return sum(_signed(values, random) for values in weighed(output, output))
+
+
+def weighed(output: Any, likely: Any) -> list[torch.Tensor]:
+    """Return the predictions as they are judged: tensors whose squared differences count alike.
+
+    Args:
+        output: Raw predictions.
+        likely: Raw predictions of the same form that say how much each value counts; those of the original.
+    """
     if isinstance(output, dict) and "scores" in output:
-        return _anchors(output, random)
+        return _anchors(output, likely)
     if isinstance(output, dict):
-        return sum(judged(v, random) for k, v in output.items() if k != "feats")
+        return [t for k, v in output.items() if k != "feats" for t in weighed(v, likely[k])]
     if isinstance(output, (tuple, list)):
-        return sum(judged(v, random) for v in output)
+        return [t for v, at in zip(output, likely) for t in weighed(v, at)]
     if output.dim() in (2, 4) and output.shape[1] > 1:  # classes: logits (N, nc) or (N, nc, H, W)
-        return _signed(output.softmax(1), random)
-    return _signed(output / output.detach().square().mean().sqrt().clamp_min(1e-6), random)
+        return [output.softmax(1)]
+    return [output / likely.detach().square().mean().sqrt().clamp_min(1e-6)]
 
 
-def _anchors(preds: dict, random: torch.Generator) -> torch.Tensor:
-    """Judge the predictions of a detection head: `scores` (N, nc, A), others (N, k, A) and mask prototypes."""
-    scores = preds["scores"].sigmoid()
-    likely = scores.detach().amax(1, keepdim=True)  # (N, 1, A)
-    total = _signed(scores, random)
+def _anchors(preds: dict, by: dict) -> list[torch.Tensor]:
+    """Weigh the predictions of a detection head: `scores` (N, nc, A), others (N, k, A) and mask prototypes."""
+    likely = by["scores"].detach().sigmoid().amax(1, keepdim=True)  # (N, 1, A)
+    values = [preds["scores"].sigmoid()]
     for name, value in preds.items():
         if name in {"scores", "feats"}:
             continue
         if isinstance(value, torch.Tensor) and value.dim() == 3 and value.shape[2] == likely.shape[2]:
-            total = total + BOX_WEIGHT * _signed(value * likely, random)
+            values.append(BOX_WEIGHT * value * likely)
             continue
-        for t in (
-            value if isinstance(value, (tuple, list)) else (value,)
-        ):  # prototypes: as much weight as one anchor channel
+        for t in value if isinstance(value, (tuple, list)) else (value,):  # prototypes: as much as one anchor channel
             share = (likely.sum() * t.shape[1] / t.numel()) ** 0.5
-            total = total + BOX_WEIGHT * share * _signed(t, random)
-    return total
+            values.append(BOX_WEIGHT * share * t)
+    return values
 
 
 def _signed(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:

@@ -80,6 +80,12 @@ class Target:
             return self.stopwatch(model, (1 - self.slack) * self.goal, self.goal)
         return Reading(amount(model, self.what, self.imgsz))
 
+    def share(self, model: nn.Module) -> float:
+        """Return what a model has as a share of what the first one has; a latency to about half a percent."""
+        if self.stopwatch:
+            return self.stopwatch(model, 0.95 * self.whole, self.whole).value / self.whole
+        return amount(model, self.what, self.imgsz) / self.whole
+
     def is_met(self, reading: Reading, part: float = 1.0) -> bool:
         """Return whether this is the goal or within (part of) the slack under it; more where a timing is less exact."""
         slack = max(part * self.slack, 2 * reading.error)
