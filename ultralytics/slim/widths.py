@@ -186,7 +186,7 @@ def _lost(source: nn.Module, built: _Size) -> bool:
     return any(length < built.lengths.get(name, length) for name, length in size.lengths.items())
 
 
-def _class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
+def class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
     """Return (container, key) of every last layer that puts out one channel a class."""
     if isinstance(head, Classify):
         return [(head, "linear")]
@@ -207,7 +207,7 @@ def _get(container: nn.Module, key: str) -> nn.Module:
 def _fit_classes(layers: nn.Sequential, model: nn.Module) -> None:
     """Replace the last class layers where the class count differs; biases start as in the freshly built head."""
     head, fresh = layers[-1], model.model[-1]
-    for (container, key), (other, other_key) in zip(_class_layers(head), _class_layers(fresh)):
+    for (container, key), (other, other_key) in zip(class_layers(head), class_layers(fresh)):
         old, new = _get(container, key), _get(other, other_key)
         if isinstance(old, nn.Linear):
             if old.out_features == new.out_features:

@@ -16,6 +16,7 @@ from ultralytics.utils import LOGGER
 
 from ..classes import BOX_TASKS, Names, names_of, validate_by_name
 from ..errors import translated
+from ..fewer_classes import data_for
 from ..files import fingerprint
 from ..inputs.weights import open_model
 
@@ -60,6 +61,7 @@ def _by_name(validator: BaseValidator, names: Names, weights: str | Path) -> Non
 
 def _validate(weights: str | Path, data: str, imgsz: int, device: Any, **val) -> tuple[YOLO, object]:
     yolo = open_model(weights)
+    data = data_for(yolo.model, data)
     if yolo.task in BOX_TASKS:  # of others Ultralytics knows the classes by their folders
         yolo.add_callback("on_val_start", partial(_by_name, names=names_of(yolo.model), weights=weights))
     with tempfile.TemporaryDirectory() as folder:

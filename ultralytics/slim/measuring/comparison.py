@@ -16,6 +16,7 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params, select_devi
 
 from ..classes import names_of, pair_classes, task_of
 from ..errors import InputError
+from ..fewer_classes import data_for, fewest_classes, like
 from ..inputs.unlabelled import load_images
 from ..loading import load_checkpoint
 from .accuracy import accuracy
@@ -139,6 +140,7 @@ def compare_models(
         val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
+    data = data and data_for(fewest_classes(load_checkpoint(path)[0] for path in weights.values()), data)
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
@@ -164,6 +166,9 @@ def agreements_of(models: Mapping[str, nn.Module], images: Any, imgsz: int) -> d
     Raises:
         InputError: A model of another task, or without a class of the first one's.
     """
+    fewest = fewest_classes(models.values())
+    if fewest is not None:
+        models = {name: like(model, fewest) for name, model in models.items()}
     first = next(iter(models.values()))
     reference = Reference(first, load_images(images, imgsz, next(first.parameters()).shape[1]))
     found = {}

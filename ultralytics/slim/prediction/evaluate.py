@@ -11,6 +11,7 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 
 from ..errors import FailedError
+from ..fewer_classes import fewest_classes
 from ..inputs.data import check_data, relations_folder
 from ..inputs.images import check_images
 from ..inputs.weights import open_model
@@ -76,12 +77,16 @@ def evaluate_relations(
 def relations_of(data: str, weights: Mapping[str, str | Path], imgsz: int, device: Any) -> dict[str, Evaluation]:
     """Return the relation scores of each named checkpoint; empty where the data has no relations.
 
+    So they are where classes were taken out of a model: the parents of what is left may be of those.
+
     Args:
         data: Data YAML, prepared.
         weights: Checkpoints by name.
         imgsz: Side of the images in pixels.
         device: As in Ultralytics.
     """
+    if fewest_classes(open_model(path).model for path in weights.values()):
+        return {}
     root = relations_folder(check_data(data))
     labelled = read_plabels_dir(root / "images/val", root / "plabels/val") if root else []
     if not any(parent >= 0 for _, labels in labelled for parent in labels.parents):
@@ -96,4 +101,7 @@ def relations_of(data: str, weights: Mapping[str, str | Path], imgsz: int, devic
 def relations_text(relations: Mapping[str, Evaluation]) -> str:
     """Return the scores as lines, or why there are none."""
     lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
-    return "\n".join(lines) or "no relation scores: no plabels/val beside the data's images/val, or no relation in it"
+    return (
+        "\n".join(lines)
+        or "no relation scores: no plabels/val beside the data's images/val, no relation in it, or classes taken out"
+    )

@@ -165,7 +165,8 @@ def _narrowed(
     if last is None and not narrowings and goal:
         raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
-        start = last.reached if last else target.measure(model) if shorter else Reading(target.whole)
+        is_whole = shorter is None and options.classes is None
+        start = last.reached if last else Reading(target.whole) if is_whole else target.measure(model)
         taken, reached = take_target(model, graph, pools, ranking.book, narrowings, target, start)
     else:
         taken, reached = take_share(pools, narrowings, scope, shorter.left_of(goal) if shorter else goal), None

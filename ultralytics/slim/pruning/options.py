@@ -27,6 +27,8 @@ class PruneOptions:
         round_to: Widths become multiples of this.
         floor: Share of each layer's channels that 'global' goes below only where the goal cannot be met otherwise;
             'auto' is 0.57 of what an even pruning to the same goal would keep (`select.targets.read_floor`).
+        classes: Names or numbers of the classes to keep, several in a list or with commas between; the others leave the
+            head before anything else is cut. All if not given.
         depth: Whether whole blocks go, too: True where they lose less for what they save than channels do; 'auto' where
             in the end the predictions change less than with channels alone; False for channels alone. Measured on
             `images` with the score 'surgeon' and the repair 'refit'; without those 'auto' is False.
@@ -52,6 +54,7 @@ class PruneOptions:
     scope: str = "auto"
     round_to: int = 8
     floor: float | str = "auto"
+    classes: Any = None
     depth: bool | str = False
     exclude: str | tuple[str, ...] = ()
     images: Any = None

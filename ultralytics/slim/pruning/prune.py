@@ -11,14 +11,18 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.torch_utils import get_flops, get_num_params
 
+from ..classes import listed, names_of
 from ..errors import InputError
+from ..fewer_classes import only_classes, read_classes
 from ..inputs.images import check_sides
 from ..inputs.weights import torch_model
 from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .graph.channels import input_size, trace_channels
+from .graph.refusals import refuse_blocks
 from .once import Round, can_shorten, prune_once
 from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs
@@ -52,7 +56,7 @@ def prune_model(
         What was cut; `str()` of it is a summary.
 
     Raises:
-        InputError: An argument is out of range, a target is out of reach, or nothing could be pruned.
+        InputError: An argument is out of range, a class unknown, a target out of reach, or nothing could be pruned.
         KindError: There is no such option, or `yolo` holds no PyTorch model.
         Refusal: The model has a block that is not pruned.
         RuntimeError: The result is not equal to the masked original; nothing is written then.
@@ -63,10 +67,11 @@ def prune_model(
     check_steps(options.steps, options.retrain)
     path, model = _checked(yolo, save_dir, options.round_to)
     ckpt = getattr(yolo, "ckpt", None)
+    original, model = model, _of_classes(model, options.classes)
     options = _chosen(model, options)
     if options.images is not None:
         tell_seen(model, options.images, options.imgsz, input_size(model)[1], "prune: the original")
-    target = asked and make_target(*asked, model, options.imgsz, options.runtime, options.batch, options.device)
+    target = asked and make_target(*asked, original, options.imgsz, options.runtime, options.batch, options.device)
     options = replace(options, floor=read_floor(options.floor, options.scope, target or factor))
     rounds: list[Round] = []
     for number in range(1, options.steps + 1):
@@ -80,6 +85,13 @@ def prune_model(
         if options.retrain and number < options.steps:
             model = retrained(model, options.retrain, result.record(options.round_to, asked), ckpt)
     result = replace(join([r.result for r in rounds]), path=path, factor=factor)
+    if model_of_fewer := names_of(result.model) if options.classes is not None else None:
+        result = replace(
+            result,
+            classes=(tuple(map(str, model_of_fewer.values())), len(names_of(original))),
+            params=(get_num_params(original), result.params[1]),
+            gflops=(get_flops(original, options.imgsz), result.gflops[1]),
+        )
     if not (result.ratio or target or factor == 0):
         raise InputError(_nothing(factor, options.round_to))
     if target and target.stopwatch:
@@ -95,8 +107,20 @@ def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> 
     read_goal(factor, **options.targets)
     check_runtime(options.runtime, options.batch)
     _check_round_to(options.round_to)
+    net = _of_classes(net, options.classes)
     options = _chosen(net, options)
     exclude_layers(trace_channels(net), options.exclude)
+
+
+def _of_classes(model: nn.Module, classes: Any) -> nn.Module:
+    """Return a model with these classes alone; with all that it has where none are named."""
+    if classes is None:
+        return model
+    names = names_of(model)
+    numbers = read_classes(classes, names)
+    refuse_blocks(model)
+    LOGGER.info(f"prune: {len(numbers)} of {len(names)} classes stay: {listed(names, numbers)}")
+    return only_classes(model, numbers)
 
 
 def _chosen(model: nn.Module, options: PruneOptions) -> PruneOptions:

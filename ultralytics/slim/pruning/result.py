@@ -43,6 +43,7 @@ class PruneResult:
         steps: Of several prunings, what each left: `ratio` of the channels it found removed, `params`, `gflops`.
         repairs: What was done to the pruned model (`repair.REPAIRS`).
         blocks: Names of the blocks that were taken out; the layers in them have 0 channels in `widths`.
+        classes: Names of the classes that were kept, and how many there were; None where all stayed.
     """
 
     path: Path | None
@@ -64,6 +65,7 @@ class PruneResult:
     steps: list[dict] = field(default_factory=list)
     repairs: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
+    classes: tuple[tuple[str, ...], int] | None = None
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
@@ -71,6 +73,7 @@ class PruneResult:
         cut = sum(0 < b < a for _, a, b in self.widths)
         cuts = f"{cut} of {len(self.widths)} layers narrower"
         cuts += f", {len(self.blocks)} blocks taken out" if self.blocks else ""
+        cuts += f", {len(self.classes[0])} of {self.classes[1]} classes left" if self.classes else ""
         asked = "" if self.factor is None else f"asked to remove {self.factor:.1%} of the prunable channels, "
         seen = f" with {self.images} images" if self.images else ""
         repaired = f"; repaired by {' and '.join(self.repairs)}{seen}" if self.repairs else ""
@@ -111,6 +114,7 @@ class PruneResult:
             "images": self.images,
             "repairs": list(self.repairs),
             "blocks": list(self.blocks),
+            "classes": {"kept": list(self.classes[0]), "of": self.classes[1]} if self.classes else None,
             "ratio": float(self.ratio),
             "params": list(self.params),
             "gflops": [float(g) for g in self.gflops],

@@ -24,6 +24,7 @@ from ultralytics.utils.torch_utils import ModelEMA, select_device
 from ..classes import task_of
 from ..compat import has_bfloat16
 from ..errors import InputError
+from ..fewer_classes import like
 from ..inputs.unlabelled import read_square
 from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
@@ -93,7 +94,8 @@ def recover_model(
 
     Args:
         yolo: The model, pruned for example; not modified.
-        teacher: What it is to agree with: its original, or another model of its task and classes; not modified.
+        teacher: What it is to agree with: its original, or another model of its task and classes; not modified. What it
+            says of classes that were taken out of the model does not count.
         images: A folder (searched below too), a text file of paths, a list of paths or of BGR arrays (H, W, 3), or a
             data set's YAML (its training images, without their labels).
         save_dir: The .pt file to write; parents are created. Beside it lies, until it is finished, what `resume` needs.
@@ -107,6 +109,7 @@ def recover_model(
     settings = RecoverOptions.read(options)
     path = check_checkpoint_path(save_dir)
     student, wise = (plain_copy(torch_model(one, "recover")).float().eval() for one in (yolo, teacher))
+    wise = like(wise, student)
     recovering = _Recovering(student, wise, images, settings, path)
     if resume:
         recovering.go_on()

@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..classes import names_of
+from ..classes import names_of, pair_classes
+from ..fewer_classes import had_more
 from ..files import write_whole
 from ..inputs.weights import open_model
 from ..measuring.detections import Difference, Found, choose_images, detect, match_detections
@@ -35,8 +36,13 @@ def pick(differences: list[Difference]) -> list[int]:
 def make_samples(original: Path, compressed: Path, source: Any, imgsz: int, device: Any, folder: Path) -> list[dict]:
     """Draw sample images with both models' detections into `folder`; return their captions and file names."""
     images = choose_images(source, LOOKED_AT)
-    like = names_of(open_model(original).model)
-    pairs = list(zip(*(detect(w, images, like, imgsz=imgsz, device=device) for w in (original, compressed))))
+    models = [open_model(path).model for path in (original, compressed)]
+    like = names_of(models[0])
+    kept = [ours for ours, _ in pair_classes(like, names_of(models[1]))] if had_more(models[1]) else None
+    settings = {"imgsz": imgsz, "device": device}
+    pairs = list(
+        zip(detect(original, images, like, classes=kept, **settings), detect(compressed, images, like, **settings))
+    )
     differences = [match_detections(*pair, SAME_IOU) for pair in pairs]
     samples = []
     for rank, index in enumerate(pick(differences), 1):

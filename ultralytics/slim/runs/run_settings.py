@@ -24,7 +24,7 @@ from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TE
 from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
-    ("weights", "data", "images", "unlabelled", "teacher", "factor", "loss_type", "epochs", "format", "compare")
+    "weights data images unlabelled teacher factor classes loss_type epochs format compare".split()
 )  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
 PLACED = frozenset("weights data unlabelled save_dir format Distillation loss_type project name resume".split())
@@ -273,7 +273,8 @@ def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     """Return the pruning of a run, scored on its training images; trained between its steps as in the retraining."""
     own = _only(flat, PRUNE.name)
     own = {"data": flat["data"], **own} if "epochs" in own else own
-    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _all_images(flat), **own}
+    options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _all_images(flat)}
+    options |= {"classes": flat.get("classes"), **own}
     pruning = PruningSettings.read(options, flat["factor"])
     if not pruning.between:
         return pruning

@@ -17,6 +17,7 @@ from ultralytics.utils import LOGGER
 
 from .. import logs
 from ..errors import InputError, translated
+from ..fewer_classes import data_for
 from ..files import copy_whole
 from ..inputs.data import prepare_data
 from ..inputs.places import read_yaml
@@ -72,7 +73,7 @@ def fit(weights: str | Path, save_dir: str | Path, arguments: Mapping[str, Any])
     check_start(arguments)
     check_finite(model.model, str(weights))
     arguments = {**TRAINING, **arguments}
-    arguments["data"] = prepare_data(arguments["data"], task=model.task)
+    arguments["data"] = data_for(model.model, prepare_data(arguments["data"], task=model.task))
     try:
         with translated():
             metrics = model.train(**arguments)

@@ -1,0 +1,155 @@
+"""Models of fewer classes than they were trained for: the others leave the head, and data is seen through those kept.
+
+What a model was cut from is noted in its `yaml`, which every training of Ultralytics hands on. Wherever such a model is
+trained or measured on data with the classes that it lost, a view of that data takes its place: the same images, the
+labels of the kept classes alone, under the model's numbers (`inputs.class_view`). The user's files are only read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.utils import LOGGER
+
+from .classes import BOX_TASKS, Names, listed, names_of, pair_classes, task_of
+from .errors import InputError
+from .hints import hint, split_list
+from .inputs.class_view import names_in, view_of
+from .widths import class_layers
+
+KEPT_FROM = "kept_from"  # key of `model.yaml`: names of all classes that the model once had
+
+
+def read_classes(wanted: Any, names: Names) -> list[int]:
+    """Return the numbers of the classes to keep, rising.
+
+    Args:
+        wanted: Names or numbers; several in a list, or in text with commas between.
+        names: Those of the model.
+
+    Raises:
+        InputError: A class that the model does not have, or none at all.
+    """
+    known: dict[str, list[int]] = {}
+    for number, name in names.items():
+        known.setdefault(_key(name), []).append(number)
+    numbers: set[int] = set()
+    for item in filter(None, split_list(wanted)):
+        if item.lower() in known:
+            numbers.update(known[item.lower()])
+        elif item.isdigit() and int(item) in names:
+            numbers.add(int(item))
+        else:
+            raise InputError(
+                f"classes: the model has no class {item!r}{hint(item, map(str, names.values()))}; its classes: "
+                f"{listed(names)}, numbers 0 to {len(names) - 1}"
+            )
+    if not numbers:
+        raise InputError(f"classes={wanted!r} keeps no class; name one at least of {listed(names)}")
+    return sorted(numbers)
+
+
+@torch.no_grad()
+def only_classes(model: nn.Module, numbers: Iterable[int]) -> nn.Module:
+    """Return a copy of a model whose head puts out these classes alone, renumbered in their order.
+
+    What it puts out for them is what the model does.
+
+    Args:
+        model: Of any task with classes; not modified.
+        numbers: Its numbers of the classes to keep, rising.
+
+    Raises:
+        InputError: The head's classes are no channels of their own.
+    """
+    numbers, names = list(numbers), names_of(model)
+    net = copy.deepcopy(model)
+    head = net.model[-1]
+    layers = [(container, key, getattr(container, str(key))) for container, key in class_layers(head)]
+    if not layers or any(len(layer.weight) != len(names) for *_, layer in layers):
+        raise InputError(
+            f"classes: the head of this model ({type(head).__name__}) does not put out a channel for each of its "
+            f"{len(names)} classes, so that none can be taken out"
+        )
+    for container, key, layer in layers:
+        setattr(container, str(key), _rows(layer, numbers))
+    lost = len(names) - len(numbers)
+    for name in ("nc", "no"):
+        if hasattr(head, name):
+            setattr(head, name, getattr(head, name) - lost)
+    if hasattr(head, "np"):
+        head.np = sum(p.numel() for p in head.parameters())
+    net.names = {new: names[old] for new, old in enumerate(numbers)}
+    if hasattr(net, "nc"):
+        net.nc = len(numbers)
+    if isinstance(getattr(net, "yaml", None), dict):
+        net.yaml = {**net.yaml, "nc": len(numbers), KEPT_FROM: net.yaml.get(KEPT_FROM) or list(names.values())}
+    return net
+
+
+def _rows(layer: nn.Module, numbers: list[int]) -> nn.Module:
+    """Return a copy of a layer that puts out these channels alone."""
+    cut = copy.deepcopy(layer)
+    for name in ("weight", "bias"):
+        if (tensor := getattr(layer, name)) is not None:
+            setattr(cut, name, nn.Parameter(tensor[numbers].clone(), requires_grad=tensor.requires_grad))
+    setattr(cut, "out_features" if isinstance(layer, nn.Linear) else "out_channels", len(numbers))
+    return cut
+
+
+def had_more(model: nn.Module) -> bool:
+    """Return whether classes were taken out of a model."""
+    cfg = getattr(model, "yaml", None)
+    return isinstance(cfg, dict) and bool(cfg.get(KEPT_FROM))
+
+
+def like(model: nn.Module, other: nn.Module) -> nn.Module:
+    """Return `model` with those classes alone that `other` has, if classes were taken out of that; else as it is."""
+    if not had_more(other):
+        return model
+    numbers = sorted(ours for ours, _ in pair_classes(names_of(model), names_of(other)))
+    return model if not numbers or len(numbers) == len(names_of(model)) else only_classes(model, numbers)
+
+
+def fewest_classes(models: Iterable[nn.Module]) -> nn.Module | None:
+    """Return the model of the fewest classes among those that lost some; None where none did."""
+    return min(filter(had_more, models), key=lambda model: len(names_of(model)), default=None)
+
+
+def data_for(model: nn.Module | None, data: str) -> str:
+    """Return the data to train or to measure a model on: a view where the data has classes that the model lost.
+
+    Args:
+        model: The model, or None.
+        data: A data YAML, prepared; for a classifier what Ultralytics takes.
+    """
+    if model is None or not had_more(model):
+        return data
+    names, task = names_of(model), task_of(model)
+    if task not in (*BOX_TASKS, "classify"):
+        return data
+    theirs = names_in(data, task)
+    pairs = dict(pair_classes(theirs, names))
+    lost = {_key(name) for name in model.yaml[KEPT_FROM]} - {_key(name) for name in names.values()}
+    gone = [number for number, name in theirs.items() if _key(name) in lost]
+    if not gone or not pairs:
+        return data  # of the classes that it has, or of others, which it is to learn
+    view = view_of(data, task, theirs, names, pairs)
+    _tell(f"{data}: seen through {len(pairs)} of its {len(theirs)} classes, {listed(names)}: {view}")
+    return view
+
+
+@lru_cache  # once a process
+def _tell(message: str) -> None:
+    LOGGER.info(message)
+
+
+def _key(name: object) -> str:
+    """Return what a class name is compared by."""
+    return str(name).strip().lower()

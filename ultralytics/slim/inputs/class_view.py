@@ -1,0 +1,148 @@
+"""A view of a data set through some of its classes: links to its images, and label files of those classes alone.
+
+It lies in the system's temporary folder, is made once for each state of the labels, and can be thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+from ultralytics.utils import TQDM
+
+from ..compat import YAML
+from ..errors import DATA_ERRORS, InputError, translated
+from ..files import stand_in
+from .images import label_files, list_images
+from .places import read_yaml
+
+Names = Mapping[int, str]
+SPLITS = ("train", "val", "test")
+
+
+def names_in(data: str, task: str) -> dict[int, str]:
+    """Return the class names of a data set, by number."""
+    with translated(*DATA_ERRORS):
+        return dict((check_cls_dataset if task == "classify" else check_det_dataset)(data)["names"])
+
+
+def view_of(data: str, task: str, theirs: Names, names: Names, pairs: Mapping[int, int]) -> str:
+    """Return a view of a data set: its YAML; for a classifier its folder.
+
+    Args:
+        data: The data YAML, or what Ultralytics takes for a classifier; only read.
+        task: 'detect', 'segment', 'pose', 'obb' or 'classify'.
+        theirs: Names of the data's classes.
+        names: Names of the view's classes.
+        pairs: Number in the data -> number in the view, of the classes that stay.
+
+    Raises:
+        InputError: No object of them is labelled in a split.
+    """
+    with translated(*DATA_ERRORS):
+        found = (check_cls_dataset if task == "classify" else check_det_dataset)(data)
+    if task == "classify":
+        return str(_folders(Path(data), found, theirs, pairs))
+    splits = {split: list_images(found[split]) for split in SPLITS if found.get(split)}
+    key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()))).encode())
+    for images in splits.values():
+        for image, label in zip(images, label_files(images)):
+            stamp = label.stat() if label.is_file() else None
+            key.update(f"{image} {stamp and (stamp.st_mtime_ns, stamp.st_size)}\n".encode())
+    folder = stand_in(Path(data), "classes").parent / key.hexdigest()[:12]
+    yaml = folder / Path(data).name
+    if not yaml.is_file():
+        _whole(folder, lambda partial: _write(partial, folder, yaml.name, data, splits, names, pairs))
+    return str(yaml)
+
+
+def _write(
+    partial: Path,
+    folder: Path,
+    yaml: str,
+    data: str,
+    splits: Mapping[str, list[Path]],
+    names: Names,
+    pairs: Mapping[int, int],
+) -> None:
+    """Write a view into `partial`, which will be called `folder`."""
+    content = {k: v for k, v in read_yaml(Path(data)).items() if k not in ("path", "nc", "names", "download", *SPLITS)}
+    for split, images in splits.items():
+        objects, taken = 0, set()
+        for at in ("images", "labels"):
+            (partial / at / split).mkdir(parents=True)
+        pictures = TQDM(list(zip(images, label_files(images))), desc=f"{split}: labels of {len(names)} classes")
+        for number, (image, label) in enumerate(pictures):
+            name = image.name if image.stem not in taken else f"{number}_{image.name}"
+            taken.add(image.stem)
+            _link(image, partial / "images" / split / name)
+            if label.is_file():
+                rows = _kept_rows(label, pairs)
+                objects += len(rows)
+                target = (partial / "labels" / split / name).with_suffix(".txt")
+                target.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+        if not objects and split != "test":
+            raise InputError(
+                f"{data}: no object of {', '.join(map(str, names.values()))} is labelled in '{split}:'; the model has "
+                "no other class any more"
+            )
+        content[split] = f"images/{split}"
+    YAML.save(partial / yaml, {"path": folder.as_posix(), **content, "names": {n: str(v) for n, v in names.items()}})
+
+
+def _kept_rows(label: Path, pairs: Mapping[int, int]) -> list[str]:
+    """Return the rows of a label file whose class stays, renumbered."""
+    rows = []
+    for row in label.read_text(encoding="utf-8-sig").splitlines():
+        number, _, rest = row.strip().partition(" ")
+        try:
+            new = pairs.get(int(float(number)))
+        except ValueError:
+            new = number  # Ultralytics will say what is wrong with it
+        if number and new is not None:
+            rows.append(f"{new} {rest}")
+    return rows
+
+
+def _folders(data: Path, found: Mapping[str, Any], theirs: Names, pairs: Mapping[int, int]) -> Path:
+    """Return a view of a classifier's data: its folders of the classes that stay."""
+    splits = {split: Path(found[split]) for split in SPLITS if found.get(split)}
+    key = hashlib.sha256(repr((sorted(splits.items()), sorted(pairs.items()))).encode()).hexdigest()[:12]
+    folder = stand_in(data, "classes").parent / key
+
+    def write(partial: Path) -> None:
+        for split, source in splits.items():
+            for number in pairs:
+                if (source / str(theirs[number])).is_dir():
+                    (partial / split).mkdir(parents=True, exist_ok=True)
+                    _link(source / str(theirs[number]), partial / split / str(theirs[number]))
+
+    if not folder.is_dir():
+        _whole(folder, write)
+    return folder
+
+
+def _whole(folder: Path, write: Any) -> None:
+    """Let `write` fill a folder that appears only when it is complete."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write(partial)
+        if not folder.exists():  # another process may have been as far
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let a file or folder be found at another place; copied where the system makes no links."""
+    try:
+        target.symlink_to(source.resolve(), target_is_directory=source.is_dir())
+    except OSError:
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
