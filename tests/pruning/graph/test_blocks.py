@@ -159,6 +159,12 @@ def test_blocks_of_other_peoples_code_are_found_by_what_they_do() -> None:
     assert proved_without(net, [blocks[1]])[1] <= TOLERANCE
 
 
+def test_what_cannot_go_does_not_hold_those_before_it() -> None:
+    foreign = Foreign()
+    foreign.steps[2] = nn.Sequential(nn.Conv2d(16, 16, 1), nn.Sigmoid())  # masked it puts out 0.5
+    assert found(nested(foreign)) == {"model.1.steps.0": True, "model.1.steps.1": True}
+
+
 @pytest.mark.parametrize("kind", [Counted, Weighted])
 def test_what_counts_on_its_entries_is_left_alone(kind: type) -> None:
     assert find_blocks(nested(kind(16, 16, n=2, shortcut=True))) == []

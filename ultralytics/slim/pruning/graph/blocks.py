@@ -22,7 +22,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -104,7 +104,7 @@ class _Run:
 
     Attributes:
         net: What was run.
-        seen: What each module read and put out, by name, where both are tensors; of owners only what they read.
+        seen: What each module read and put out, by name.
         watch: Concatenations and their readers.
         weights: Names of the convolutions, by the id of their weights.
     """
@@ -168,8 +168,6 @@ def _entries(run: _Run, name: str, container: nn.Module) -> list[Block]:
         entry = f"{name}.{index}"
         residual = _kind(run, entry)
         if residual is None:
-            if found and not found[0].residual or index == len(container) - 1:
-                break  # nothing before a plain one that stays can go without it; a residual one may
             continue
         x, out = run.seen[entry].x[0], run.seen[entry].out
         block = Block(entry, owner, name, index, residual, width=x.shape[1])
@@ -200,43 +198,21 @@ def _kind(run: _Run, name: str) -> bool | None:
 def _in_chain(run: _Run, block: Block, out: torch.Tensor, later: list[str], n: int) -> Block | None:
     """Return a plain entry of a Sequential with where its output goes; None where that is no closing convolution."""
     closing, places = _closing(run, out)
-    if not closing or len(later) != n - 1 - block.index or id(out) not in places:
-        return None
     owner = block.container.rpartition(".")[0]
-    return _under(owner, block, later, closing, places[id(out)], None)
+    if not closing.startswith(f"{owner}.") or len(later) != n - 1 - block.index:
+        return None
+    return replace(block, owner=owner, needs=tuple(later), closing=closing, columns=places[id(out)])
 
 
 def _in_list(run: _Run, block: Block, x: torch.Tensor, out: torch.Tensor, later: list[str], n: int) -> Block | None:
     """Return an entry of a ModuleList with where its input and output go; None where it cannot be told."""
     closing, places = _closing(run, out)
-    if not closing or id(out) not in places:
+    if not closing.startswith(f"{block.owner}."):
         return None
+    block = replace(block, closing=closing, columns=places[id(out)])
     if block.residual:
-        before = places.get(id(x))
-        return _under(block.owner, block, [], closing, places[id(out)], before) if before else None
-    return (
-        _under(block.owner, block, later, closing, places[id(out)], None) if len(later) == n - 1 - block.index else None
-    )
-
-
-def _under(
-    owner: str, block: Block, later: list[str], closing: str, columns: Columns, before: Columns | None
-) -> Block | None:
-    """Return the block with what closes over it, if its owner does."""
-    if not closing.startswith(f"{owner}."):
-        return None
-    return Block(
-        block.name,
-        owner,
-        block.container,
-        block.index,
-        block.residual,
-        tuple(later),
-        closing,
-        columns,
-        before,
-        block.width,
-    )
+        return replace(block, before=places[id(x)]) if id(x) in places else None
+    return replace(block, needs=tuple(later)) if len(later) == n - 1 - block.index else None
 
 
 def _closing(run: _Run, out: torch.Tensor) -> tuple[str, dict[int, Columns]]:
