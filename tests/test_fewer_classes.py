@@ -187,6 +187,12 @@ def test_comparison_looks_at_the_kept_classes_of_both(of_one: Path, tiny_data: P
     assert found["o"].value == found["w"].value and found["o"].matched == found["w"].matched
 
 
+def test_scores_by_the_loss_count_the_kept_classes_alone(tiny_data: Path, teacher_path, tmp_path: Path) -> None:
+    keys = {"images": str(tiny_data), "imgsz": 64, "score": "taylor", "classes": [1]}
+    result = prune_model(YOLO(teacher_path), tmp_path / "t.pt", 0.2, **keys)
+    assert result.score == "taylor" and result.classes[1] == 2 and len(load_checkpoint(tmp_path / "t.pt")[0].names) == 1
+
+
 @pytest.mark.slow
 def test_training_goes_on_with_the_kept_classes(of_one: Path, tiny_data: Path, teacher_path, tmp_path: Path) -> None:
     model = PruneModel(of_one)

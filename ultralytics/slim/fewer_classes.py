@@ -21,6 +21,7 @@ from .classes import BOX_TASKS, Names, listed, names_of, pair_classes, task_of
 from .errors import InputError
 from .hints import hint, split_list
 from .inputs.class_view import names_in, view_of
+from .inputs.data import as_yaml
 from .widths import class_layers
 
 KEPT_FROM = "kept_from"  # key of `model.yaml`: names of all classes that the model once had
@@ -127,13 +128,14 @@ def data_for(model: nn.Module | None, data: str) -> str:
 
     Args:
         model: The model, or None.
-        data: A data YAML, prepared; for a classifier what Ultralytics takes.
+        data: A data set in any form.
     """
     if model is None or not had_more(model):
         return data
     names, task = names_of(model), task_of(model)
     if task not in (*BOX_TASKS, "classify"):
         return data
+    data = data if task == "classify" else as_yaml(data)
     theirs = names_in(data, task)
     pairs = dict(pair_classes(theirs, names))
     lost = {_key(name) for name in model.yaml[KEPT_FROM]} - {_key(name) for name in names.values()}

@@ -26,6 +26,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of
 from ...errors import DATA_ERRORS, InputError, translated
+from ...fewer_classes import data_for
 from ...inputs.data import as_yaml
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
@@ -56,7 +57,7 @@ class LabelledImages:
     """
 
     def __init__(self, model: nn.Module, data: str | Path, split: str, imgsz: int, limit: int = 64, batch: int = 4):
-        self.task, self.data, self.split = guess_model_task(model), str(data), split
+        self.task, self.data, self.split = guess_model_task(model), data_for(model, str(data)), split
         if self.task not in VALIDATORS:
             raise InputError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
         self.settings = {"task": self.task, "data": self.data, "split": split, "imgsz": imgsz, "batch": batch}
