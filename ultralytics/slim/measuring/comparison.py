@@ -18,6 +18,7 @@ from ..classes import names_of, pair_classes, task_of
 from ..errors import InputError
 from ..fewer_classes import data_for, fewest_classes, like
 from ..inputs.unlabelled import load_images
+from ..inputs.weights import open_model
 from ..loading import load_checkpoint
 from .accuracy import accuracy
 from .agreement import SHOWN_IOUS, TRUE_CONF, Agreement, Reference
@@ -140,7 +141,7 @@ def compare_models(
         val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
-    data = data and data_for(fewest_classes(load_checkpoint(path)[0] for path in weights.values()), data)
+    data = data and data_for(fewest_classes(open_model(path).model for path in weights.values()), data)
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
