@@ -61,10 +61,15 @@ def _keys(names: Names) -> dict[int, tuple[str, int]]:
     seen: Counter[str] = Counter()
     keys = {}
     for number in sorted(names):
-        name = str(names[number]).strip().lower()
+        name = class_key(names[number])
         keys[number] = name, seen[name]
         seen[name] += 1
     return keys
+
+
+def class_key(name: object) -> str:
+    """Return what a class name is compared by."""
+    return str(name).strip().lower()
 
 
 def listed(names: Names, numbers: Iterable[int] | None = None, most: int = 10) -> str:

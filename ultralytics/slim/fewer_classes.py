@@ -17,12 +17,12 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 
-from .classes import BOX_TASKS, Names, listed, names_of, pair_classes, task_of
+from .classes import BOX_TASKS, Names, class_key, listed, names_of, pair_classes, task_of
 from .errors import InputError
 from .hints import hint, split_list
-from .inputs.class_view import names_in, view_of
+from .inputs.class_view import read_set, view_of
 from .inputs.data import as_yaml
-from .widths import class_layers
+from .widths import class_layers, note_parameters
 
 KEPT_FROM = "kept_from"  # key of `model.yaml`: names of all classes that the model once had
 
@@ -39,7 +39,7 @@ def read_classes(wanted: Any, names: Names) -> list[int]:
     """
     known: dict[str, list[int]] = {}
     for number, name in names.items():
-        known.setdefault(_key(name), []).append(number)
+        known.setdefault(class_key(name), []).append(number)
     numbers: set[int] = set()
     for item in filter(None, split_list(wanted)):
         if item.lower() in known:
@@ -84,8 +84,7 @@ def only_classes(model: nn.Module, numbers: Iterable[int]) -> nn.Module:
     for name in ("nc", "no"):
         if hasattr(head, name):
             setattr(head, name, getattr(head, name) - lost)
-    if hasattr(head, "np"):
-        head.np = sum(p.numel() for p in head.parameters())
+    note_parameters(net)
     net.names = {new: names[old] for new, old in enumerate(numbers)}
     if hasattr(net, "nc"):
         net.nc = len(numbers)
@@ -136,13 +135,14 @@ def data_for(model: nn.Module | None, data: str) -> str:
     if task not in (*BOX_TASKS, "classify"):
         return data
     data = data if task == "classify" else as_yaml(data)
-    theirs = names_in(data, task)
+    found = read_set(data, task)
+    theirs = dict(found["names"])
     pairs = dict(pair_classes(theirs, names))
-    lost = {_key(name) for name in model.yaml[KEPT_FROM]} - {_key(name) for name in names.values()}
-    gone = [number for number, name in theirs.items() if _key(name) in lost]
+    lost = {class_key(name) for name in model.yaml[KEPT_FROM]} - {class_key(name) for name in names.values()}
+    gone = [number for number, name in theirs.items() if class_key(name) in lost]
     if not gone or not pairs:
         return data  # of the classes that it has, or of others, which it is to learn
-    view = view_of(data, task, theirs, names, pairs)
+    view = view_of(data, task, found, names, pairs)
     _tell(f"{data}: seen through {len(pairs)} of its {len(theirs)} classes, {listed(names)}: {view}")
     return view
 
@@ -150,8 +150,3 @@ def data_for(model: nn.Module | None, data: str) -> str:
 @lru_cache  # once a process
 def _tell(message: str) -> None:
     LOGGER.info(message)
-
-
-def _key(name: object) -> str:
-    """Return what a class name is compared by."""
-    return str(name).strip().lower()

@@ -43,6 +43,15 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def move_folder(partial: Path, folder: Path) -> None:
+    """Rename a finished folder, unless another process has made the same meanwhile."""
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
 def stand_in(path: Path, kind: str) -> Path:
     """Return a path of the same name in the system's temporary folder, for what stands for a file in another form.
 

@@ -186,6 +186,13 @@ def _lost(source: nn.Module, built: _Size) -> bool:
     return any(length < built.lengths.get(name, length) for name, length in size.lengths.items())
 
 
+def note_parameters(model: nn.Module) -> None:
+    """Put right the number of parameters that Ultralytics keeps with each layer, after some of them went."""
+    for m in model.modules():
+        if hasattr(m, "np") and hasattr(m, "type"):
+            m.np = sum(p.numel() for p in m.parameters())
+
+
 def class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
     """Return (container, key) of every last layer that puts out one channel a class."""
     if isinstance(head, Classify):

@@ -18,6 +18,7 @@ from ultralytics.slim.pruning import once
 from ultralytics.slim.pruning.graph.blocks import Block
 from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.repair.repairs import Example
 from ultralytics.slim.pruning.score.blocks import BlockScore
 from ultralytics.slim.pruning.select.depth import Selection, choose_blocks
 from ultralytics.slim.pruning.select.narrowing import order_narrowings
@@ -132,6 +133,14 @@ def test_channels_of_blocks_count_as_removed() -> None:
     shorter = Shorter(None, (), None, 0.0, (100, 10), {})
     assert shorter.left_of(0.55) == pytest.approx(0.5)  # 55 of 100 should go, 10 have gone: 45 of 90
     assert shorter.left_of(0.05) == 0.0
+
+
+def test_excluded_layers_are_found_by_the_names_that_they_had() -> None:
+    names = {"model.4.m.0.cv1.conv": "model.4.m.1.cv1.conv", "model.4.cv1.conv": "model.4.cv1.conv"}
+    widths = {"model.4.m.0.cv1.conv": 8, "model.4.m.1.cv1.conv": 8, "model.4.cv1.conv": 8}  # the first block is gone
+    shorter = Shorter(None, ("model.4.m.0",), Example(None, {}, names), 0.0, (24, 8), widths)
+    assert shorter.exclude_of("model.4.m.1") == ("model.4.m.0.cv1.conv",)
+    assert shorter.exclude_of(("model.4.cv1.conv",)) == ("model.4.cv1.conv",) and shorter.exclude_of(()) == ()
 
 
 def test_excluded_blocks_are_not_offered(idle: YOLO) -> None:

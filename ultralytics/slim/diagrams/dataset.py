@@ -19,6 +19,7 @@ import numpy as np
 
 from ultralytics.utils import LOGGER, TQDM
 
+from ..files import move_folder
 from ..plabels import plabels_text
 from . import flows, networks, trees
 from .render import render
@@ -108,7 +109,7 @@ def draw_dataset(folder: str | Path, train: int = 320, val: int = 80, seed: int 
             done = pool.map(partial(_write, part, seed, lined), jobs)
             for _ in TQDM(done, total=len(jobs), desc=f"Drawing diagrams to {folder}"):
                 pass
-        _move(part, folder)
+        move_folder(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     LOGGER.info(f"Drew {train} + {val} diagrams with seed {seed} to {folder}")
@@ -123,15 +124,6 @@ def _make_folders(part: Path) -> None:
     except OSError as error:
         where = f"{part.parent} cannot be written ({error.strerror})"
         raise type(error)(f"{where}: copy the data set's YAML to a folder that can, and use that copy") from None
-
-
-def _move(part: Path, folder: Path) -> None:
-    """Rename the finished folder, unless another process has drawn the same data set meanwhile."""
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
 
 
 def _write(folder: Path, seed: int, lined: bool, job: tuple[str, int]) -> None:

@@ -17,7 +17,7 @@ from ultralytics.utils import TQDM
 
 from ..compat import YAML
 from ..errors import DATA_ERRORS, InputError, translated
-from ..files import stand_in
+from ..files import move_folder, stand_in
 from .images import label_files, list_images
 from .places import read_yaml
 
@@ -25,29 +25,27 @@ Names = Mapping[int, str]
 SPLITS = ("train", "val", "test")
 
 
-def names_in(data: str, task: str) -> dict[int, str]:
-    """Return the class names of a data set, by number."""
+def read_set(data: str, task: str) -> dict[str, Any]:
+    """Return Ultralytics' dictionary of a data set."""
     with translated(*DATA_ERRORS):
-        return dict((check_cls_dataset if task == "classify" else check_det_dataset)(data)["names"])
+        return (check_cls_dataset if task == "classify" else check_det_dataset)(data)
 
 
-def view_of(data: str, task: str, theirs: Names, names: Names, pairs: Mapping[int, int]) -> str:
+def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs: Mapping[int, int]) -> str:
     """Return a view of a data set: its YAML; for a classifier its folder.
 
     Args:
         data: The data YAML, or what Ultralytics takes for a classifier; only read.
         task: 'detect', 'segment', 'pose', 'obb' or 'classify'.
-        theirs: Names of the data's classes.
+        found: What `read_set` returns of it.
         names: Names of the view's classes.
         pairs: Number in the data -> number in the view, of the classes that stay.
 
     Raises:
         InputError: No object of them is labelled in a split.
     """
-    with translated(*DATA_ERRORS):
-        found = (check_cls_dataset if task == "classify" else check_det_dataset)(data)
     if task == "classify":
-        return str(_folders(Path(data), found, theirs, pairs))
+        return str(_folders(Path(data), found, pairs))
     splits = {split: list_images(found[split]) for split in SPLITS if found.get(split)}
     key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()))).encode())
     for images in splits.values():
@@ -109,18 +107,19 @@ def _kept_rows(label: Path, pairs: Mapping[int, int]) -> list[str]:
     return rows
 
 
-def _folders(data: Path, found: Mapping[str, Any], theirs: Names, pairs: Mapping[int, int]) -> Path:
+def _folders(data: Path, found: Mapping[str, Any], pairs: Mapping[int, int]) -> Path:
     """Return a view of a classifier's data: its folders of the classes that stay."""
+    names = [str(found["names"][number]) for number in pairs]
     splits = {split: Path(found[split]) for split in SPLITS if found.get(split)}
     key = hashlib.sha256(repr((sorted(splits.items()), sorted(pairs.items()))).encode()).hexdigest()[:12]
     folder = stand_in(data, "classes").parent / key
 
     def write(partial: Path) -> None:
         for split, source in splits.items():
-            for number in pairs:
-                if (source / str(theirs[number])).is_dir():
+            for name in names:
+                if (source / name).is_dir():
                     (partial / split).mkdir(parents=True, exist_ok=True)
-                    _link(source / str(theirs[number]), partial / split / str(theirs[number]))
+                    _link(source / name, partial / split / name)
 
     if not folder.is_dir():
         _whole(folder, write)
@@ -134,8 +133,7 @@ def _whole(folder: Path, write: Any) -> None:
     partial.mkdir(parents=True)
     try:
         write(partial)
-        if not folder.exists():  # another process may have been as far
-            partial.rename(folder)
+        move_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER
 
 from ..classes import BOX_TASKS, Names, names_of, validate_by_name
 from ..errors import translated
-from ..fewer_classes import data_for
+from ..fewer_classes import data_for, fewest_classes
 from ..files import fingerprint
 from ..inputs.weights import open_model
 
@@ -28,6 +28,11 @@ def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = Non
     """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
     yolo, metrics = validate(weights, data, imgsz, device, **val)
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+
+
+def shared_data(weights: Iterable[str | Path], data: str) -> str:
+    """Return the data to compare checkpoints on: a view where classes were taken out of one of them."""
+    return data_for(fewest_classes(open_model(path).model for path in weights), data)
 
 
 @contextmanager

@@ -16,11 +16,10 @@ from ultralytics.utils.torch_utils import get_flops, get_num_params, select_devi
 
 from ..classes import names_of, pair_classes, task_of
 from ..errors import InputError
-from ..fewer_classes import data_for, fewest_classes, like
+from ..fewer_classes import fewest_classes, like
 from ..inputs.unlabelled import load_images
-from ..inputs.weights import open_model
 from ..loading import load_checkpoint
-from .accuracy import accuracy
+from .accuracy import accuracy, shared_data
 from .agreement import SHOWN_IOUS, TRUE_CONF, Agreement, Reference
 from .costs import count_layers, device_name, latency_ms, size_mb
 from .tables import TextTable
@@ -141,7 +140,7 @@ def compare_models(
         val: Further arguments of Ultralytics' `val`.
     """
     accuracies = {}
-    data = data and data_for(fewest_classes(open_model(path).model for path in weights.values()), data)
+    data = data and shared_data(weights.values(), data)
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)

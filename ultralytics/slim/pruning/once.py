@@ -80,11 +80,10 @@ def prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, la
         goal: The target of this pruning; or the share of the first model's channels to be gone after it.
         last: The pruning before it; None for the first.
     """
-    images = None
+    graph, images = trace_channels(model), None
     if options.images is not None:
-        graph = trace_channels(model)
         images = load_images(options.images, options.imgsz, *fit_in_memory(graph, model, options.imgsz))
-    narrow = _narrowed(model, options, goal, images, last, last.shorter if last else None)
+    narrow = _narrowed(model, graph, options, goal, images, last, last.shorter if last else None)
     if last or not options.depth or not goal:
         return narrow
     if len(images) < FEWEST:
@@ -122,7 +121,7 @@ def _with_blocks_out(
         LOGGER.info(f"prune: all of the {len(offered)} blocks stay, channels lose less for what they save")
     while chosen:
         shorter = shortened(model, narrow.graph, ranking.pools, chosen, offered, ranking.where, images)
-        short = _narrowed(shorter.model, options, goal, images, None, shorter)
+        short = _narrowed(shorter.model, trace_channels(shorter.model), options, goal, images, None, shorter)
         now = change(short, shorter.example.names)
         told = f"the predictions differ by {now:.3g} from the original's, by {alone:.3g} where only channels go"
         if options.depth is True or now < alone:
@@ -135,6 +134,7 @@ def _with_blocks_out(
 
 def _narrowed(
     model: nn.Module,
+    graph: ChannelGraph,
     options: PruneOptions,
     goal: Target | float,
     images: torch.Tensor | None,
@@ -145,18 +145,17 @@ def _narrowed(
 
     Args:
         model: Float32, evaluation mode; not modified.
+        graph: Its channels; excluded layers are frozen in it.
         options: As for `prune_once`.
         goal: As for `prune_once`.
         images: (N, C, H, W) in 0..1, or None.
         last: The pruning before it; None for the first.
         shorter: What was taken out before any channel, if anything.
     """
-    graph = trace_channels(model)
     score, scope = choose(model, options.score, options.scope, options.images)
     labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
-    ranking = rank(
-        model, graph, score, scope, options.exclude, options.seed, images, labelled, "refit" in options.repair
-    )
+    exclude = shorter.exclude_of(options.exclude) if shorter else options.exclude
+    ranking = rank(model, graph, score, scope, exclude, options.seed, images, labelled, "refit" in options.repair)
     pools, first = counted_from(last.first if last else {}, ranking.pools)
     ranking = replace(ranking, pools=pools)
     target = goal if isinstance(goal, Target) else None

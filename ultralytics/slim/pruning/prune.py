@@ -85,10 +85,10 @@ def prune_model(
         if options.retrain and number < options.steps:
             model = retrained(model, options.retrain, result.record(options.round_to, asked), ckpt)
     result = replace(join([r.result for r in rounds]), path=path, factor=factor)
-    if model_of_fewer := names_of(result.model) if options.classes is not None else None:
+    if options.classes is not None:
         result = replace(
             result,
-            classes=(tuple(map(str, model_of_fewer.values())), len(names_of(original))),
+            classes=(tuple(map(str, names_of(model).values())), len(names_of(original))),
             params=(get_num_params(original), result.params[1]),
             gflops=(get_flops(original, options.imgsz), result.gflops[1]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
+from itertools import chain
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from .repair.refit import refit
 from .repair.repairs import Example
 from .result import PruneResult
 from .score.blocks import whole_layers
-from .select.pools import Pool
+from .select.pools import Pool, matching
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,15 @@ class Shorter:
         total, gone = self.channels
         return max((factor * total - gone) / max(total - gone, 1), 0.0)
 
+    def exclude_of(self, exclude: str | tuple[str, ...]) -> tuple[str, ...]:
+        """Return the layers that patterns exclude by the names that they had, by those that they have now."""
+        held = set(chain(*matching(self.widths, exclude).values()))
+        return tuple(now for now, before in self.example.names.items() if before in held)
+
 
 def offered_blocks(model: nn.Module, graph: ChannelGraph, exclude: str | tuple[str, ...]) -> list[Block]:
     """Return the blocks that may go: those that hold no layer that `exclude` names."""
-    patterns = exclude.split(",") if isinstance(exclude, str) else exclude
-    held = [n for n in graph.layers if any(fnmatch(n, p) or n.startswith(f"{p}.") for p in patterns if p)]
+    held = list(chain(*matching(graph.layers, exclude).values()))
     return [b for b in find_blocks(model) if not any(name.startswith(f"{b.name}.") for name in held)]
 
 

@@ -13,13 +13,12 @@ from ultralytics.utils import LOGGER
 
 from ..classes import task_of
 from ..errors import MissingFileError, SlimError
-from ..fewer_classes import data_for, fewest_classes
 from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
 from ..inputs.references import check_references
-from ..inputs.weights import open_model
 from ..loading import load_checkpoint, read_checkpoint
+from ..measuring.accuracy import shared_data
 from ..measuring.comparison import name_paths
 from ..measuring.runtimes import RUNTIMES
 from ..recovery.pseudo_data import pseudo_data
@@ -44,7 +43,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         raise MissingFileError(f"no finished stage in {run.path}, so nothing to report on: {'; '.join(run.missing)}")
     known = _known(run)
     data, source = _data(run)
-    data = data and data_for(fewest_classes(open_model(path).model for path in weights.values()), data)
+    data = data and shared_data(weights.values(), data)
     models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
     beside = _references(run, weights, data, known, models)
     _time(run, [*models, *beside], {**weights, **{row["name"]: Path(row["path"]) for row in beside}}, known)

@@ -29,6 +29,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ...widths import note_parameters
 from .channels import input_size
 from .raw import set_raw
 from .verify import TOLERANCE, check_equal, difference, flatten, in_float64
@@ -299,9 +300,7 @@ def without_blocks(model: nn.Module, blocks: Iterable[Block]) -> nn.Module:
     # inner lists first: an entry's place in an outer one does not change what it is called
     for owner in sorted(by_owner, key=lambda name: -name.count(".")):
         _shorten(copied.get_submodule(owner), owner, by_owner[owner])
-    for m in copied.modules():
-        if hasattr(m, "np") and hasattr(m, "type"):  # the parameter count that Ultralytics keeps with each layer
-            m.np = sum(p.numel() for p in m.parameters())
+    note_parameters(copied)
     return copied
 
 
@@ -349,9 +348,9 @@ def _shorten(owner: nn.Module, prefix: str, blocks: list[Block]) -> None:
 
     chains: dict[str, Block] = {}  # the first entry that goes of every chain of plain ones
     cut: dict[str, list[Block]] = defaultdict(list)
-    for block in sorted(blocks, key=lambda b: -b.index):
-        in_list = isinstance(inside(block.container), nn.ModuleList)
-        if in_list:
+    last_first = sorted(blocks, key=lambda b: -b.index)
+    for block in last_first:
+        if isinstance(inside(block.container), nn.ModuleList):
             cut[block.closing].append(block)
         elif not block.residual:
             chains[block.container] = block
@@ -359,7 +358,7 @@ def _shorten(owner: nn.Module, prefix: str, blocks: list[Block]) -> None:
         _fold_columns(inside(closing), listed)
     for block in chains.values():
         _clear_columns(inside(block.closing), block)
-    for block in sorted(blocks, key=lambda b: -b.index):
+    for block in last_first:
         del inside(block.container)[block.index]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from ultralytics.nn.modules import RepConv
 
 from ...compat import AAttn, RepVGGDW
+from ...widths import note_parameters
 from .channels import ChannelGraph
 
 
@@ -38,8 +39,7 @@ def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None
             m.c1, m.c2 = m.conv1.conv.in_channels, m.conv1.conv.out_channels
         elif isinstance(m, RepVGGDW):
             m.dim = m.conv.out_channels if isinstance(m.conv, nn.Conv2d) else m.conv.conv.out_channels
-        if hasattr(m, "np") and hasattr(m, "type"):  # the parameter count that Ultralytics keeps with each layer
-            m.np = sum(p.numel() for p in m.parameters())
+    note_parameters(model)
 
 
 def _slice_tensors(modules: dict[str, nn.Module], graph: ChannelGraph, keep: np.ndarray) -> None:

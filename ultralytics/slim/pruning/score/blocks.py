@@ -22,10 +22,7 @@ from .sensitivity import weighed
 
 Kept = Mapping[str, Sequence[int]]  # of a layer's output channels, by its name
 Names = Mapping[str, str]
-FITTED, JUDGED = (
-    64,
-    32,
-)  # images that the rest is re-fitted to, and others that the predictions are compared on, at most
+FITTED, JUDGED = 64, 32  # most images that the rest is re-fitted to, and most others that predictions are compared on
 FEWEST = 16  # images
 BATCH = 8
 
@@ -50,9 +47,7 @@ class Judge:
         fitted = min(len(images) - held, FITTED)
         return cls(images[:fitted], images[-held:], {name: at[:fitted] for name, at in where.items()})
 
-    def loss(
-        self, original: nn.Module, model: nn.Module, kept: Kept, names: Mapping[str, str], first: int = 0
-    ) -> float:
+    def loss(self, original: nn.Module, model: nn.Module, kept: Kept, names: Names, first: int = 0) -> float:
         """Return how far a model's predictions are from the original's, once it is re-fitted, in place.
 
         Args:

@@ -126,14 +126,19 @@ def counted_from(first: Widths, pools: list[Pool]) -> tuple[list[Pool], Widths]:
     return [replace(pool, whole=max(first[pool.layers], len(pool.units))) for pool in pools], first
 
 
-def exclude_layers(graph: ChannelGraph, patterns: tuple[str, ...]) -> None:
+def exclude_layers(graph: ChannelGraph, patterns: str | tuple[str, ...]) -> None:
     """Freeze the outputs of layers whose name matches a pattern or lies below it."""
-    for pattern in filter(None, patterns.split(",")) if isinstance(patterns, str) else patterns:
-        hit = [n for n in graph.layers if fnmatch(n, pattern) or n.startswith(f"{pattern}.")]
+    for pattern, hit in matching(graph.layers, patterns).items():
         if not hit:
             raise InputError(f"exclude: {pattern!r} matches no layer; the closest are {_near(pattern, graph.layers)}")
         for name in hit:
             graph.book.freeze(graph.layers[name], f"{name}: excluded")
+
+
+def matching(layers: Iterable[str], patterns: str | tuple[str, ...]) -> dict[str, list[str]]:
+    """Return for each pattern the layers whose name matches it or lies below it."""
+    given, layers = patterns.split(",") if isinstance(patterns, str) else patterns, list(layers)
+    return {p: [n for n in layers if fnmatch(n, p) or n.startswith(f"{p}.")] for p in given if p}
 
 
 def _near(pattern: str, layers: Iterable[str]) -> str:
