@@ -256,3 +256,4 @@ def test_a_run_measures_its_models_on_the_kept_classes(
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert [m["map50_95"] for m in report["models"]] == pytest.approx([row.map50_95 for row in table])
     assert all(set(m["classes"]) <= {kept} for m in report["models"])
+    assert f"the classes that were kept: {kept}." in (tmp_path / "run/report.md").read_text()

@@ -13,6 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ..classes import task_of
 from ..errors import MissingFileError, SlimError
+from ..fewer_classes import had_more
 from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
@@ -200,7 +201,7 @@ def _samples(run: RunFolder, models: list[dict], weights: dict[str, Path], sourc
 def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
     """Return what went into the run, in the words of the report."""
     settings, origin = run.settings, run.record["origin"]
-    model = load_checkpoint(str(next(iter(weights.values()))))[0]
+    model, last = (load_checkpoint(str(list(weights.values())[index]))[0] for index in (0, -1))
     splits = check_data(data) if data else {}
     counts = {split: len(list_images(splits[split])) for split in ("train", "val") if splits.get(split)}
     yaml = (getattr(model, "yaml", None) or {}).get("yaml_file", "")
@@ -213,6 +214,7 @@ def _inputs(run: RunFolder, weights: dict[str, Path], data: str | None) -> dict:
         "data": settings.data,
         "images, not labelled": settings.images,
         "classes": ", ".join(str(name) for name in model.names.values()),
+        "classes kept": ", ".join(str(name) for name in last.names.values()) if had_more(last) else None,
         "train images": None if settings.images else counts.get("train"),
         "val images": counts.get("val"),
         "image size": settings.imgsz,

@@ -89,6 +89,8 @@ def stage_blocks(facts: dict[str, Any]) -> list[Block]:
         f"{facts['machine']}: median (middle half of the runs), the models taking turns. "
         "Models of the same shape share a latency."
     )
+    if kept := facts["inputs"].get("classes kept"):
+        note += f" mAP is that of the classes that were kept: {kept}."
     return [Grid(header, rows, note), *_stage_settings(facts)]
 
 
