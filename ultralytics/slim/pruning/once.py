@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,16 +18,17 @@ from ..errors import InputError
 from ..hints import few
 from ..inputs.unlabelled import load_images
 from .gamma_check import check_gammas
+from .graph.blocks import Block
 from .graph.channels import ChannelGraph, trace_channels
 from .graph.rewrite import sliced
 from .graph.verify import check_equal, masking
 from .options import PruneOptions
 from .repair.repairs import Example, repair_model
 from .result import PruneResult, gather
-from .score.blocks import FEWEST, Judge, score_blocks
+from .score.blocks import FEWEST, BlockScore, Judge, score_blocks
 from .score.labelled import LabelledImages
 from .score.memory import fit_in_memory
-from .score.ranking import SURGEON, TAYLOR, Ranking, choose, rank
+from .score.ranking import SURGEON, TAYLOR, choose, rank
 from .select.depth import Selection, choose_blocks
 from .select.narrowing import kept, take_share, unit_costs
 from .select.pools import Widths, counted_from
@@ -60,68 +62,119 @@ class _Narrowed(Round):
 
     Attributes:
         graph: The channels that the model had.
-        ranking: How they were scored.
         chosen: Which went.
         kept: Indices of the output channels that each layer kept, by the original's names.
     """
 
     graph: ChannelGraph
-    ranking: Ranking
     chosen: Selection
     kept: dict[str, np.ndarray]
 
 
-def prune_once(model: nn.Module, options: PruneOptions, goal: Target | float, last: Round | None) -> Round:
-    """Return a pruned, repaired and verified copy of a model.
+class Scores:
+    """What the channels of a model are worth, and its blocks: measured once, whatever it is then pruned to.
 
     Args:
         model: Float32, evaluation mode; not modified.
-        options: Without any 'auto' but that of `depth`.
-        goal: The target of this pruning; or the share of the first model's channels to be gone after it.
-        last: The pruning before it; None for the first.
+        options: Without any 'auto' but those of `depth` and `floor`.
+        last: The pruning before this one; None for the first.
+        shorter: What was taken out before any channel, if anything.
+        images: (N, C, H, W) in 0..1, where they are read already.
+
+    Attributes:
+        images: Those that scores and repairs are measured on, or None.
+        graph: The model's channels; excluded layers are frozen in it.
+        ranking: How they were scored.
+        first: Units of every pool before the first of several prunings.
     """
-    graph, images = trace_channels(model), None
-    if options.images is not None:
-        images = load_images(options.images, options.imgsz, *fit_in_memory(graph, model, options.imgsz))
-    narrow = _narrowed(model, graph, options, goal, images, last, last.shorter if last else None)
-    if last or not options.depth or not goal:
+
+    def __init__(
+        self,
+        model: nn.Module,
+        options: PruneOptions,
+        last: Round | None = None,
+        shorter: Shorter | None = None,
+        images: torch.Tensor | None = None,
+    ):
+        self.model, self.options, self.last = model, options, last
+        self.shorter = shorter or (last.shorter if last else None)
+        self.graph = trace_channels(model)
+        if images is None and options.images is not None:
+            images = load_images(options.images, options.imgsz, *fit_in_memory(self.graph, model, options.imgsz))
+        self.images = images
+        score, scope = choose(model, options.score, options.scope, options.images)
+        labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
+        exclude = shorter.exclude_of(options.exclude) if shorter else options.exclude
+        refits = "refit" in options.repair
+        ranking = rank(model, self.graph, score, scope, exclude, options.seed, images, labelled, refits)
+        pools, self.first = counted_from(last.first if last else {}, ranking.pools)
+        self.ranking = replace(ranking, pools=pools)
+        self._blocks: dict[str, list[BlockScore]] = {}
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What blocks are judged by."""
+        return Judge.of(self.images, self.ranking.where)
+
+    @cached_property
+    def offered(self) -> list[Block]:
+        """The blocks that may go."""
+        return offered_blocks(self.model, self.graph, self.options.exclude)
+
+    def blocks(self, what: str, cost: Callable[[nn.Module], float]) -> list[BlockScore]:
+        """Return what the blocks are worth.
+
+        Args:
+            what: What `cost` counts.
+            cost: Returns what a model costs as a share of the whole one's cost.
+        """
+        if what not in self._blocks:
+            self._blocks[what] = score_blocks(self.model, self.offered, self.judge, cost)
+        return self._blocks[what]
+
+
+def prune_once(scores: Scores, goal: Target | float, floor: float) -> Round:
+    """Return a pruned, repaired and verified copy of a model.
+
+    Args:
+        scores: The model, and what its channels are worth.
+        goal: The target of this pruning; or the share of the first model's channels to be gone after it.
+        floor: Share of each layer's channels to go below only without need, see `select.targets.read_floor`.
+    """
+    narrow, images = _narrowed(scores, goal, floor), scores.images
+    if scores.last or not scores.options.depth or not goal:
         return narrow
     if len(images) < FEWEST:
         LOGGER.warning(
             f"prune: all blocks stay: {len(images)} images are too few to judge them by, {FEWEST} are needed"
         )
         return narrow
-    return _with_blocks_out(model, options, goal, images, narrow)
+    return _with_blocks_out(scores, goal, floor, narrow)
 
 
-def _with_blocks_out(
-    model: nn.Module, options: PruneOptions, goal: Target | float, images: torch.Tensor, narrow: _Narrowed
-) -> Round:
+def _with_blocks_out(scores: Scores, goal: Target | float, floor: float, narrow: _Narrowed) -> Round:
     """Return a pruning to the same goal that takes blocks out first; the one given where none should go.
 
     Args:
-        model, options, goal: As for `prune_once`.
-        images: (N, C, H, W) in 0..1.
+        scores, goal, floor: As for `prune_once`.
         narrow: The model pruned to its goal by channels alone.
     """
-    judge, ranking = Judge.of(images, narrow.ranking.where), narrow.ranking
+    model, options, images, ranking = scores.model, scores.options, scores.images, scores.ranking
 
     def change(pruned: _Narrowed, names: Mapping[str, str]) -> float:
-        return judge.loss(model, copy.deepcopy(pruned.result.model), pruned.kept, names)
+        return scores.judge.loss(model, copy.deepcopy(pruned.result.model), pruned.kept, names)
 
     def flops(net: nn.Module) -> float:
         return get_flops(net, options.imgsz) / narrow.result.gflops[0]
 
-    offered = offered_blocks(model, narrow.graph, options.exclude)
-    cost = goal.share if isinstance(goal, Target) else flops
-    scores = score_blocks(model, offered, judge, cost)
+    what, cost = (goal.what, goal.share) if isinstance(goal, Target) else ("flops", flops)
     alone = change(narrow, Example.of(model, ranking.where).names)
-    chosen = choose_blocks(scores, narrow.chosen, alone, 1 - cost(narrow.result.model))
+    chosen = choose_blocks(scores.blocks(what, cost), narrow.chosen, alone, 1 - cost(narrow.result.model))
     if not chosen:
-        LOGGER.info(f"prune: all of the {len(offered)} blocks stay, channels lose less for what they save")
+        LOGGER.info(f"prune: all of the {len(scores.offered)} blocks stay, channels lose less for what they save")
     while chosen:
-        shorter = shortened(model, narrow.graph, ranking.pools, chosen, offered, ranking.where, images)
-        short = _narrowed(shorter.model, trace_channels(shorter.model), options, goal, images, None, shorter)
+        shorter = shortened(model, narrow.graph, ranking.pools, chosen, scores.offered, ranking.where, images)
+        short = _narrowed(Scores(shorter.model, options, None, shorter, images), goal, floor)
         now = change(short, shorter.example.names)
         told = f"the predictions differ by {now:.3g} from the original's, by {alone:.3g} where only channels go"
         if options.depth is True or now < alone:
@@ -132,35 +185,14 @@ def _with_blocks_out(
     return narrow
 
 
-def _narrowed(
-    model: nn.Module,
-    graph: ChannelGraph,
-    options: PruneOptions,
-    goal: Target | float,
-    images: torch.Tensor | None,
-    last: Round | None,
-    shorter: Shorter | None = None,
-) -> _Narrowed:
-    """Return a copy of a model with fewer channels, repaired and verified.
-
-    Args:
-        model: Float32, evaluation mode; not modified.
-        graph: Its channels; excluded layers are frozen in it.
-        options: As for `prune_once`.
-        goal: As for `prune_once`.
-        images: (N, C, H, W) in 0..1, or None.
-        last: The pruning before it; None for the first.
-        shorter: What was taken out before any channel, if anything.
-    """
-    score, scope = choose(model, options.score, options.scope, options.images)
-    labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
-    exclude = shorter.exclude_of(options.exclude) if shorter else options.exclude
-    ranking = rank(model, graph, score, scope, exclude, options.seed, images, labelled, "refit" in options.repair)
-    pools, first = counted_from(last.first if last else {}, ranking.pools)
-    ranking = replace(ranking, pools=pools)
+def _narrowed(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
+    """Return a copy of a model with fewer channels, repaired and verified; see `prune_once`."""
+    model, graph, options, images = scores.model, scores.graph, scores.options, scores.images
+    last, shorter, ranking = scores.last, scores.shorter, scores.ranking
+    pools, scope = ranking.pools, ranking.scope
     target = goal if isinstance(goal, Target) else None
     currency = _currency(target)
-    narrowings = ranking.narrowings(model, graph, options.round_to, options.floor, currency)
+    narrowings = ranking.narrowings(model, graph, options.round_to, floor, currency)
     if last is None and not narrowings and goal:
         raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
@@ -170,7 +202,7 @@ def _narrowed(
     else:
         taken, reached = take_share(pools, narrowings, scope, shorter.left_of(goal) if shorter else goal), None
     keep = kept(ranking.book.roots(), pools, taken)
-    if score == "gamma":
+    if ranking.score == "gamma":
         gammas = check_gammas(model, float((~keep[1:]).mean()))
         (LOGGER.info if gammas.enough else LOGGER.warning)(f"prune: {gammas}")
     pruned, error = _cut(model, graph, keep)
@@ -179,14 +211,14 @@ def _narrowed(
     repair_model(options.repair, model, pruned, graph, keep, example, images)
     result = gather(model, pruned, graph, pools, keep, options.imgsz)
     seen = 0 if images is None else len(images)
-    about = {"score": score, "scope": scope, "floor": options.floor, "images": seen, "repairs": options.repair}
+    about = {"score": ranking.score, "scope": scope, "floor": floor, "images": seen, "repairs": options.repair}
     result = replace(result, error=error, **about)
     if shorter:
         result = named_as_before(result, shorter) if last else counted_with_blocks(result, shorter, options.imgsz)
     sizes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     costs = unit_costs(graph, pools, ranking.book.roots(), sizes, currency)
     chosen = Selection(pools, costs, narrowings, taken)
-    return _Narrowed(result, first, reached, shorter, graph, ranking, chosen, stays)
+    return _Narrowed(result, scores.first, reached, shorter, graph, chosen, stays)
 
 
 def _currency(target: Target | None) -> str:

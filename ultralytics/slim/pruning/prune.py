@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from ..classes import listed, names_of
 from ..errors import InputError
 from ..fewer_classes import only_classes, read_classes
 from ..inputs.images import check_sides
-from ..inputs.weights import torch_model
+from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .graph.channels import input_size, trace_channels
 from .graph.refusals import refuse_blocks
-from .once import Round, can_shorten, prune_once
+from .once import Round, Scores, can_shorten, prune_once
 from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs
 from .result import PruneResult, join
@@ -33,7 +34,7 @@ from .select.depth import read_depth
 from .select.goals import check_floor, read_goal
 from .select.pools import exclude_layers
 from .select.stopwatch import check_runtime
-from .select.targets import make_target, read_floor
+from .select.targets import Target, make_target, read_floor
 
 
 def prune_model(
@@ -63,42 +64,90 @@ def prune_model(
     """
     options = with_keywords(options or PruneOptions(), keywords, "prune_model")
     factor, asked = read_goal(factor, **options.targets)
-    check_runtime(options.runtime, options.batch)
-    check_steps(options.steps, options.retrain)
-    path, model = _checked(yolo, save_dir, options.round_to)
-    ckpt = getattr(yolo, "ckpt", None)
-    original, model = model, _of_classes(model, options.classes)
-    options = _chosen(model, options)
-    if options.images is not None:
-        tell_seen(model, options.images, options.imgsz, input_size(model)[1], "prune: the original")
-    target = asked and make_target(*asked, original, options.imgsz, options.runtime, options.batch, options.device)
-    options = replace(options, floor=read_floor(options.floor, options.scope, target or factor))
-    rounds: list[Round] = []
-    for number in range(1, options.steps + 1):
-        if options.steps > 1:
-            LOGGER.info(f"prune: step {number} of {options.steps}")
-        done = number / options.steps
-        goal = target.on_the_way(done) if target else factor_due(factor, done)
-        rounds.append(prune_once(model, options, goal, rounds[-1] if rounds else None))
-        result = rounds[-1].result
-        model = result.model
-        if options.retrain and number < options.steps:
-            model = retrained(model, options.retrain, result.record(options.round_to, asked), ckpt)
-    result = replace(join([r.result for r in rounds]), path=path, factor=factor)
-    if options.classes is not None:
-        result = replace(
-            result,
-            classes=(tuple(map(str, names_of(model).values())), len(names_of(original))),
-            params=(get_num_params(original), result.params[1]),
-            gflops=(get_flops(original, options.imgsz), result.gflops[1]),
-        )
-    if not (result.ratio or target or factor == 0):
-        raise InputError(_nothing(factor, options.round_to))
-    if target and target.stopwatch:
-        result.latency = target.stopwatch.record(rounds[-1].reached)
-    save_checkpoint(result.model, path, result.record(options.round_to, asked), ckpt)
-    LOGGER.info(f"{result}")
-    return result
+    path = check_checkpoint_path(save_dir)
+    return Pruner(yolo, options).prune(path, factor, asked)
+
+
+class Pruner:
+    """A model that is to be pruned: checked, and scored once, to however many goals it is then pruned.
+
+    Args:
+        yolo: The model; not modified.
+        options: How; goals in them are left to `prune`.
+
+    Attributes:
+        original: A copy of the model, float32, on the CPU, in evaluation mode.
+        model: The original without the classes that are not kept.
+        options: Those given, with what 'auto' stands for in all but the floor, and in the depth where that is measured.
+
+    Raises:
+        SlimError: As `prune_model`.
+    """
+
+    def __init__(self, yolo: YOLO | nn.Module, options: PruneOptions):
+        check_runtime(options.runtime, options.batch)
+        check_steps(options.steps, options.retrain)
+        _check_round_to(options.round_to)
+        self.original = plain_copy(torch_model(yolo, "prune")).float().cpu().eval()
+        self.model = _of_classes(self.original, options.classes)
+        self.options = _chosen(self.model, options)
+        self._ckpt = getattr(yolo, "ckpt", None)
+        if self.options.images is not None:
+            channels = input_size(self.model)[1]
+            tell_seen(self.model, self.options.images, self.options.imgsz, channels, "prune: the original")
+
+    @cached_property
+    def _scores(self) -> Scores:
+        return Scores(self.model, self.options)
+
+    def target(self, what: str, value: float, loose: bool = False) -> Target:
+        """Return a target for this model, see `select.targets.make_target`."""
+        o = self.options
+        return make_target(what, value, self.original, o.imgsz, o.runtime, o.batch, o.device, loose)
+
+    def prune(
+        self, path: Path, factor: float | None, asked: tuple[str, float] | None, target: Target | None = None
+    ) -> PruneResult:
+        """Remove channels and save the result.
+
+        Args:
+            path: The .pt file to write; parents are created.
+            factor, asked: The goal as `read_goal` returns it.
+            target: What is asked for, where it is made already.
+        """
+        options, original, ckpt = self.options, self.original, self._ckpt
+        target = target or (asked and self.target(*asked))
+        floor = read_floor(options.floor, options.scope, target or factor)
+        rounds: list[Round] = []
+        scores = self._scores
+        for number in range(1, options.steps + 1):
+            if options.steps > 1:
+                LOGGER.info(f"prune: step {number} of {options.steps}")
+            done = number / options.steps
+            goal = target.on_the_way(done) if target else factor_due(factor, done)
+            rounds.append(prune_once(scores, goal, floor))
+            if number == options.steps:
+                break
+            result = rounds[-1].result
+            model = result.model
+            if options.retrain:
+                model = retrained(model, options.retrain, result.record(options.round_to, asked), ckpt)
+            scores = Scores(model, options, rounds[-1])
+        result = replace(join([r.result for r in rounds]), path=path, factor=factor)
+        if options.classes is not None:
+            result = replace(
+                result,
+                classes=(tuple(map(str, names_of(self.model).values())), len(names_of(original))),
+                params=(get_num_params(original), result.params[1]),
+                gflops=(get_flops(original, options.imgsz), result.gflops[1]),
+            )
+        if not (result.ratio or target or factor == 0):
+            raise InputError(_nothing(factor, options.round_to))
+        if target and target.stopwatch:
+            result.latency = target.stopwatch.record(rounds[-1].reached)
+        save_checkpoint(result.model, path, result.record(options.round_to, asked), ckpt)
+        LOGGER.info(f"{result}")
+        return result
 
 
 def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> None:
@@ -152,16 +201,6 @@ def image_size(model: nn.Module, imgsz: int | None = None) -> int:
     trained = as_dict(getattr(model, "args", None)).get("imgsz")
     stride = int(max(getattr(model, "stride", [32])))
     return check_imgsz(imgsz or (trained if isinstance(trained, int) else 640), stride, max_dim=1)
-
-
-def _checked(yolo: YOLO | nn.Module, save_dir: str | Path, round_to: int) -> tuple[Path, nn.Module]:
-    """Return the path and a float32 CPU copy of the model in evaluation mode, or raise for a bad argument."""
-    _check_round_to(round_to)
-    path = Path(save_dir)
-    if path.suffix != ".pt":
-        raise InputError(f"save_dir should be the .pt file to write, got '{path}'")
-    model = torch_model(yolo, "prune")
-    return path, plain_copy(model).float().cpu().eval()
 
 
 def _check_round_to(round_to: object) -> None:

@@ -43,6 +43,7 @@ class Target:
         imgsz: Side of the images in pixels, for GFLOPs.
         stopwatch: What times it, for a latency.
         slack: The share of the goal that the result may lie under it.
+        loose: Whether what the widths allow closest to the goal will do in the end, too.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Target:
     imgsz: int
     stopwatch: Stopwatch | None = None
     slack: float = SLACK
+    loose: bool = False
 
     @property
     def is_last(self) -> bool:
@@ -116,6 +118,7 @@ def make_target(
     runtime: str = "torch",
     batch: int = 1,
     device: Any = None,
+    loose: bool = False,
 ) -> Target:
     """Return the target `what=value`; for a latency the original is timed.
 
@@ -125,6 +128,7 @@ def make_target(
         original: The model before pruning; not modified.
         imgsz: Side of the images, pixels.
         runtime, batch, device: Of a latency, see `stopwatch.Stopwatch`.
+        loose: See `Target`.
 
     Raises:
         InputError: The original has no more than is asked for.
@@ -132,7 +136,7 @@ def make_target(
     stopwatch = Stopwatch(original, runtime, imgsz, batch, device) if what == "latency_ms" else None
     whole = stopwatch.original_ms if stopwatch else amount(original, what, imgsz)
     goal = value * whole if WANTED[what] is SHARE else value
-    target = Target(what, value, whole, goal, goal, imgsz, stopwatch)
+    target = Target(what, value, whole, goal, goal, imgsz, stopwatch, loose=loose)
     if whole < (1 - SLACK) * goal:
         raise InputError(f"{what}={value:g}: the model has no more than {target.words(whole)}")
     return target
@@ -173,7 +177,7 @@ def take_target(
             return reading
 
         taken, best, over = _search(narrowings, measured, target, start)
-    if target.is_last and not target.is_met(best):
+    if target.is_last and not target.loose and not target.is_met(best):
         both = f"{target.words(best.value)} and {target.words(over.value)}"
         raise target.missed(f"the closest are {both} (these widths; a smaller round_to comes closer)")
     return taken, best
@@ -191,7 +195,7 @@ def _search(
     aim = (1 - SLACK / 2) * goal if timed else goal
     low, high, over, turn = 0, len(narrowings), start, 0  # `low` are too few, `high` are enough
     best = measured(narrowings)
-    if best.value > target.end:
+    if best.value > target.end and not target.loose:
         raise target.missed(f"the closest is {target.words(best.value)} (the floor of every layer)")
     while high - low > 1 and not (timed and target.is_met(best)):
         share = 0.5 if turn % 2 else (over.value - aim) / max(over.value - best.value, 1e-12)
