@@ -46,6 +46,7 @@ from ultralytics.slim.compress import compress_run, open_run, rehearse_run
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.exporting.check import ExportTable, check_exports
 from ultralytics.slim.exporting.export import export_model
+from ultralytics.slim.front.front import make_front
 from ultralytics.slim.inputs import find_weights, prepare_data
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import list_images
@@ -110,11 +111,12 @@ class PruneModel:
         """Remove `factor` of the channels, 0 <= factor < 1, or down to a target, such as flops=0.5.
 
         Takes the keywords of `ultralytics.slim.pruning.options.PruneOptions`; with images= what is left is re-fitted to
-        them. With steps=3 it is pruned in three goes, and with data= and epochs= trained between them; further training
-        arguments are then taken, too (batch= is that of the training unless latency_ms= is given).
+        them. With keep=0.99 it looks for the smallest model that keeps 99 % of the accuracy after a short recovery, and
+        saves that one. With steps=3 it is pruned in three goes, and with data= and epochs= trained between them;
+        further training arguments are then taken, too (batch= is that of the training unless latency_ms= is given).
         """
         pruning = PruningSettings.read(options, factor)
-        pruning.check(has_images=options.get("images") is not None)
+        pruning.check(has_images=pruning.options.images is not None)
         result = prune_checkpoint(self.weights, save_dir, pruning)
         self._load(save_dir)
         return result
@@ -284,6 +286,29 @@ def compress(
     return compress_run(open_run(project, name, resume, given))
 
 
+def front(
+    project: str = "runs/slim",
+    name: str | None = None,
+    resume: bool | str = False,
+    train: float | None = None,
+    safe: bool = False,
+    **given,
+) -> ComparisonTable:
+    """Make models from large to small, each pruned from the one before it and taught by the original; compare them all.
+
+    Args:
+        project, name: The folder is `project/name`, by default runs/slim/front, numbered where it exists.
+        resume: Go on with the front `name`, or with the one whose folder this is.
+        train: With `resume`, the share of the model that is to be trained further, for `epochs` or `iterations`.
+        safe: Open files of known classes alone, as `PruneModel` does.
+        given: `weights`, and `data` or, where nothing is labelled, `images`; `shares` of the GFLOPs, `iterations` of
+            each model's recovery, `epochs` of its training after it (by default none), `compare`, and what else
+            `PruneModel.prune` takes but goals; with `epochs` also arguments of a training.
+    """
+    load_safely(safe)
+    return make_front(project, name, resume, train, given)
+
+
 METHODS = {
     "run": compress,
     "sparse": PruneModel.sparse_train,
@@ -292,6 +317,7 @@ METHODS = {
     "train": PruneModel.train,
     "distill": PruneModel.distill,
     "recover": PruneModel.recover,
+    "front": front,
     "compare": PruneModel.compare,
     "predict": PruneModel.predict,
     "evaluate": PruneModel.evaluate,

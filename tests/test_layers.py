@@ -23,10 +23,11 @@ LAYERS = (  # the lowest first; what stands in one line does not know each other
     {"measuring"},
     {"distillation", "exporting", "pruning", "prediction", "saving"},
     {"recovery"},
+    {"promise"},
     {"runs"},
     {"training_run"},
     {"trainer", "report"},
-    {"compress"},
+    {"compress", "front"},
     {"command"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

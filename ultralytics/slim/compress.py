@@ -53,6 +53,9 @@ def compress_run(run: Run) -> ComparisonTable:
             table = compare_models(*compared)
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
+        promised = settings.prune.promise
+        verdict = promised.verdict(table[0].map50_95, table[-1].map50_95) if promised else ""
+        measured |= {"promise": verdict} if promised else {}
         run.measured({**measured, "exports": exported.to_dicts()})
         files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:]}}
         files |= {"picture": picture.saved, "record": run.record}
@@ -61,7 +64,8 @@ def compress_run(run: Run) -> ComparisonTable:
             run.finish()
         finally:  # the figures are shown even where the page fails
             listed = "\n".join(f"{what:<14} {path}" for what, path in files.items())
-            LOGGER.info(f"\n{table}\n\n{table.verdict}\n\n{relations_text(relations)}\n\n{listed}")
+            told = "\n".join(filter(None, (table.verdict, verdict)))
+            LOGGER.info(f"\n{table}\n\n{told}\n\n{relations_text(relations)}\n\n{listed}")
     return table
 
 

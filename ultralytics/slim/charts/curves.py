@@ -110,7 +110,7 @@ def journey(
         taken.append(box)
     for index, ((name, x, y), d) in enumerate(zip(known, dots)):
         css = "f-d" if index >= joined else "f-b" if index else "f-a"
-        parts.append(dot(d.x, d.y, d.radius, css, f"{name}: {x:.4g}, {y:.4g}"))
+        parts.append(dot(d.x, d.y, d.radius, css, f"{name}: {x:.4g}, {y:.4g}", name))
     styles = ["h" if i in ends else "t" for i in range(len(known))]
     return svg(axes.height, title, parts + _names(axes, dots, styles, taken, [line_through]))
 

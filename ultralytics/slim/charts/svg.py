@@ -61,9 +61,11 @@ def line(x0: float, y0: float, x1: float, y1: float, css: str, width: float = 1,
     return f'<line class="{css}" stroke-width="{width}"{dashes} {ends}/>'
 
 
-def dot(x: float, y: float, radius: float, css: str, tip: str) -> str:
-    """Return a disc with a tooltip."""
-    return f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{escape(tip)}</title></circle>'
+def dot(x: float, y: float, radius: float, css: str, tip: str, key: str = "") -> str:
+    """Return a disc with a tooltip; `key` is what a page knows it by."""
+    known = f' data-key="{escape(key)}"' if key else ""
+    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"'
+    return f'<circle class="{css}"{known} {place}><title>{escape(tip)}</title></circle>'
 
 
 def bar(x: float, y: float, width: float, height: float, css: str, tip: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from ..exporting.check import check_exports
+from ..front.settings import FRONT_KEYS
 from ..pruning.options import AnalyseOptions
 from ..recovery.options import RecoverOptions
 from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
@@ -28,15 +29,16 @@ def _of(stage: Stage, keys: str) -> Command:
     return Command(stage.command, stage.does, keys)
 
 
-RUN, ANALYSE, COMPARE, PREDICT, REPORT = "run", "analyse", "compare", "predict", "report"
+RUN, ANALYSE, FRONT, COMPARE, PREDICT, REPORT = "run", "analyse", "front", "compare", "predict", "report"
 COMMANDS = (
     Command(RUN, "all, in runs/slim/NAME", "data factor epochs loss_type format name"),
     _of(SPARSE, "data epochs save_dir"),
     Command(ANALYSE, "how far can it shrink", "data save_dir"),
-    _of(PRUNE, "factor flops latency_ms steps save_dir"),
+    _of(PRUNE, "factor flops latency_ms keep save_dir"),
     _of(RECOVER, "images teacher iterations save_dir"),
     _of(RETRAIN, "data epochs save_dir"),
     _of(DISTILL, "t_weight loss_type data epochs save_dir"),
+    Command(FRONT, "models of all sizes", "data|images shares compare train=0.5"),
     Command(COMPARE, "table of checkpoints", "weights=a.pt,b.pt data imgsz"),
     Command(PREDICT, "nodes and parents", "source save save_txt classes save_dir mode"),
     Command("evaluate", "relation scores", "data_path save_dir mode"),
@@ -51,8 +53,8 @@ Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
 resume=True goes on with the last unfinished run, dry_run=True checks all first.
 STAGE, by default run            its own keys besides weights=
 {commands}
-factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3 or
-latency_ms=20 is a target instead. loss_type is cwd, mgd or another loss.
+factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3,
+latency_ms=20 or keep=0.99 is the goal instead. loss_type is cwd, mgd or another.
 Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
 run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
 TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
@@ -73,6 +75,7 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys = {name: ULTRALYTICS | parameters_of(method) | {"weights"} for name, method in methods.items()}
     keys[RUN] |= RUN_KEYS
     keys[REPORT] = parameters_of(methods[REPORT])
+    keys[FRONT] |= FRONT_KEYS
     keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
     keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
     keys[PREDICT] -= {"stream"}

@@ -15,7 +15,7 @@ from ..loading import load_safely
 from ..logs import quiet
 from ..pruning.options import TARGETS
 from ..runs.stages import EXPORT, PRUNE
-from .commands import COMPARE, REPORT, RUN, help_text, keys_of
+from .commands import COMPARE, FRONT, REPORT, RUN, help_text, keys_of
 from .parsing import parse, require
 from .running import run_command, use_cores
 from .terminal import plain_where_piped
@@ -43,9 +43,9 @@ def _do(wrapper: type, methods: Mapping[str, Callable], args: list[str]) -> None
     command, keys = parse(args, *keys_of(methods))
     load_safely(keys.pop("safe", False))
     require(command, keys, methods[command])
-    if command == PRUNE.command and "factor" in keys and (targets := sorted(keys.keys() & set(TARGETS))):
+    if command == PRUNE.command and "factor" in keys and (targets := sorted(keys.keys() & {*TARGETS, "keep"})):
         raise UsageError(f"give either factor= or {targets[0]}=, which is a target instead of it")
-    if command in (RUN, REPORT):
+    if command in (RUN, REPORT, FRONT):
         methods[command](**keys)
     elif command == COMPARE:
         with quiet():

@@ -44,6 +44,7 @@ class PruneResult:
         repairs: What was done to the pruned model (`repair.REPAIRS`).
         blocks: Names of the blocks that were taken out; the layers in them have 0 channels in `widths`.
         classes: Names of the classes that were kept, and how many there were; None where all stayed.
+        promise: What it keeps of the original's accuracy, in words, where that was asked for.
     """
 
     path: Path | None
@@ -66,6 +67,7 @@ class PruneResult:
     repairs: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
     classes: tuple[tuple[str, ...], int] | None = None
+    promise: str = ""
 
     def __str__(self) -> str:
         """Return the outcome in a few lines."""
@@ -85,6 +87,7 @@ class PruneResult:
             f"{self._timed()}"
             f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
             f"{repaired}\n"
+            f"{f'  {self.promise}' + chr(10) if self.promise else ''}"
             f"  saved as {self.path}"
         )
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import nn
+
 from ultralytics.utils import LOGGER
 
-from ..inputs.unlabelled import readable_images, spread
+from ..classes import task_of
+from ..errors import InputError
+from ..inputs.unlabelled import read_square, readable_images, spread
 
 LEAST = 10  # images: of fewer none is kept back
 
@@ -35,6 +40,19 @@ def split_images(source: Any, most: int, tell: bool = True) -> tuple[list, list]
     held = spread(items, max(1, min(most, len(items) // 10)))
     kept = set(map(id, held))
     return [item for item in items if id(item) not in kept], held
+
+
+def squares_of(items: list, model: nn.Module, imgsz: int) -> torch.Tensor:
+    """Return images as the squares that a model reads: (N, C, imgsz, imgsz), RGB or grey, uint8.
+
+    Raises:
+        InputError: It reads neither 1 nor 3 channels, or one of the images cannot be read.
+    """
+    channels = next(model.parameters()).shape[1]
+    if channels not in (1, 3):
+        raise InputError(f"the model reads {channels} channels; recover reads images of 3, or of 1")
+    cover = task_of(model) == "classify"
+    return torch.stack([read_square(item, imgsz, channels, cover) for item in items])
 
 
 def nothing_seen(count: int) -> str:

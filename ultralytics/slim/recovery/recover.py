@@ -25,7 +25,6 @@ from ..classes import task_of
 from ..compat import has_bfloat16
 from ..errors import InputError
 from ..fewer_classes import like
-from ..inputs.unlabelled import read_square
 from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
@@ -35,7 +34,7 @@ from ..pruning.graph.raw import run_raw
 from ..pruning.prune import image_size
 from ..stored import check_finite, plain_copy
 from .features import FeatureGap
-from .images import nothing_seen, split_images
+from .images import nothing_seen, split_images, squares_of
 from .loss import RecoveryLoss
 from .options import RecoverOptions
 from .schedule import GROWTH, PATIENCE, learning_rate
@@ -131,11 +130,9 @@ class _Recovering:
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(".dfl." not in name)
         self.classifies = task_of(student) == "classify"
-        self.channels = next(student.parameters()).shape[1]
-        if self.channels not in (1, 3):
-            raise InputError(f"the model reads {self.channels} channels; recover reads images of 3, or of 1")
         self.items, held = split_images(images, settings.holdout)
-        self.held = torch.stack([read_square(item, self.imgsz, self.channels, self.classifies) for item in held])
+        self.held = squares_of(held, student, self.imgsz)
+        self.channels = self.held.shape[1]
         self.reference = Reference(self.teacher, self.held)
         self._check_seen()
         self.before = self.reference.agreement(self.student, self.loss.classes)

@@ -19,7 +19,8 @@ class Words:
 class Grid:
     """A table; the first column is text, the others are aligned to the right.
 
-    A `folded` one opens at a click on that text; one that stands `beside` shares the line of the chart before it.
+    A `folded` one opens at a click on that text; one that stands `beside` shares the line of the chart before it. Of
+    one that `picks` the page shows the rows whose points in the charts are clicked, and always the first.
     """
 
     header: Sequence[str]
@@ -27,6 +28,7 @@ class Grid:
     note: str = ""
     folded: str = ""
     beside: bool = False
+    picks: bool = False
 
 
 @dataclass(frozen=True)

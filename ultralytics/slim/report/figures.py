@@ -33,6 +33,7 @@ def figures_of(facts: dict) -> Figures:
         tuple(m["name"] for m in pair),
         [(m["name"], m["map50_95"]) for m in facts["models"] if m.get("map50_95") is not None],
         labelled=facts.get("labelled", True),
+        promise=facts.get("promise", ""),
     )
 
 

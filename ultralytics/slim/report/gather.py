@@ -61,6 +61,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         "references": beside,
         "smaller_scale": _smaller_scale(run, weights),
         "agreement": _agreement(run),
+        "promise": run.record.get("results", {}).get("promise") or "",
         "relations": run.record.get("results", {}).get("relations") or {},
         "relation_causes": run.record.get("results", {}).get("relation_causes") or {},
         "exports": run.record.get("results", {}).get("exports") or [],

@@ -25,7 +25,7 @@ PAGE = """\
 <header><h1>{title}</h1><p class="sub">{subtitle}</p></header>
 <main>
 {body}
-</main>
+</main>{script}
 </body>
 </html>
 """
@@ -78,8 +78,60 @@ summary{cursor:pointer;color:var(--soft);font-size:.9rem;padding:4px 0}
 .block+.block{margin-top:16px}
 @media(max-width:560px){header,main{padding:0 12px}header{padding-top:20px}section{padding:16px 14px}
  .verdict .headline{font-size:1.15rem}.cards{grid-template-columns:1fr 1fr;gap:8px}.card .value{font-size:1.25rem}}
+circle[data-key]{cursor:pointer;outline:none}
+circle.near,circle:focus-visible{stroke:var(--ink);stroke-width:2}
+circle.chosen{stroke:var(--ink);stroke-width:3}
+tr.near td{background:var(--page)}
+.hint{color:var(--soft);font-size:.86rem;margin:0 0 8px}
+.hint button{font:inherit;color:var(--b);background:none;border:1px solid var(--line);border-radius:8px;
+ padding:1px 10px;margin-left:8px;cursor:pointer}
 @media print{section,.card{break-inside:avoid}}
 """
+
+# Points of the charts and rows of the table have the same data-key; without scripts all rows are shown.
+SCRIPT = """
+<script>
+(() => {
+  const all = s => [...document.querySelectorAll(s)], chosen = new Set();
+  const dots = all("circle[data-key]"), rows = all("tr[data-key]");
+  if (!dots.length || !rows.length) return;
+  const [hint, words, button] = ["p", "span", "button"].map(name => document.createElement(name));
+  hint.className = "hint";
+  button.type = "button";
+  button.textContent = "all rows";
+  hint.append(words, button);
+  rows[0].closest(".wide").before(hint);
+  const first = rows[0].dataset.key;
+  const show = () => {
+    const some = chosen.size > 0;
+    dots.forEach(d => {
+      d.classList.toggle("chosen", chosen.has(d.dataset.key));
+      d.setAttribute("aria-pressed", chosen.has(d.dataset.key));
+    });
+    rows.forEach(r => { r.hidden = some && !chosen.has(r.dataset.key) && r.dataset.key !== first; });
+    words.textContent = some ? "The points that were clicked, and the first row."
+      : "Click points in the charts above to compare them here.";
+    button.hidden = !some;
+  };
+  const near = (key, on) => [...dots, ...rows].forEach(e => e.dataset.key === key && e.classList.toggle("near", on));
+  const pick = key => { chosen.delete(key) || chosen.add(key); show(); };
+  [...dots, ...rows].forEach(e => {
+    e.addEventListener("mouseenter", () => near(e.dataset.key, true));
+    e.addEventListener("mouseleave", () => near(e.dataset.key, false));
+  });
+  dots.forEach(d => {
+    d.setAttribute("tabindex", 0); d.setAttribute("role", "button");
+    d.addEventListener("click", () => pick(d.dataset.key));
+    d.addEventListener("keydown", e => {
+      if (e.key !== "Enter" && e.key !== " ") return;
+      e.preventDefault();
+      pick(d.dataset.key);
+    });
+  });
+  button.addEventListener("click", () => { chosen.clear(); show(); });
+  show();
+})();
+</script>"""
 
 
 def to_html(document: Document) -> str:
@@ -93,10 +145,13 @@ def to_html(document: Document) -> str:
     if document.alerts:
         items = "".join(f"<li>{escape(a)}</li>" for a in document.alerts)
         body.append(f'<section class="alerts"><h2>Missing from this report</h2><ul>{items}</ul></section>')
-    body.append(f'<div class="cards">{"".join(map(_card, document.cards))}</div>')
+    if document.cards:
+        body.append(f'<div class="cards">{"".join(map(_card, document.cards))}</div>')
     body += [f"<section><h2>{escape(s.title)}</h2>{_blocks(s.blocks)}</section>" for s in document.sections]
     title, subtitle = escape(document.title), escape(document.subtitle)
-    return PAGE.format(title=title, subtitle=subtitle, style=STYLE + CSS.replace("FONTS", FONTS), body="\n".join(body))
+    picks = any(getattr(block, "picks", False) for section in document.sections for block in section.blocks)
+    style, script = STYLE + CSS.replace("FONTS", FONTS), SCRIPT if picks else ""
+    return PAGE.format(title=title, subtitle=subtitle, style=style, body="\n".join(body), script=script)
 
 
 def _card(card: Card) -> str:
@@ -144,7 +199,8 @@ def _table(grid: Grid) -> str:
     long = len(grid.header) == 2 and not grid.folded
     css = ' class="long"' if long else ""
     cell = lambda i, c: f"<td{css if i else ''}>{escape(c)}</td>"
-    rows = "".join("<tr>" + "".join(cell(i, c) for i, c in enumerate(row)) + "</tr>" for row in grid.rows)
+    opened = lambda row: f'<tr data-key="{escape(row[0])}">' if grid.picks else "<tr>"
+    rows = "".join(opened(row) + "".join(cell(i, c) for i, c in enumerate(row)) + "</tr>" for row in grid.rows)
     head = f"<tr>{head}</tr>" if any(grid.header) else ""
     table = f'<div class="wide"><table>{head}{rows}</table></div>'
     table += f'<p class="note">{escape(grid.note)}</p>' * bool(grid.note)

@@ -16,7 +16,8 @@ def to_markdown(document: Document, pictures: str) -> str:
     if document.alerts:
         lines += ["## Missing from this report", "\n".join(f"- {plain(alert)}" for alert in document.alerts)]
     rows = [(c.name, c.before.removeprefix("was "), f"{c.value} {c.unit}".strip(), c.change) for c in document.cards]
-    lines.append(_markdown(Grid(("", "original", "compressed", "change"), rows), pictures))
+    if rows:
+        lines.append(_markdown(Grid(("", "original", "compressed", "change"), rows), pictures))
     for section in document.sections:
         lines.append(f"## {plain(section.title)}")
         lines += [_markdown(block, pictures) for block in section.blocks]

@@ -91,7 +91,7 @@ def stage_blocks(facts: dict[str, Any]) -> list[Block]:
     )
     if kept := facts["inputs"].get("classes kept"):
         note += f" mAP is that of the classes that were kept: {kept}."
-    return [Grid(header, rows, note), *_stage_settings(facts)]
+    return [Grid(header, rows, note, picks=True), *_stage_settings(facts)]
 
 
 def _duration(seconds: float | None) -> str:

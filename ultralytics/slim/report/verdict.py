@@ -44,6 +44,7 @@ class Figures:
         names: What the two models are, and `whole`, what they would be in a finished run.
         path: (model, mAP50-95) of each stage in order, the original first, as far as measured.
         labelled: Whether somebody labelled the images; else the truth is what the original detects.
+        promise: Whether what was to be kept is kept, in words; '' where nothing was promised.
     """
 
     gflops: tuple[float, float]
@@ -56,6 +57,7 @@ class Figures:
     whole: tuple[str, str] = WHOLE
     path: list[tuple[str, float]] = field(default_factory=list)
     labelled: bool = True
+    promise: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,10 @@ def where_lost(classes: dict[str, tuple[float, float]]) -> str:
 
 def _details(figures: Figures, kind: str) -> list[str]:
     advice, relations = _advice(figures, kind), _relations(figures.relations)
-    return [_partly(figures), _unlabelled(figures), advice, _by_stage(figures.path), relations, _caution(figures)]
+    promise = f"{figures.promise}." if figures.promise else ""
+    return [
+        _partly(figures), _unlabelled(figures), promise, advice, _by_stage(figures.path), relations, _caution(figures)
+    ]  # fmt: skip
 
 
 def _partly(figures: Figures) -> str:

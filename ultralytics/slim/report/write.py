@@ -42,7 +42,7 @@ def write_report(folder: str | Path, compare: str | list[str] | None = None) -> 
     with quiet(not run.settings.verbose):
         facts = gather(run)
     document = make_document(facts, run.path / PICTURES)
-    _write_pictures(document, run.path / PICTURES)
+    write_pictures(document, run.path / PICTURES)
     write_text(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
     write_text(run.path / "report.md", to_markdown(document, PICTURES))
     page = write_text(run.path / "report.html", to_html(document))
@@ -50,7 +50,8 @@ def write_report(folder: str | Path, compare: str | list[str] | None = None) -> 
     return page
 
 
-def _write_pictures(document: Document, folder: Path) -> None:
+def write_pictures(document: Document, folder: Path) -> None:
+    """Write the charts of a document as SVG files."""
     for section in document.sections:
         for block in section.blocks:
             if isinstance(block, Chart):

@@ -27,6 +27,7 @@ from ..inputs.weights import open_model
 from ..measuring import timing
 from ..measuring.runtimes import has_onnx_runtime, onnx_run
 from ..measuring.tables import TextTable
+from ..promise.search import TRIES
 from ..pruning.prune import prune_model
 from ..recovery.options import RecoverOptions
 from ..recovery.pseudo_data import label_by
@@ -143,16 +144,28 @@ class Attempt:
         seconds = _seconds(lambda: prune_model(open_model(self.original), self.pruned, pruning.factor, options))
         seconds *= min(MOST_IMAGES, len(images)) / len(few) if is_default else 1
         between = self._trained(pruning.between, PRUNE.name, self.pruned) if pruning.between else 0
-        return seconds + (pruning.options.steps - 1) * between
+        return seconds + (pruning.options.steps - 1) * between + self._promise()
+
+    def _promise(self) -> float:
+        """Return the time of the recoveries and measurements of a promise, of as many models as are tried at most."""
+        promise, o = self.settings.prune.promise, self.settings.prune.options
+        if not promise:
+            return 0.0
+        options = {key: value for key, value in (("imgsz", o.imgsz), ("device", o.device)) if value is not None}
+        options["iterations"] = promise.keep_iterations
+        return TRIES * (self._recovery(options) + self._validation(self.pruned).whole)
 
     def teaching(self) -> float:
         """Train the teacher for a moment."""
         return self._trained(self.settings.teaching.arguments, TEACHER.name, self.teacher)
 
     def recovery(self) -> float:
+        """Recover for a moment."""
+        return self._recovery(dict(self.settings.recover.options))
+
+    def _recovery(self, options: dict[str, Any]) -> float:
         """Recover in one step and in three; measurements of the agreement are as many validations on top."""
-        recovery = self.settings.recover
-        options, images = dict(recovery.options), self.images["train"]
+        images = self.images["train"]
         teacher, student = open_model(self.teacher), open_model(self.pruned)
 
         def steps(count: int) -> float:
@@ -160,9 +173,10 @@ class Attempt:
             return _seconds(lambda: recover_model(student, teacher, images, self.folder / "recovered.pt", **trial))
 
         few, more = steps(1), steps(3)
-        step, held = max(0.0, more - few) / 2, recovery.holdout / len(images)
+        asked = RecoverOptions(**options)
+        step, held = max(0.0, more - few) / 2, asked.holdout / len(images)
         measured = MEASUREMENTS * held * self._validation(self.pruned).whole
-        return few + RecoverOptions(**options).iterations * step + measured
+        return few + asked.iterations * step + measured
 
     def export(self) -> float:
         settings = self.settings

@@ -24,7 +24,7 @@ from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TE
 from .training import FINE_TUNING, TRAINING, check_training, gently
 
 RUN_KEYS = frozenset(
-    "weights data images unlabelled teacher factor classes loss_type epochs format compare".split()
+    "weights data images unlabelled teacher factor keep classes loss_type epochs format compare".split()
 )  # the others are for the trainings
 # What a run itself sets for its stages, so that STAGE.key cannot.
 PLACED = frozenset("weights data unlabelled save_dir format Distillation loss_type project name resume".split())
@@ -96,6 +96,8 @@ class RunSettings:
                 "images= (a folder); or none of them for the demo"
             )
         file_format = {"format": "onnx" if has_onnx_runtime() else "torchscript"}
+        if given.get("keep") is not None and given.get("factor") is not None:
+            raise InputError("keep= looks for how much to remove; leave factor= out")
         if given.get("images"):
             _check_unlabelled(given)
             settings = {**UNLABELLED, **file_format, **given}
@@ -275,6 +277,10 @@ def _pruning(flat: Mapping[str, Any]) -> PruningSettings:
     own = {"data": flat["data"], **own} if "epochs" in own else own
     options = {"imgsz": flat["imgsz"], "device": flat.get("device"), "images": _all_images(flat)}
     options |= {"classes": flat.get("classes"), **own}
+    if flat.get("keep") is not None:
+        options.setdefault("keep", flat["keep"])
+    if options.get("keep") is not None:
+        options.setdefault("data", flat["data"])
     pruning = PruningSettings.read(options, flat["factor"])
     if not pruning.between:
         return pruning

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import KindError
+from ..inputs.data import is_data_set
+from ..promise.keep import check_keep
+from ..promise.options import Promise
 from ..pruning.options import TARGETS, PruneOptions
 from ..pruning.repair.repairs import read_repairs
 from ..pruning.rounds import check_steps
@@ -15,7 +18,8 @@ from ..pruning.select.stopwatch import check_runtime
 from ..recovery.options import RecoverOptions
 from .training import check_training
 
-PRUNE_KEYS = frozenset(("factor", *(f.name for f in fields(PruneOptions)))) - {"retrain"}
+PROMISE_KEYS = frozenset(("keep", "keep_iterations"))
+PRUNE_KEYS = frozenset(("factor", *(f.name for f in fields(PruneOptions)))) - {"retrain"} | PROMISE_KEYS
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class PruningSettings:
         factor: Share of the channels to remove; None where `options` name a target.
         options: The others, training images among them, but for the training between the steps.
         between: Training arguments for between the steps; None where nothing is trained there.
+        promise: How much is to be kept; None where that is not asked for.
     """
 
     factor: float | None
     options: PruneOptions
     between: Mapping[str, Any] | None = None
+    promise: Promise | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, Any], default_factor: float | None = None) -> PruningSettings:
@@ -60,6 +66,7 @@ class PruningSettings:
         """
         options = {key: value for key, value in given.items() if key in PRUNE_KEYS or key == "retrain"}
         training = {key: value for key, value in given.items() if key not in options}
+        promise = _promised(options, training)
         if training and not {"data", "epochs"} <= training.keys():
             raise KindError(
                 f"prune takes no {', '.join(sorted(training))}; training between steps= needs data= and epochs="
@@ -68,22 +75,48 @@ class PruningSettings:
             if "batch" in options and "latency_ms" not in options:
                 training["batch"] = options.pop("batch")
             training |= {key: options[key] for key in ("imgsz", "device") if key in options}
-        factor = options.pop("factor", None if options.keys() & set(TARGETS) else default_factor)
-        return cls(factor, PruneOptions(**options), training or None)
+        has_goal = promise or options.keys() & set(TARGETS)
+        factor = options.pop("factor", None if has_goal else default_factor)
+        return cls(factor, PruneOptions(**options), training or None, promise)
 
     def check(self, has_images: bool = True) -> None:
         """Raise a SlimError where pruning or training would refuse an argument whatever the model."""
         if self.between:
             check_training(self.between, pruned=True)
         options = self.options
-        read_goal(self.factor, **options.targets)
+        if self.promise:
+            self.promise.check()
+            check_keep(options, self.factor, has_images)
+        if not self.promise or options.targets:
+            read_goal(self.factor, **options.targets)
         check_runtime(options.runtime, options.batch)
         check_steps(options.steps, self.between)
         read_repairs(options.repair, has_images)
 
     def __str__(self) -> str:
         """The goal, as it was given."""
-        return next((f"{name}={value}" for name, value in self.options.targets.items()), f"factor={self.factor}")
+        goals = [f"keep={self.promise.keep}"] if self.promise else []
+        goals += [f"{name}={value}" for name, value in self.options.targets.items()]
+        return ", ".join(goals or [f"factor={self.factor}"])
+
+
+def _promised(options: dict[str, Any], training: dict[str, Any]) -> Promise | None:
+    """Take what belongs to a promise out of the arguments of a pruning; return it, or None where nothing is promised.
+
+    Its data are `data`, or the data set that is given as `images`; where `data` alone is given it has the images, too.
+    """
+    keep, steps = (options.pop(key, None) for key in ("keep", "keep_iterations"))
+    if keep is None:
+        if steps is not None:
+            raise KindError("keep_iterations= is of keep=, which is not given")
+        return None
+    images = options.get("images")
+    data = training.get("data") if "epochs" in training else training.pop("data", None)
+    if data is None:  # "" says that there are no labels
+        data = str(images) if is_data_set(images) else ""
+    if data and images is None:
+        options["images"] = data
+    return Promise(keep, str(data), **({} if steps is None else {"keep_iterations": steps}))
 
 
 @dataclass(frozen=True)

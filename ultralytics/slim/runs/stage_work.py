@@ -16,6 +16,7 @@ from ..inputs.data import is_data_set, prepare_data
 from ..inputs.weights import open_model
 from ..loading import load_checkpoint
 from ..measuring.accuracy import accuracy
+from ..promise.keep import prune_to_keep
 from ..pruning.prune import prune_model
 from ..pruning.result import PruneResult
 from ..recovery.images import split_images
@@ -30,7 +31,11 @@ from .training import Trained, fit
 
 
 def prune_checkpoint(
-    weights: str | Path, save_dir: str | Path, pruning: PruningSettings, place: Mapping[str, Any] | None = None
+    weights: str | Path,
+    save_dir: str | Path,
+    pruning: PruningSettings,
+    place: Mapping[str, Any] | None = None,
+    is_last: bool = True,
 ) -> PruneResult:
     """Prune a checkpoint as a run or a user asks for it.
 
@@ -39,9 +44,14 @@ def prune_checkpoint(
         save_dir: The .pt file to write.
         pruning: The goal, the options, and the training between the steps if there is one.
         place: Where that training's own folder goes, as Ultralytics' arguments.
+        is_last: Whether nothing is trained after it.
     """
     options = pruning.options
     options = replace(options, images=_prepared(options.images))
+    if pruning.promise:
+        promise = pruning.promise
+        promise = replace(promise, data=prepare_data(promise.data) if promise.data else "")
+        return prune_to_keep(weights, save_dir, promise, options, is_last)
     if pruning.between:
         arguments = {**pruning.between, **(place or {})}
         options = replace(options, retrain=lambda checkpoint: fit(checkpoint, checkpoint, {"epochs": 50, **arguments}))
@@ -125,7 +135,8 @@ def _work(
         if settings.images and pruning.options.images == settings.images:
             learned = split_images(settings.images, settings.recover.holdout, tell=False)[0]
             pruning = replace(pruning, options=replace(pruning.options, images=learned))
-        return prune_checkpoint(start, out, pruning, {"project": str(run.folder), "name": "prune_step"})
+        place = {"project": str(run.folder), "name": "prune_step"}
+        return prune_checkpoint(start, out, pruning, place, is_last=run.settings.stages[-1] is PRUNE)
     if name == RECOVER.name:
         return recover_checkpoint(start, out, needed[0], settings.recover)
     arguments = dict(getattr(settings, name).arguments)
