@@ -134,7 +134,7 @@ def test_every_picture_is_in_the_page(finished):
         assert kind == "data:image/jpeg;base64"
         Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
     assert all(address.startswith("data:") for address in page.addresses), "the page opens offline"
-    assert not re.search(r"url\(|@import|<script", page.html)
+    assert not re.search(r"url\(|@import|<script |fetch\(|XMLHttp|import\(", page.html)
 
 
 def test_page_says_what_was_done(finished):

@@ -129,9 +129,11 @@ class Front:
                 return False
             if settings.iterations:
                 self._recover(path, path, settings.iterations)
-            self._train(path, self.file(name_of(share)), settings.epochs) if settings.epochs else copy_whole(
-                path, self.file(name_of(share))
-            )
+            out = self.file(name_of(share))
+            if settings.epochs:
+                self._train(path, out, settings.epochs)
+            else:
+                copy_whole(path, out)
         return True
 
     def _recover(self, start: Path, out: Path, iterations: int) -> None:

@@ -12,8 +12,10 @@ from .. import charts
 from ..files import write_csv, write_text
 from ..measuring.comparison import ComparisonTable, ModelRow
 from ..report.blocks import Block, Chart, Document, Grid, Section, Words
+from ..report.figures import NONE
 from ..report.html import to_html
 from ..report.markdown import to_markdown
+from ..report.verdict import percent
 from ..report.write import write_pictures
 from .settings import FrontSettings
 
@@ -44,7 +46,7 @@ def write_front(
         settings: What the front was made of.
         ended: Why it ends before its last share; '' where it does not.
     """
-    document = make_document(folder.name, table, own, models, settings, ended)
+    document = make_document(folder, table, own, models, settings, ended)
     shutil.rmtree(folder / PICTURES, ignore_errors=True)
     write_pictures(document, folder / PICTURES)
     header = ("model", "layers", "params", "gflops", "latency_ms", "size_mb", "map50_95", "agreement", "path")
@@ -59,7 +61,7 @@ def write_front(
 
 
 def make_document(
-    name: str,
+    folder: Path,
     table: ComparisonTable,
     own: Sequence[str],
     models: Mapping[str, dict],
@@ -72,14 +74,14 @@ def make_document(
     known = [row for row in rows if quality(row) is not None]
     sections = [
         Section(f"{measure} against what it costs", [*_charts(table, own, measure), *_note(settings)]),
-        Section("Models", [_table(table)]),
-        Section("One of them further", [Words(_further(folder_word(name), settings, models))]),
+        Section("Models", [_table(table, measure)]),
+        Section("One of them further", [Words(_further(folder, settings, models))]),
     ]
     details = [
         words for words in (_within(known, measure), f"It is no whole front: {ended}." if ended else "") if words
     ]
     return Document(
-        f"Front: {name}",
+        f"Front: {folder.name}",
         settings.weights,
         "good",
         "Front",
@@ -88,11 +90,6 @@ def make_document(
         (),
         [section for section in sections if section.blocks],
     )
-
-
-def folder_word(name: str) -> str:
-    """Return what resume= takes, for a front of this name."""
-    return f"name={name}" if name != "front" else ""
 
 
 def quality(row: ModelRow) -> float | None:
@@ -116,15 +113,18 @@ def _note(settings: FrontSettings) -> list[Block]:
     return [Words(f"Further left is cheaper, higher is better.{beside}")]
 
 
-def _table(table: ComparisonTable) -> Grid:
+def _table(table: ComparisonTable, measure: str) -> Grid:
     first = table[0]
-    header = (*table.header, "of the GFLOPs", "of the latency", "of the size")
+    header = ("model", measure, "parameters", "GFLOPs", "latency ms", "size MB")
     rows = [
-        (*cells, *[f"{share:.0%}" for share in
-            (row.gflops / max(first.gflops, 1e-9), row.latency_ms / first.latency_ms, row.size_mb / first.size_mb)])
-        for cells, row in zip(table.cells(), table)
+        (row.name, NONE if quality(row) is None else f"{quality(row):.4f}",
+         f"{row.params:,} ({percent(row.params / first.params)})",
+         f"{row.gflops:.3g} ({percent(row.gflops / max(first.gflops, 1e-9))})",
+         f"{row.latency_ms:.1f} ({percent(row.latency_ms / first.latency_ms)})",
+         f"{row.size_mb:.2f} ({percent(row.size_mb / first.size_mb)})")
+        for row in table
     ]  # fmt: skip
-    return Grid(header, rows, table.caption, picks=True)
+    return Grid(header, rows, f"In brackets the share of the original's. {table.caption}", picks=True)
 
 
 def _headline(rows: Sequence[ModelRow], measure: str) -> str:
@@ -133,9 +133,10 @@ def _headline(rows: Sequence[ModelRow], measure: str) -> str:
     if not models:
         return "There is no model yet."
     smallest = min(models, key=lambda row: row.gflops)
+    share = percent(smallest.gflops / max(first.gflops, 1e-9))
     return (
-        f"{len(models)} model{'s' * (len(models) > 1)}, down to {smallest.gflops / max(first.gflops, 1e-9):.0%} of the "
-        f"GFLOPs: {measure} from {100 * quality(first):.1f} to {100 * quality(smallest):.1f}."
+        f"{len(models)} model{'s' * (len(models) > 1)}, down to {share} of the GFLOPs: "
+        f"{measure} from {100 * quality(first):.1f} to {100 * quality(smallest):.1f}."
     )
 
 
@@ -155,12 +156,12 @@ def _within(rows: Sequence[ModelRow], measure: str) -> str:
     return f"The smallest that keep {measure} of the original {listed}."
 
 
-def _further(word: str, settings: FrontSettings, models: Mapping[str, dict]) -> str:
+def _further(folder: Path, settings: FrontSettings, models: Mapping[str, dict]) -> str:
     shares = [model["share"] for model in models.values() if not model.get("trained")]
     longer = "iterations=3000" if settings.images else "epochs=100"
     chosen = f"{shares[len(shares) // 2]:g}" if shares else "0.5"
-    what = "learns from the original for longer" if settings.images else "is trained further, by distillation"
+    what = "learns from the original for longer" if settings.images else "is trained further, by distillation,"
     return (
-        f"One that you like {what} with: python prune_model.py front resume=True {word} train={chosen} {longer}. It "
-        "then stands on this page, too."
-    ).replace("  ", " ")
+        f"One that you like {what} with: python prune_model.py front resume={folder} train={chosen} {longer}. It then "
+        "stands on this page, too."
+    )
