@@ -61,7 +61,7 @@ def selection(count: int) -> Selection:
     """Two layers of 16 channels, 8 of which can go, of a cost of 1 each; the first ones of the second are dear."""
     pools = [pool("model.1.conv", *range(1, 17)), pool("model.2.m.0.conv", *range(101, 117))]
     narrowings = order_narrowings(pools, "global", 1, [1.0, 1.0])
-    return Selection(pools, [1.0, 1.0], narrowings, narrowings[:count])
+    return Selection(pools, narrowings, narrowings[:count])
 
 
 def test_the_loss_of_a_selection_is_that_of_its_weakest_units() -> None:

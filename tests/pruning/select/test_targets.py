@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.slim.errors import InputError
 from ultralytics.slim.measuring.runtimes import onnx_run
 from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.rewrite import slice_model
@@ -169,8 +170,8 @@ def test_slack_grows_with_the_spread_of_a_timing(yolo: YOLO) -> None:
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_real_runtimes_are_timed(yolo: YOLO, tmp_path: Path, runtime: str) -> None:
     """The same model takes as long as itself; one with a fifth of the GFLOPs is faster."""
-    if runtime == "onnx":
-        pytest.importorskip("onnxruntime")
+    if missing := latency.missing_packages(runtime):
+        pytest.skip(f"needs {', '.join(missing)}")
     small = prune_model(yolo, tmp_path / "p.pt", flops=0.2, imgsz=64).model
     watch = Stopwatch(yolo.model.float().eval(), runtime, 256, batch=2, device="cpu", seconds=(0.3, 2.0))
     same, less = (watch(m, 0, 1e-9).value / watch.original_ms for m in (yolo.model, small))
@@ -198,7 +199,7 @@ def test_models_timed_in_one_runtime_have_the_same_threads(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"runtime": "tensorrt"}, "one of torch, onnx, got 'tensorrt'"),
+        ({"runtime": "tensorrt"}, "one of torch, onnx, openvino, got 'tensorrt'"),
         ({"batch": 0}, "from 1, got 0"),
         ({"latency_ms": 0}, "milliseconds above 0"),
         ({"latency_ms": 5, "flops": 0.5}, "one goal"),
@@ -210,9 +211,17 @@ def test_bad_latency_arguments(yolo: YOLO, tmp_path: Path, keys: dict, message: 
 
 
 def test_a_missing_runtime_says_what_to_install(yolo: YOLO, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(latency, "has_onnx_runtime", lambda: False)
-    with pytest.raises(ValueError, match="pip install onnx onnxruntime"):
+    monkeypatch.setattr(latency, "missing_packages", lambda runtime: [f"{runtime}runtime"])
+    with pytest.raises(ValueError, match="needs onnxruntime: pip install onnxruntime"):
         prune_model(yolo, tmp_path / "p.pt", latency_ms=5, runtime="onnx", imgsz=64)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["7", "cuda", "gpu"])
+def test_a_device_that_is_not_there_is_told_in_one_line(yolo: YOLO, tmp_path: Path, device: str) -> None:
+    with pytest.raises(InputError, match=f"device={device}: there is no GPU here; leave it out, or give device=cpu"):
+        prune_model(yolo, tmp_path / "p.pt", latency_ms=5, device=device, imgsz=64)
+    assert not list(tmp_path.iterdir())
 
 
 # --------------------------------------------------------------------------------------------------------------- steps

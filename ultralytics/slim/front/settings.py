@@ -23,7 +23,7 @@ from ..runs.training import TRAINING, check_training, gently
 
 SHARES = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.15)  # of the original's GFLOPs
 OWN = ("weights", "data", "images", "shares", "iterations", "epochs", "compare", "imgsz", "device", "loss_type")
-NOT_OF_PRUNING = ("images", "imgsz", "device", "retrain", "steps", "runtime", "batch")
+NOT_OF_PRUNING = ("images", "imgsz", "device", "retrain", "steps", "batch")
 NOT_OF_PRUNING += ("flops", "params", "size_mb", "latency_ms")
 PRUNING = tuple(f.name for f in fields(PruneOptions) if f.name not in NOT_OF_PRUNING)
 FRONT_KEYS = frozenset((*OWN, *PRUNING))  # the others are for the training

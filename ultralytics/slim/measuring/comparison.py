@@ -12,11 +12,12 @@ from torch import nn
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import get_flops, get_num_params, select_device
+from ultralytics.utils.torch_utils import get_flops, get_num_params
 
 from ..classes import names_of, pair_classes, task_of
 from ..errors import InputError
 from ..fewer_classes import fewest_classes, like
+from ..inputs.devices import find_device
 from ..inputs.unlabelled import load_images
 from ..loading import load_checkpoint
 from .accuracy import accuracy, shared_data
@@ -144,7 +145,7 @@ def compare_models(
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
-    device = select_device(device, verbose=False)
+    device = find_device(device)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
     stride = int(max(max(model.stride) for model in models.values()))
     imgsz = check_imgsz(imgsz, stride, max_dim=1)  # as validation does

@@ -16,7 +16,9 @@ from ultralytics.utils.torch_utils import get_flops
 
 from ..errors import InputError
 from ..hints import few
+from ..inputs.devices import find_device
 from ..inputs.unlabelled import load_images
+from ..measuring.layer_times import LayerTimes
 from .gamma_check import check_gammas
 from .graph.blocks import Block
 from .graph.channels import ChannelGraph, trace_channels
@@ -30,10 +32,12 @@ from .score.labelled import LabelledImages
 from .score.memory import fit_in_memory
 from .score.ranking import SURGEON, TAYLOR, choose, rank
 from .select.depth import Selection, choose_blocks
-from .select.narrowing import kept, take_share, unit_costs
+from .select.goals import TIME
+from .select.narrowing import Saved, kept, take_share
 from .select.pools import Widths, counted_from
 from .select.stopwatch import Reading
 from .select.targets import Target, take_target
+from .select.times import TimeCosts
 from .shorter import Shorter, counted_with_blocks, named_as_before, offered_blocks, shortened
 
 LABELLED = 64  # most labelled images for the Taylor score
@@ -121,6 +125,22 @@ class Scores:
         """The blocks that may go."""
         return offered_blocks(self.model, self.graph, self.options.exclude)
 
+    def saved(self, goal: Target | float) -> Saved:
+        """Return what tells how many milliseconds a narrowing saves, in the runtime that is asked for.
+
+        Args:
+            goal: As for `prune_once`.
+        """
+        o, roots = self.options, self.ranking.book.roots()
+        times = LayerTimes(o.runtime, find_device(o.device if o.runtime == "torch" else "cpu"))
+        if isinstance(goal, Target):
+            now = self.last.reached.value if self.last else goal.whole
+            even = min(goal.goal / now, 1) ** 0.5
+        else:
+            even = 1 - goal
+        about = self.model, self.graph, self.ranking.pools, roots, times, o.imgsz, o.batch, o.round_to, even
+        return TimeCosts(*about).saved
+
     def blocks(self, what: str, cost: Callable[[nn.Module], float]) -> list[BlockScore]:
         """Return what the blocks are worth.
 
@@ -191,8 +211,8 @@ def _narrowed(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
     last, shorter, ranking = scores.last, scores.shorter, scores.ranking
     pools, scope = ranking.pools, ranking.scope
     target = goal if isinstance(goal, Target) else None
-    currency = _currency(target)
-    narrowings = ranking.narrowings(model, graph, options.round_to, floor, currency)
+    saved = scores.saved(goal) if goal and options.cost == TIME else None
+    narrowings = ranking.narrowings(model, graph, options.round_to, floor, _currency(target), saved)
     if last is None and not narrowings and goal:
         raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
     if target:
@@ -215,9 +235,7 @@ def _narrowed(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
     result = replace(result, error=error, **about)
     if shorter:
         result = named_as_before(result, shorter) if last else counted_with_blocks(result, shorter, options.imgsz)
-    sizes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    costs = unit_costs(graph, pools, ranking.book.roots(), sizes, currency)
-    chosen = Selection(pools, costs, narrowings, taken)
+    chosen = Selection(pools, narrowings, taken)
     return _Narrowed(result, scores.first, reached, shorter, graph, chosen, stays)
 
 

@@ -42,9 +42,11 @@ class PruneOptions:
         params: Target: share of the parameters to keep.
         size_mb: Target: size of the checkpoint in MB (10⁶ bytes).
         latency_ms: Target: milliseconds of one inference on this machine, measured in turns with the original.
-        runtime: What the latency is measured in: 'torch', or 'onnx' for ONNX Runtime on the CPU.
+        runtime: What times are measured in: 'torch', or on the CPU 'onnx' for ONNX Runtime and 'openvino'.
         batch: Images of one inference, for the latency; their side is `imgsz`.
         device: Where 'torch' runs for the latency, as in Ultralytics; by default the first GPU, else the CPU.
+        cost: What a channel's loss is weighed against where layers compete: 'flops' (parameters where those or the size
+            are the target), or 'time', measured layer by layer in `runtime`; 'auto' is 'time' for `latency_ms`.
         steps: Prunings in which the goal is approached, each scored, repaired and verified anew.
         retrain: Trains a checkpoint in its place; called with its path between the steps.
         seed: Of the random score.
@@ -67,6 +69,7 @@ class PruneOptions:
     runtime: str = "torch"
     batch: int = 1
     device: Any = None
+    cost: str = "auto"
     steps: int = 1
     retrain: Callable[[Path], object] | None = None
     seed: int = 0

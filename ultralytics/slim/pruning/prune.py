@@ -29,9 +29,9 @@ from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs
 from .result import PruneResult, join
 from .rounds import check_steps, factor_due, retrained
-from .score.ranking import choose
+from .score.ranking import IN_LOSS_UNITS, choose
 from .select.depth import read_depth
-from .select.goals import check_floor, read_goal
+from .select.goals import check_floor, read_cost, read_goal
 from .select.pools import exclude_layers
 from .select.stopwatch import check_runtime
 from .select.targets import Target, make_target, read_floor
@@ -177,7 +177,9 @@ def _chosen(model: nn.Module, options: PruneOptions) -> PruneOptions:
     score, scope = choose(model, options.score, options.scope, options.images)
     check_floor(options.floor, scope)
     repairs = read_repairs(options.repair, options.images is not None)
-    options = replace(options, score=score, scope=scope, repair=repairs, imgsz=image_size(model, options.imgsz))
+    cost = read_cost(options.cost, scope, score in IN_LOSS_UNITS, options.latency_ms is not None)
+    options = replace(options, score=score, scope=scope, cost=cost, repair=repairs)
+    options = replace(options, imgsz=image_size(model, options.imgsz))
     return replace(options, depth=_depth(options))
 
 

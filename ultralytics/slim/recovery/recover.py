@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import ModelEMA, select_device
+from ultralytics.utils.torch_utils import ModelEMA
 
 from ..classes import task_of
 from ..compat import has_bfloat16
 from ..errors import InputError
 from ..fewer_classes import like
+from ..inputs.devices import find_device
 from ..inputs.varied import VariedImages
 from ..inputs.weights import check_checkpoint_path, torch_model
 from ..measuring.agreement import Agreement, Reference
@@ -120,7 +121,7 @@ class _Recovering:
 
     def __init__(self, student: nn.Module, teacher: nn.Module, images: Any, settings: RecoverOptions, path: Path):
         self.settings, self.path = settings, path
-        self.device = select_device(settings.device, verbose=False)
+        self.device = find_device(settings.device)
         self.loss = RecoveryLoss(student, teacher)
         self.imgsz = image_size(student, settings.imgsz)
         stride = int(max(max(getattr(model, "stride", [32])) for model in (student, teacher)))

@@ -13,8 +13,9 @@ import torch
 
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, select_device, time_sync
+from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, time_sync
 
+from ..inputs.devices import find_device
 from ..loading import load_checkpoint
 from ..measuring.accuracy import validate
 from ..measuring.costs import size_mb
@@ -65,7 +66,7 @@ def cost(model: torch.nn.Module, imgsz: int) -> dict:
 
 def latencies(weights: dict[str, Path], imgsz: int, device: Any) -> dict[str, dict[str, dict]]:
     """Return `{runtime: {name: latency}}` of one image, the models taking turns; ONNX Runtime where it is installed."""
-    chosen = select_device(device, verbose=False)
+    chosen = find_device(device)
     LOGGER.info(f"report: timing {' and '.join(weights)} in turns")
     with torch.inference_mode():
         models = {name: load_checkpoint(str(path), chosen, fuse=True)[0] for name, path in weights.items()}
@@ -81,7 +82,7 @@ def latencies(weights: dict[str, Path], imgsz: int, device: Any) -> dict[str, di
 
 def machine(device: Any) -> str:
     """Return what the latency was measured on, in words."""
-    chosen = select_device(device, verbose=False)
+    chosen = find_device(device)
     if chosen.type == "cuda":
         return torch.cuda.get_device_name(chosen)
     if chosen.type != "cpu":

@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...inputs.data import is_data_set
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
-from ..select.narrowing import Narrowing, order_narrowings, unit_costs
+from ..select.narrowing import Narrowing, Saved, order_narrowings, unit_costs
 from ..select.pools import Pool, make_pools
 from .labelled import LabelledImages
 from .magnitude import pick_score, score_labels, score_names
@@ -46,15 +46,22 @@ class Ranking:
     where: dict[str, torch.Tensor]
 
     def narrowings(
-        self, model: nn.Module, graph: ChannelGraph, round_to: int, floor: float, currency: str = "flops"
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        round_to: int,
+        floor: float,
+        currency: str = "flops",
+        saved: Saved | None = None,
     ) -> list[Narrowing]:
         """Return every possible narrowing, in the order in which they should be made (`narrowing.order_narrowings`).
 
-        What they save is counted in `currency`, 'flops' or 'params'.
+        What they save is counted in `currency`, 'flops' or 'params', or is what `saved` says.
         """
         sizes = {n: t.shape for n, t in model.state_dict().items()}
         costs = unit_costs(graph, self.pools, self.book.roots(), sizes, currency)
-        return order_narrowings(self.pools, self.scope, round_to, costs if self.score in IN_LOSS_UNITS else None, floor)
+        costs, saved = (costs, saved) if self.score in IN_LOSS_UNITS else (None, None)
+        return order_narrowings(self.pools, self.scope, round_to, costs, floor, saved)
 
 
 def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[str, str]:

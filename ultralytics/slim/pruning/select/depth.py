@@ -31,19 +31,13 @@ class Selection:
 
     Attributes:
         pools: Its pools.
-        costs: What one unit of each costs.
         narrowings: All that there are, in order.
         taken: Those that bring it to its goal.
     """
 
     pools: Sequence[Pool]
-    costs: Sequence[float]
     narrowings: Sequence[Narrowing]
     taken: Sequence[Narrowing]
-
-    def saved(self, n: Narrowing) -> float:
-        """Return what a narrowing saves."""
-        return self.costs[n.pool] * (n.before - n.after)
 
     def loss(self) -> float:
         """Return what the narrowings taken lose, by the scores of their units."""
@@ -67,10 +61,8 @@ def choose_blocks(scores: Sequence[BlockScore], chosen: Selection, measured: flo
     """
     scale = measured / max(chosen.loss(), 1e-30)
     names = {i: p.layers for i, p in enumerate(chosen.pools)}
-    wanted = sum(chosen.saved(n) for n in chosen.taken)
-    moves: list[tuple[float, float, Narrowing | BlockScore]] = [
-        (n.key * scale, chosen.saved(n), n) for n in chosen.narrowings
-    ]
+    wanted = sum(n.saves for n in chosen.taken)
+    moves: list[tuple[float, float, Narrowing | BlockScore]] = [(n.key * scale, n.saves, n) for n in chosen.narrowings]
     for score in scores:
         saves = max(score.saved, 0.0) / max(saved, 1e-12) * wanted
         moves.append((score.loss / max(saves, 1e-30), saves, score))

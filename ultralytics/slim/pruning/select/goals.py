@@ -8,6 +8,8 @@ DEFAULT_FACTOR = 0.7  # of one pruning without a goal
 RUN_FACTOR = 0.5  # of a run without one: it may be left alone for hours, so it asks for less
 SHARE = "the share of the original to keep, 0 < share <= 1"
 WANTED = {"flops": SHARE, "params": SHARE, "size_mb": "a size in MB above 0", "latency_ms": "milliseconds above 0"}
+COSTS = ("auto", "flops", "time")
+TIME = COSTS[-1]
 
 
 def read_goal(factor: float | None, **targets: float | None) -> tuple[float | None, tuple[str, float] | None]:
@@ -35,6 +37,26 @@ def check_factor(factor: object) -> None:
     """Raise InputError unless this is a share of channels to remove."""
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < 1:
         raise InputError(f"factor should be the share of channels to remove, 0 <= factor < 1, got {factor!r}")
+
+
+def read_cost(cost: object, scope: str, weighs: bool, is_timed: bool) -> str:
+    """Return what the losses of channels are weighed against, 'flops' or 'time'.
+
+    Args:
+        cost: As given to `prune_model`.
+        scope: 'layer' or 'global'.
+        weighs: Whether the score's losses are weighed at all.
+        is_timed: Whether the goal is a latency.
+
+    Raises:
+        InputError: It is unknown, or 'time' where nothing is weighed.
+    """
+    if cost not in COSTS:
+        raise InputError(f"cost should be one of {', '.join(COSTS)}, got {cost!r}")
+    possible = scope == "global" and weighs
+    if cost == TIME and not possible:
+        raise InputError("cost='time' weighs what channels cost the predictions: give images=, and no scope='layer'")
+    return TIME if cost == TIME or (cost == "auto" and is_timed and possible) else "flops"
 
 
 def check_floor(floor: object, scope: str) -> None:

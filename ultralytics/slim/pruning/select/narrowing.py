@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -20,16 +22,26 @@ class Narrowing:
         key: Narrowings are made in rising order of it, those below the floor last.
         pool: Index of the pool.
         before, after: Its units.
+        saves: What it saves of the cost that counts.
     """
 
     key: float
     pool: int
     before: int
     after: int
+    saves: float = 0.0
+
+
+Saved = Callable[[int, int, int], float]  # number of a pool, its units before and after -> what that saves
 
 
 def order_narrowings(
-    pools: list[Pool], scope: str, round_to: int, costs: list[float] | None = None, floor: float = 0.0
+    pools: list[Pool],
+    scope: str,
+    round_to: int,
+    costs: list[float] | None = None,
+    floor: float = 0.0,
+    saved: Saved | None = None,
 ) -> list[Narrowing]:
     """Return every possible narrowing, in the order in which they should be made.
 
@@ -40,6 +52,8 @@ def order_narrowings(
             the score lost over the cost saved.
         round_to: Widths are multiples of this.
         costs: What one unit of each pool costs, for 'global'; its channels if not given.
+        saved: What narrowings save, in the place of `costs`, where that does not grow evenly with the units: then
+            'global' leaves out the widths that a narrower one is better than, in loss for what is saved.
         floor: Share of each pool's units, before the first of several prunings, that 'global' goes below only where
             nothing else is left to take.
 
@@ -53,14 +67,42 @@ def order_narrowings(
         widths, n, key = pool.widths(round_to), len(pool.units), 0.0
         loss = np.concatenate([[0], np.cumsum(np.sort(pool.scores))])
         price = costs[index] if costs else pool.size
+        saves = partial(saved, index) if saved else lambda before, after, price=price: price * (before - after)
+        if saved and scope == "global":
+            widths = _worthwhile(widths, [saves(n, k) for k in widths], [loss[n - k] for k in widths])
         for before, after in pairwise(widths):
+            save = saves(before, after)
             if scope == "layer":
                 key = 1 - (before + after) / 2 / pool.whole
             else:  # never cheaper than the pool's narrowing before it
-                key = max(key, (loss[n - after] - loss[n - before]) / max(price * (before - after), 1e-12))
-            found.append(Narrowing(key, index, before, after))
+                key = max(key, (loss[n - after] - loss[n - before]) / max(save, 1e-12))
+            found.append(Narrowing(key, index, before, after, save))
     deep = {i: floor * pool.whole if scope == "global" else 0 for i, pool in enumerate(pools)}
     return sorted(found, key=lambda n: (n.after < deep[n.pool], n.key, n.pool, -n.after))
+
+
+def _worthwhile(widths: list[int], saved: list[float], lost: list[float]) -> list[int]:
+    """Return the widths, falling, that no mixture of a wider and a narrower one beats: the lower hull of their losses.
+
+    Args:
+        widths: All that are allowed, falling from the whole width.
+        saved: What each saves, from the whole width.
+        lost: What each loses; rising.
+    """
+    hull: list[int] = [0]
+    for i in range(1, len(widths)):
+        if saved[i] <= saved[hull[-1]]:  # narrower, and no faster
+            continue
+        while len(hull) > 1 and _slope(saved, lost, hull[-2], i) <= _slope(saved, lost, hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(i)
+    if hull[-1] != len(widths) - 1:  # the narrowest stays a way out where a goal cannot be met without it
+        hull.append(len(widths) - 1)
+    return [widths[i] for i in hull]
+
+
+def _slope(saved: list[float], lost: list[float], a: int, b: int) -> float:
+    return (lost[b] - lost[a]) / max(saved[b] - saved[a], 1e-12)
 
 
 def take_share(pools: list[Pool], narrowings: list[Narrowing], scope: str, factor: float) -> list[Narrowing]:

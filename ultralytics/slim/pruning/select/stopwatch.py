@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import select_device, time_sync
+from ultralytics.utils.torch_utils import time_sync
 
 from ...errors import InputError
-from ...measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
+from ...inputs.devices import find_device
+from ...measuring.runtimes import RUNTIMES, missing_packages, onnx_run, torch_run
 from ...measuring.timing import one_round, take_turns, warm_up
 from ..checkpoint import stripped
 
@@ -43,7 +44,7 @@ class Stopwatch:
 
     Args:
         original: The model that candidates are compared with; not modified.
-        runtime: A key of `RUNTIMES`; 'onnx' exports each model, and runs on the CPU.
+        runtime: A key of `RUNTIMES`; all but 'torch' export each model, and run on the CPU.
         imgsz: Side of the images, pixels.
         batch: Images inferred at once.
         device: As in Ultralytics, for 'torch'; by default the first GPU, else the CPU.
@@ -63,7 +64,7 @@ class Stopwatch:
     ):
         self.runtime, self.imgsz, self.batch = runtime, imgsz, batch
         self.rounds, self.seconds = rounds, seconds
-        self.device = select_device(device if runtime == "torch" else "cpu", verbose=False)
+        self.device = find_device(device if runtime == "torch" else "cpu")
         self._clock = partial(time_sync, self.device)
         self._original = self._run(original)
         with torch.inference_mode():
@@ -109,7 +110,7 @@ class Stopwatch:
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder, "candidate.pt")
             torch.save({"model": stripped(model)}, weights)
-            return onnx_run(weights, self.imgsz, Path(folder), self.batch)
+            return onnx_run(weights, self.imgsz, Path(folder), self.batch, self.runtime)
 
 
 def _is_clear(reading: Reading, low: float, high: float) -> bool:
@@ -123,7 +124,7 @@ def check_runtime(runtime: str, batch: int) -> None:
     """Raise InputError where a latency could not be measured so."""
     if runtime not in RUNTIMES:
         raise InputError(f"runtime should be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    if runtime == "onnx" and not has_onnx_runtime():
-        raise InputError("runtime='onnx' needs onnx and onnxruntime: pip install onnx onnxruntime onnxslim")
+    if missing := missing_packages(runtime):
+        raise InputError(f"runtime={runtime!r} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise InputError(f"batch should be the number of images inferred at once, from 1, got {batch!r}")

@@ -1,0 +1,78 @@
+"""The same latency by two costs: channels weighed against FLOPs, and against measured times of layers.
+
+    python benchmarks/latency.py [runtimes=onnx,torch] [shares=0.7,0.5,0.4] [costs=flops,time] [epochs=0]
+                                 [weights=] [seeds=0] [data=real]
+
+Each model is pruned with unlabelled training images to the same share of the original's latency, timed in turns with it
+on one thread, and with epochs= trained with labels and distillation as all others; mAP50-95 is measured on `val`. Rows
+are added to results/latency.csv as they are measured; those that are there are not measured again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+from bench import SOURCES, source
+from common import TRAINING, by_setting, mean, measure_rows, read_rows, trained
+
+from ultralytics.slim.inputs.data import prepare_data
+from ultralytics.slim.inputs.weights import open_model
+from ultralytics.slim.loading import load_checkpoint
+from ultralytics.slim.measuring.accuracy import accuracy
+from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.select.stopwatch import Stopwatch
+
+NAME, IMGSZ = "latency", 320
+KEY = ("data", "weights", "runtime", "share", "cost", "epochs", "seed")
+
+
+def main(
+    runtimes: str = "onnx,torch",
+    shares: str = "0.7,0.5,0.4",
+    costs: str = "flops,time",
+    epochs: str = "0",
+    weights: str = "",
+    seeds: str = "0",
+    data: str = "real",
+) -> None:
+    data = source(data)
+    yaml = prepare_data(SOURCES[data][0])
+    original = Path(weights or SOURCES[data][2])
+    whole = load_checkpoint(original)[0].float().eval()
+    watches: dict[str, Stopwatch] = {}
+
+    def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
+        runtime, path, started = key["runtime"], folder / "pruned.pt", time.perf_counter()
+        watch = watches.setdefault(runtime, Stopwatch(whole, runtime, IMGSZ))
+        goal = float(key["share"]) * watch.original_ms
+        about = {"images": yaml, "imgsz": IMGSZ, "runtime": runtime, "cost": key["cost"], "device": "cpu"}
+        result = prune_model(open_model(original), path, latency_ms=goal, **about)
+        seconds = time.perf_counter() - started
+        if int(key["epochs"]):
+            own = {"data": yaml, "imgsz": IMGSZ, "epochs": int(key["epochs"]), "seed": int(key["seed"])}
+            teacher = {"Distillation": str(original), "loss_type": "mgd", "lr0": 0.001}
+            path, _ = trained(path, folder, **{**TRAINING, **own, **teacher})
+        reading = watch(result.model, 0.0, 1e-9)  # once more, as exactly as time allows
+        return {
+            "latency": f"{reading.value / watch.original_ms:.4f}",
+            "gflops": f"{result.gflops[1] / result.gflops[0]:.4f}",
+            "map50_95": f"{accuracy(path, yaml, IMGSZ):.4f}",
+            "seconds": f"{seconds:.0f}",
+        }
+
+    given = (runtimes, shares, costs, epochs, seeds)
+    values = product(*[words.split(",") for words in given])
+    keys = [dict(zip(KEY, (data, original.stem, runtime, *others))) for runtime, *others in values]
+    measure_rows(NAME, keys, measured)
+    for setting, rows in by_setting(read_rows(NAME), KEY[:-1]).items():
+        print(*setting, *[f"{column} {mean(rows, column):.4f}" for column in ("latency", "gflops", "map50_95")])
+
+
+if __name__ == "__main__":
+    main(**dict(word.split("=", 1) for word in sys.argv[1:]))
