@@ -29,12 +29,16 @@ from ultralytics.slim import logs
 from ultralytics.slim.command.running import message
 from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import SlimError
+from ultralytics.slim.front.front import RECORD, Front
+from ultralytics.slim.front.settings import FrontSettings
 from ultralytics.slim.inputs import images as image_module
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import check_images, check_rows, list_images
 from ultralytics.slim.inputs.weights import open_model, torch_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.plabels import read_plabels
+from ultralytics.slim.promise.keep import read_tries
+from ultralytics.slim.promise.search import next_share
 from ultralytics.slim.recovery.options import RecoverOptions
 from ultralytics.slim.recovery.recover import _Recovering
 from ultralytics.slim.recovery.state import state_file
@@ -229,6 +233,36 @@ class Folder:
 
         return trial
 
+    def fronts(self) -> Trial:
+        """A front.json; what is accepted names models of the front with shares that can be pruned to."""
+        file, weights = self.folder / RECORD, self.folder / "start.pt"
+        weights.write_bytes(b"the original")
+        given = {"weights": str(weights), "data": str(self.yaml), "imgsz": 64, "shares": "0.6,0.3"}
+        front = Front(self.folder, FrontSettings.of_record(given), {"60 %": {"file": "a", "sha256": "b", "share": 0.6}})
+        front.save()
+        whole = json.loads(file.read_text())
+
+        def trial(random: Random) -> None:
+            file.write_bytes(damaged_json(random, whole))
+            found = told(lambda: Front.resume(self.folder, {}))
+            if found is not REFUSED:
+                assert all(0 < share < 1 for share in found.settings.shares)
+                assert all(model["share"] in found.settings.shares for model in found.models.values())
+
+        return trial
+
+    def tries(self) -> Trial:
+        """What a search for keep= tried; what is accepted can be gone on from."""
+        file = self.folder / "tries.json"
+        whole = {"key": {"a": 1}, "tries": [{"share": 0.4, "kept": 0.9, "asked": 0.4}, {"share": 0.6, "kept": 0.99}]}
+
+        def trial(random: Random) -> None:
+            file.write_bytes(damaged_json(random, whole))
+            share = next_share(read_tries(file, whole["key"]), 0.95)
+            assert share is None or 0 < share < 1
+
+        return trial
+
     def notes(self) -> Trial:
         """The note of a patched package: `revert` takes everything back, or touches nothing."""
         (self.folder / "patched").mkdir()
@@ -259,8 +293,9 @@ class Folder:
 
     def command_lines(self) -> Trial:
         """Of any words; the weights are not there, so nothing is begun."""
-        stages = "run sparse analyse prune recover train distill compare predict evaluate export".split()
-        keys = "data imgsz epochs factor flops loss_type format source classes prune.score distill.freeze lr0 device"
+        stages = "run front sparse analyse prune recover train distill compare predict evaluate export".split()
+        keys = "data imgsz epochs factor flops keep shares cost loss_type format source classes prune.score device"
+        keys += " distill.freeze lr0"
         self.monkeypatch.chdir(self.folder)
 
         def trial(random: Random) -> None:
@@ -288,7 +323,7 @@ def damaged_json(random: Random, value: object) -> bytes:
 
 
 KINDS = "labels plabels data_yamls images checkpoints run_records training_states recovery_states notes".split()
-KINDS.append("command_lines")
+KINDS += ["fronts", "tries", "command_lines"]
 
 
 def check(kind: str, numbers: range, folder: Path, data: Path, monkeypatch, capsys) -> None:

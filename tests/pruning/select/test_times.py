@@ -16,7 +16,7 @@ from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.rewrite import sliced
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.score.magnitude import score_labels
-from ultralytics.slim.pruning.select.narrowing import Narrowing, _worthwhile, kept, order_narrowings
+from ultralytics.slim.pruning.select.narrowing import Narrowing, kept, order_narrowings, worthwhile
 from ultralytics.slim.pruning.select.pools import Pool, make_pools
 from ultralytics.slim.pruning.select.times import TimeCosts, layer_shapes
 
@@ -76,7 +76,7 @@ def test_the_widths_that_are_worth_having_are_the_lower_hull():
         widths = [*range(80, 0, -8)]
         saved = [0.0, *np.cumsum(random.choice([0.0, 1.0, 3.0], 9))]
         lost = [0.0, *np.cumsum(random.random(9))]
-        found = _worthwhile(widths, saved, lost)
+        found = worthwhile(widths, saved, lost)
         assert found[0] == 80 and found[-1] == 8 and found == sorted(found, reverse=True)
         at = [widths.index(width) for width in found]
         inner = at[:-1] if saved[at[-1]] <= saved[at[-2]] else at

@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, SlimError
 from ..files import copy_whole, fingerprint, make_folder, write_text
 from ..inputs.weights import open_model
 from ..measuring.comparison import ComparisonTable, compare_models, name_paths
@@ -64,15 +64,7 @@ class Front:
             MissingFileError: There is none.
             InputError: front.json is damaged, the original has changed, or other settings are given.
         """
-        file = folder / RECORD
-        if not file.is_file():
-            raise MissingFileError(f"resume=True: no front in {folder}; leave out resume to start one")
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            settings, models, origin = record["settings"], record["models"], record["origin"]
-            settings = FrontSettings.of_record(settings)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{file}: expected the record of a front, but it is damaged: {error!r:.80}") from error
+        settings, models, origin = read_front(folder / RECORD)
         if not Path(settings.weights).is_file() or fingerprint(settings.weights) != origin:
             raise InputError(f"{settings.weights} is gone or has changed since {folder} was started; start a new front")
         given = json.loads(json.dumps(dict(given), default=str))
@@ -194,6 +186,30 @@ class Front:
         self.save(table.to_dicts())
         write_front(self.folder, table, list(named), self.models, settings, self.ended)
         return table
+
+
+def read_front(file: Path) -> tuple[FrontSettings, dict[str, dict], str]:
+    """Return the settings, the models and the SHA-256 of the original that a front.json holds.
+
+    Raises:
+        MissingFileError: There is none.
+        InputError: It is not the record of a front.
+    """
+    if not file.is_file():
+        raise MissingFileError(f"resume=True: no front in {file.parent}; leave out resume to start one")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        settings, models, origin = FrontSettings.of_record(record["settings"]), record["models"], record["origin"]
+        settings.check()
+        for name, model in models.items():
+            if not (isinstance(model["sha256"], str) and model["share"] in settings.shares and name):
+                raise ValueError(f"models.{name} is {model}")
+        Path(settings.weights)
+    except SlimError as error:
+        raise InputError(f"{file}: {error}") from error
+    except Exception as error:  # of many kinds: the file may be anything
+        raise InputError(f"{file}: expected the record of a front, but it is damaged: {error!r:.80}") from error
+    return settings, models, origin
 
 
 def name_of(share: float) -> str:

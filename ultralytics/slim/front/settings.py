@@ -79,7 +79,7 @@ class FrontSettings:
         weights = str(Path(find_weights(given["weights"])).resolve())
         model = open_model(weights)
         settings = cls.of_record({**given, "weights": weights, "imgsz": image_size(model.model, given.get("imgsz"))})
-        settings._check()
+        settings.check()
         check_for(model.model, None, settings.pruning)
         if settings.iterations:
             RecoveryLoss(model.model, model.model)  # raises where its predictions cannot be compared
@@ -121,7 +121,7 @@ class FrontSettings:
             recorded=MappingProxyType(json.loads(json.dumps(flat, default=str))),
         )
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raise a SlimError where a value is out of its range."""
         numbers = all(isinstance(share, (int, float)) and not isinstance(share, bool) for share in self.shares)
         if not numbers or not self.shares or not all(0 < share < 1 for share in self.shares):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from .options import Promise
 from .search import Try, nearest_short, next_share, smallest
 
 FLOPS = "flops"
+TRIES = "tries.json"  # what was tried, beside its checkpoints
 
 
 def prune_to_keep(
@@ -80,6 +81,17 @@ def check_keep(options: PruneOptions, factor: float | None = None, has_images: b
         )
 
 
+def read_tries(file: Path, key: dict) -> list[Try]:
+    """Return what an interrupted search with the same settings tried; none where the file is damaged."""
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+        tries = [Try(**one) for one in state["tries"]]
+        whole = all(0 < t.share <= 1 and math.isfinite(t.kept) and (t.asked is None or 0 < t.asked < 1) for t in tries)
+        return tries if state["key"] == key and whole else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 class _Trials:
     """The models that are tried for one promise."""
 
@@ -108,10 +120,7 @@ class _Trials:
         source = self.images if isinstance(self.images, (str, Path)) else len(self.images)
         key = {**settings, "images": str(source), "weights": fingerprint(self.weights)}
         self._key = json.loads(json.dumps(key, default=str))
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads((self.folder / "tries.json").read_text(encoding="utf-8"))
-            if state["key"] == self._key:
-                self.tries = [Try(**one) for one in state["tries"]]
+        self.tries = [t for t in read_tries(self.folder / TRIES, self._key) if self._file(t.share).is_file()]
         if self.tries:
             LOGGER.info(f"keep: going on after {len(self.tries)} models that were tried earlier")
         else:
@@ -152,8 +161,11 @@ class _Trials:
         raise InputError(
             f"keep={keep:g} cannot be met: the closest of {len(self.tries)} models keeps "
             f"{self.promise.words(best.kept)} at {best.share:.1%} of the GFLOPs; ask for less, give more images, or "
-            f"let each learn for longer (keep_iterations={self.promise.keep_iterations})"
+            f"let each learn for longer (keep_iterations={self.promise.keep_iterations}). {self._kept_for()}"
         )
+
+    def _kept_for(self) -> str:
+        return f"What was tried is kept in {self.folder}, and serves another keep= of the same settings"
 
     def within(self, goal: tuple[str, float], is_last: bool) -> PruneResult:
         """Save the model that meets a second goal, the largest that does, if it keeps enough."""
@@ -176,7 +188,7 @@ class _Trials:
         raise InputError(
             f"keep={keep:g} and {what}={value:g} cannot both be met: with {has} the model keeps {words(found.kept)}, "
             f"and {words(least.kept)} take {takes} ({least.share:.1%} of the GFLOPs); ask for one of them, or let each "
-            f"learn for longer (keep_iterations={self.promise.keep_iterations})"
+            f"learn for longer (keep_iterations={self.promise.keep_iterations}). {self._kept_for()}"
         )
 
     def _try(self, share: float | None) -> Try:
@@ -184,7 +196,8 @@ class _Trials:
         number, words = len(self.tries) + 1, f"{share:.1%} of the GFLOPs" if share else "{}={}".format(*self._goal)
         LOGGER.info(f"keep: model {number}, pruned to {words} ...")
         result, one = None, None
-        with tempfile.TemporaryDirectory() as scratch, logs.only(logging.WARNING):
+        hushed = logs.only(logging.ERROR if self.tries else logging.WARNING)  # warnings are the same for all of them
+        with tempfile.TemporaryDirectory() as scratch, hushed:
             pruned, recovered = Path(scratch, "pruned.pt"), Path(scratch, "recovered.pt")
             result = self._pruned(share, pruned)
             recovery = recover_model(open_model(pruned), self.original, self.images, recovered, **self.recover)
@@ -198,7 +211,7 @@ class _Trials:
         if smallest(self.tries, self.promise.keep) in (one, None):
             self._latest = one, result
         state = {"key": self._key, "tries": [asdict(t) for t in self.tries]}
-        write_text(self.folder / "tries.json", json.dumps(state, indent=2))
+        write_text(self.folder / TRIES, json.dumps(state, indent=2))
         LOGGER.info(f"keep: model {number} has {has:.1%} of the GFLOPs and keeps {self.promise.words(one.kept)}")
         return one
 

@@ -69,7 +69,7 @@ def order_narrowings(
         price = costs[index] if costs else pool.size
         saves = partial(saved, index) if saved else lambda before, after, price=price: price * (before - after)
         if saved and scope == "global":
-            widths = _worthwhile(widths, [saves(n, k) for k in widths], [loss[n - k] for k in widths])
+            widths = worthwhile(widths, [saves(n, k) for k in widths], [loss[n - k] for k in widths])
         for before, after in pairwise(widths):
             save = saves(before, after)
             if scope == "layer":
@@ -81,7 +81,7 @@ def order_narrowings(
     return sorted(found, key=lambda n: (n.after < deep[n.pool], n.key, n.pool, -n.after))
 
 
-def _worthwhile(widths: list[int], saved: list[float], lost: list[float]) -> list[int]:
+def worthwhile(widths: list[int], saved: list[float], lost: list[float]) -> list[int]:
     """Return the widths, falling, that no mixture of a wider and a narrower one beats: the lower hull of their losses.
 
     Args:
