@@ -25,8 +25,10 @@ from ultralytics.slim.inputs.data import prepare_data
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
-from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.options import PruneOptions
+from ultralytics.slim.pruning.prune import Pruner
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
+from ultralytics.slim.pruning.select.targets import Target
 
 NAME, IMGSZ = "latency", 320
 KEY = ("data", "weights", "runtime", "share", "cost", "epochs", "seed")
@@ -51,8 +53,9 @@ def main(
         runtime, path, started = key["runtime"], folder / "pruned.pt", time.perf_counter()
         watch = watches.setdefault(runtime, Stopwatch(whole, runtime, IMGSZ))
         goal = float(key["share"]) * watch.original_ms
-        about = {"images": yaml, "imgsz": IMGSZ, "runtime": runtime, "cost": key["cost"], "device": "cpu"}
-        result = prune_model(open_model(original), path, latency_ms=goal, **about)
+        about = PruneOptions(images=yaml, imgsz=IMGSZ, runtime=runtime, cost=key["cost"], device="cpu")
+        target = Target("latency_ms", goal, watch.original_ms, goal, goal, IMGSZ, watch)  # all against one original
+        result = Pruner(open_model(original), about).prune(path, None, ("latency_ms", goal), target)
         seconds = time.perf_counter() - started
         if int(key["epochs"]):
             own = {"data": yaml, "imgsz": IMGSZ, "epochs": int(key["epochs"]), "seed": int(key["seed"])}
