@@ -52,9 +52,10 @@ TRAINING = {"imgsz": 160, "batch": 4, "workers": 0, "verbose": False, "plots": F
     }
     assert list(out.glob("distill.*[!t]"))[0].stat().st_size > 1e5, "the exported file"
     assert len(outputs(notebook, "image/jpeg")) == 2, "before and after"
-    table, agreed = outputs(notebook, "text/html")
+    table, agreed, sizes = outputs(notebook, "text/html")
     assert table.count("<tr>") == 5 and "<td>distilled</td>" in table
     assert agreed.count("<tr>") == 4 and "<td>recovered</td>" in agreed
+    assert sizes.count("<tr>") == 5 and (out / "front/front.html").is_file()
     assert str(tmp_path) in nbformat.writes(notebook)
     kept = nbformat.writes(tidy(notebook, tmp_path))
     assert str(tmp_path) not in kept and "\\u001b" not in kept and "\\r" not in kept
@@ -66,7 +67,7 @@ def test_what_is_kept_names_no_machine_and_has_its_pictures():
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert not [home for home in HOMES if home in text]
     assert NOTEBOOK.stat().st_size < 500_000
-    assert len(outputs(notebook, "image/jpeg")) == 2 and len(outputs(notebook, "text/html")) == 2
+    assert len(outputs(notebook, "image/jpeg")) == 2 and len(outputs(notebook, "text/html")) == 3
     assert not [
         output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"
     ]

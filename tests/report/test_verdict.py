@@ -67,6 +67,7 @@ def test_verdict(figures, kind, headline):
         (Figures((8, 4), (0.6, 0.59), path=[("original", 0.6), ("pruned", 0.2), ("distilled", 0.59)]),
          "mAP by stage: pruned −40.0, distilled +39.0 points."),
         (Figures((8, 4), (0.6, 0.6), images=4), "Measured on 4 images: that is too little"),
+        (Figures((8, 4), (0.6, 0.6), promise="keep=0.99 is kept: all of it"), "keep=0.99 is kept: all of it."),
     ],
 )  # fmt: skip
 def test_verdict_says_what_it_means(figures, detail):

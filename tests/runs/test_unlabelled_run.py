@@ -64,8 +64,11 @@ def test_what_needs_labels_is_refused(given, words):
 
 @pytest.mark.slow
 def test_the_whole_way(photos, tmp_path, monkeypatch):
+    """Here with a promise: one model is tried, and measured again in the end."""
     monkeypatch.chdir(tmp_path)
-    words = [f"{key}={value}" for key, value in {**GIVEN, "images": photos}.items()]
+    monkeypatch.setattr("ultralytics.slim.promise.search.TRIES", 1)
+    given = {key: value for key, value in GIVEN.items() if key != "prune.flops"} | {"keep": 0.2, "images": photos}
+    words = [f"{key}={value}" for key, value in {**given, "prune.keep_iterations": 2}.items()]
     assert main([*words, "name=mine"]) == 0
     folder = tmp_path / "runs/slim/mine"
     record = json.loads((folder / "run.json").read_text())
@@ -74,6 +77,8 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     assert original["map50_95"] > 0.95 and original["agreement"]["matched"][0] == 1
     assert pruned["map50_95"] <= recovered["map50_95"] + 0.02 and recovered["params"] < 0.6 * original["params"]
     page = (folder / "report.md").read_text()
+    promise = record["results"]["promise"]
+    assert promise.startswith("keep=0.2 is kept: the last model has") and f"{promise}." in page
     assert "There are no labels: mAP here is agreement" in page and "## Agreement with the original" in page
     assert "epochs=" not in page
     assert YOLO(folder / "weights/recover.pt").names == YOLO(WEIGHTS).names
