@@ -7,6 +7,7 @@ Each model is pruned from the one before it, taught by the original without labe
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import get_flops
 
+from .. import logs
 from ..errors import InputError, MissingFileError, SlimError
 from ..files import copy_whole, fingerprint, make_folder, write_text
 from ..inputs.weights import open_model
@@ -109,7 +111,7 @@ class Front:
         if goal >= 1:
             raise InputError(f"shares: the model before {share:.0%} has no more than that already; leave it out")
         target = pruner.target("flops", goal, loose=True)
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, logs.only(logging.WARNING):
             path = Path(scratch, "pruned.pt")
             result = pruner.prune(path, None, ("flops", goal), target)
             if result.gflops[1] > 1.1 * share * whole:
@@ -121,11 +123,15 @@ class Front:
                 return False
             if settings.iterations:
                 self._recover(path, path, settings.iterations)
-            out = self.file(name_of(share))
-            if settings.epochs:
-                self._train(path, out, settings.epochs)
-            else:
-                copy_whole(path, out)
+            with logs.only(logging.INFO):
+                if settings.epochs:
+                    self._train(path, self.file(name_of(share)), settings.epochs)
+                else:
+                    copy_whole(path, self.file(name_of(share)))
+        LOGGER.info(
+            f"front: {result.params[1]:,} parameters, {result.gflops[1]:.3g} GFLOPs, equal to the masked model within "
+            f"{result.error:.1e} before it was repaired"
+        )
         return True
 
     def _recover(self, start: Path, out: Path, iterations: int) -> None:
