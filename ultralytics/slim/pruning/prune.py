@@ -23,7 +23,6 @@ from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
 from .graph.channels import input_size, trace_channels
-from .graph.refusals import refuse_blocks
 from .once import Round, Scores, can_shorten, prune_once
 from .options import PruneOptions, with_keywords
 from .repair.repairs import read_repairs
@@ -167,7 +166,6 @@ def _of_classes(model: nn.Module, classes: Any) -> nn.Module:
         return model
     names = names_of(model)
     numbers = read_classes(classes, names)
-    refuse_blocks(model)
     LOGGER.info(f"prune: {len(numbers)} of {len(names)} classes stay: {listed(names, numbers)}")
     return only_classes(model, numbers)
 

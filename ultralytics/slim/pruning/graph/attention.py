@@ -1,10 +1,13 @@
-"""Head-aware channel rules for Ultralytics' two attention blocks, `Attention` and `AAttn`.
+"""Head-aware channel rules for Ultralytics' attention blocks, `Attention`, `AAttn` and `MaxSigmoidAttnBlock`.
 
-Both cut one convolution's output into heads, and every head into query, key and value, by sizes written out in
+The first two cut one convolution's output into heads, and every head into query, key and value, by sizes written out in
 attributes. All heads must therefore keep the same number of channels: the heads are tied position by position. Query
 and key meet in a product and are tied there (`products.matmul`). `Attention` reads the width of its result from its
 input, and so does `AAttn` in older releases, which are to load the result too: value and input are tied. `AAttn`
 demands equally wide query, key and value, and divides by the root of that width (which `rewrite` makes up for).
+
+`MaxSigmoidAttnBlock`, of YOLO-World, cuts its image features and what it makes of the texts into heads of one width,
+`hc`, by the root of which it divides their product; what it weighs with that is cut into as many heads of any width.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ import numpy as np
 import torch
 
 from ...compat import AAttn, Attention
+from .stand_ins import is_a
 
 if TYPE_CHECKING:
     from .trace import Trace
 
 
-def view_in_attention(trace: Trace, x: torch.Tensor) -> np.ndarray | None:
+def view_in_attention(trace: Trace, x: torch.Tensor, shape: Sequence[int]) -> np.ndarray | None:
     """Return the labels of a view inside an attention block, or None where the block is none."""
     module, out = trace.module, trace.result
+    if is_a(module, "MaxSigmoidAttnBlock"):
+        return _view_in_text_attention(trace, x, shape)
     if not isinstance(module, (AAttn, Attention)):
         return None
     labels = trace.reshaped(x)
@@ -34,6 +40,19 @@ def view_in_attention(trace: Trace, x: torch.Tensor) -> np.ndarray | None:
     elif isinstance(module, Attention) and trace.module_input is not None:
         trace.book.unite(trace.labels(trace.module_input), labels)
     return labels
+
+
+def _view_in_text_attention(trace: Trace, x: torch.Tensor, shape: Sequence[int]) -> np.ndarray:
+    """Return the labels of a view into heads, those of the first for all of them, or back."""
+    labels = trace.reshaped(x)
+    if len(shape) == x.dim():  # back
+        return labels
+    heads = 1 if x.dim() == 4 else 2  # features (B, heads, w, H, W), texts (B, N, heads, w)
+    first = np.take(labels, [0], axis=heads)
+    trace.book.unite(np.broadcast_to(first, labels.shape), labels)
+    if -1 not in shape:
+        trace.attribute("hc", first.ravel())
+    return first
 
 
 def split_in_attention(trace: Trace, parts: Sequence[np.ndarray]) -> bool:

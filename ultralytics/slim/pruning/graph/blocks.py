@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...widths import note_parameters
 from .channels import input_size
-from .raw import set_raw
+from .raw import raw
 from .verify import TOLERANCE, check_equal, difference, flatten, in_float64
 
 Columns = tuple[int, int]  # first and end
@@ -149,10 +149,9 @@ def _observed(net: nn.Module) -> _Run:
         return hook
 
     handles = [m.register_forward_hook(note(name)) for name, m in net.named_modules() if name]
-    set_raw(net)
     x = torch.rand(input_size(net), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     try:
-        with run.watch:
+        with raw(net), run.watch:
             net(x)
     finally:
         for handle in handles:

@@ -18,7 +18,9 @@ from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
 from .operations import RULES
 from .raw import is_fused
-from .refusals import refuse_blocks, refuse_unrun
+from .refusals import refuse_unrun
+from .stand_ins import stand_ins
+from .unrun import free_prompts, keep_unrun
 from .trace import OUTPUT, Trace
 
 
@@ -77,9 +79,8 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     """Return the channel graph of `model`, which is not modified.
 
     Raises:
-        Refusal: If the model has a block that is not pruned; the message names it (see `refusals`).
+        Refusal: If a layer with weights never ran; the message names it (see `refusals`).
     """
-    refuse_blocks(model)
     net = copy.deepcopy(model).float().cpu()
     net.train(not is_fused(net))
     for m in net.modules():
@@ -90,11 +91,13 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
     x = torch.zeros(input_size(net))
-    with torch.no_grad(), trace:
+    with torch.no_grad(), stand_ins(net), trace:
         output = net(x)
     for hook in hooks:  # they would tie the copy to the trace, and so keep it in memory
         hook.remove()
+    keep_unrun(net, trace)
     refuse_unrun(net, trace)
+    free_prompts(net, trace)
     trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net)
 

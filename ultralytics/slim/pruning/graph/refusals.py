@@ -1,4 +1,4 @@
-"""Models that are not pruned: each refusal names the block and tells why."""
+"""Models that are not pruned: each refusal names the layer and tells why."""
 
 from __future__ import annotations
 
@@ -18,29 +18,7 @@ class Refusal(ValueError):
     """This model is not pruned, and the message says why."""
 
 
-REFUSED = {  # by class of the block
-    "RTDETRDecoder": (
-        "RT-DETR is not supported: its decoder picks its queries by their rank, so that a small change of the weights "
-        "changes which ones are decoded, and it would stay whole"
-    ),
-    "WorldDetect": (
-        "YOLO-World is not supported: it compares image features with text embeddings whose width the text model sets, "
-        "which fixes about half of its channels"
-    ),
-    "YOLOEDetect": (
-        "YOLOE is not supported: it compares image features with embeddings of texts or visual prompts, and the layers "
-        "that make those run only when prompts are given"
-    ),
-}
 READ_PREDICTIONS = (DFL, RealNVP)  # no raw forward runs them; they read the predictions, which stay whole
-
-
-def refuse_blocks(model: nn.Module) -> None:
-    """Raise a Refusal if the model holds a block that is not pruned, of a class or a subclass in `REFUSED`."""
-    for name, m in model.named_modules():
-        for kind in type(m).__mro__:
-            if kind.__name__ in REFUSED:
-                raise Refusal(f"cannot prune {name or 'this model'} ({type(m).__name__}): {REFUSED[kind.__name__]}")
 
 
 def refuse_unrun(net: nn.Module, trace: Trace) -> None:

@@ -13,6 +13,7 @@ from ultralytics.nn.modules import RepConv
 from ...compat import AAttn, RepVGGDW
 from ...widths import note_parameters
 from .channels import ChannelGraph
+from .stand_ins import is_a
 
 
 def sliced(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module:
@@ -26,6 +27,7 @@ def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None
     """Keep only the channels whose label is true in `keep`, shape (labels + 1,), `keep[0]` being true."""
     modules = dict(model.named_modules())
     old_dims = {n: m.head_dim for n, m in modules.items() if isinstance(m, AAttn)}
+    old_dims |= {n: m.hc for n, m in modules.items() if is_a(m, "MaxSigmoidAttnBlock")}
     _slice_tensors(modules, graph, keep)
     for name, attribute, labels in graph.attributes:
         counts = [int(keep[part].sum()) for part in labels]
@@ -35,6 +37,8 @@ def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None
     for name, m in modules.items():
         if isinstance(m, AAttn) and m.head_dim != old_dims[name]:
             _rescale_queries(m, (m.head_dim / old_dims[name]) ** 0.5)
+        elif is_a(m, "MaxSigmoidAttnBlock"):
+            _rescale_texts(m, (m.hc / old_dims[name]) ** 0.5)
         elif isinstance(m, RepConv) and hasattr(m, "conv1"):
             m.c1, m.c2 = m.conv1.conv.in_channels, m.conv1.conv.out_channels
         elif isinstance(m, RepVGGDW):
@@ -83,3 +87,10 @@ def _rescale_queries(m: AAttn, factor: float) -> None:
     for tensor in (layer.weight, layer.bias):
         heads = tensor.view(m.num_heads, 3 * m.head_dim, *tensor.shape[1:])
         heads[:, : m.head_dim] *= factor
+
+
+@torch.no_grad()
+def _rescale_texts(m: nn.Module, factor: float) -> None:
+    """Scale what a text attention makes of the texts, for the same reason."""
+    m.gl.weight *= factor
+    m.gl.bias *= factor

@@ -125,7 +125,7 @@ def view(trace: Trace, x: torch.Tensor, *shape: Any, **kwargs: Any) -> Outcome:
     """Split or merge dimensions; channels survive only in blocks whose written-out sizes can be rewritten."""
     if not trace.has_labels(x):
         return None
-    special = view_in_attention(trace, x)
+    special = view_in_attention(trace, x, shape)
     if special is not None:
         return special, trace.zero(x)
     if trace.known_view():

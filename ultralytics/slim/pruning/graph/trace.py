@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from .label_book import LabelBook
 
+TO_TEXTS = "compared with embeddings of texts, whose width stays"
+COMPARED = {"ContrastiveHead": TO_TEXTS, "BNContrastiveHead": TO_TEXTS}  # reasons by block, in place of operations
 OUTPUT = "model output"  # the reason for which predictions are frozen
 WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no channel
     "get set size dim numel stride is_floating_point is_complex len data_ptr get_device is_contiguous "
@@ -208,9 +210,18 @@ class Trace(TorchFunctionMode):
 
     def unknown(self, what: str, *values) -> None:
         """Freeze every label of `values`: this walk does not know what becomes of them."""
+        what = COMPARED.get(type(self.module).__name__, what)
         for tensor in tensors_in(values):
             if id(tensor) in self._labels or id(tensor) in self._own:
                 self.book.freeze(self.labels(tensor), f"{self.where()}: {what}", overrule=what == OUTPUT)
+
+    def keep_whole(self, layer: nn.Module, why: str) -> None:
+        """Note a layer that does not run with images: its outputs stay."""
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            labels = self.book.new(len(layer.weight))
+            self.produced.append((self._names[id(layer)], labels, layer.weight))
+            self.book.freeze(labels, why)
+        self._met.update(id(p) for p in layer.parameters(recurse=False))
 
     def never_met(self, module: nn.Module) -> bool:
         """Return whether `module` has parameters of its own, none of which any operation has read."""

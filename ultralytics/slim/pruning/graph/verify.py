@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .channels import ChannelGraph, input_size
+from .stand_ins import stand_ins
 
 TOLERANCE = 1e-8  # of the largest output, in float64
 
@@ -68,14 +69,14 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
     sizes = [input_size(model, *sides) for sides in ((2, 3), (3, 2))]
     inputs = [torch.rand(size, dtype=torch.float64, generator=random) for size in sizes]
     with torch.no_grad():
-        with in_float64(reference):
+        with in_float64(reference), stand_ins(reference):
             wanted = [flatten(reference(x)) for x in inputs]
-        with in_float64(model):
+        with in_float64(model), stand_ins(model):
             got = [flatten(run(model, x)) for x in inputs]
     gaps = [difference(w, g) for w, g in zip(wanted, got)]
     for x, gap in zip(inputs, gaps):
         if not gap <= TOLERANCE:
-            with in_float64(reference), in_float64(model):
+            with in_float64(reference), stand_ins(reference), in_float64(model), stand_ins(model):
                 where = first_difference(reference, model, x)
             raise RuntimeError(
                 f"pruning is not exact: outputs differ by {gap:.2e} of the largest (allowed {TOLERANCE:.0e}), first in "

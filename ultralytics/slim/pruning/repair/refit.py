@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from ultralytics.utils import TQDM
 
 from ...compat import AAttn
-from ..graph.raw import set_raw
+from ..graph.raw import raw
+from ..graph.stand_ins import is_a
 from ..score.sensitivity import pick_positions
 
 RIDGE = 3e-2  # of the inputs' mean variance
@@ -38,11 +39,11 @@ MIN_SAMPLES = 8192
 class Targets:
     """Outputs of one original layer at sampled positions: values (M, C_out), positions as (n, y, x) indices.
 
-    Of a linear layer every output counts and there are no positions.
+    Of a linear layer positions are rows; None where there is one an image, and every output counts.
     """
 
     values: torch.Tensor
-    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None
+    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | torch.Tensor | None
 
 
 @torch.no_grad()
@@ -72,21 +73,20 @@ def refit(
     names = {name: name for name, _ in pruned.named_modules()} if names is None else names
     done, ours, theirs = 0, [], []
     x, z = images, images
-    set_raw(original)
-    set_raw(pruned)
     random = torch.Generator().manual_seed(0)
     pairs = list(zip(pruned.model, original.model))
-    for layer, source in TQDM(pairs, desc="prune: re-fitting", disable=quiet):
-        x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
-        targets: dict[str, Targets] = {}
-        record = partial(_recorder, targets, kept=kept, where=where, layer=layer, random=random)
-        with _Hooks(source, record) if layer.i >= first else nullcontext():
-            z = source(z)
-        with _Hooks(layer, partial(_solver, targets, names, layer=layer)):
-            x = layer(x)
-        done += len(targets)
-        ours.append(x if layer.i in pruned.save else None)
-        theirs.append(z if layer.i in pruned.save else None)
+    with raw(original), raw(pruned):
+        for layer, source in TQDM(pairs, desc="prune: re-fitting", disable=quiet):
+            x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
+            targets: dict[str, Targets] = {}
+            record = partial(_recorder, targets, kept=kept, where=where, layer=layer, random=random)
+            with _Hooks(source, record) if layer.i >= first else nullcontext():
+                z = source(z)
+            with _Hooks(layer, partial(_solver, targets, names, layer=layer)):
+                x = layer(x)
+            done += len(targets)
+            ours.append(x if layer.i in pruned.save else None)
+            theirs.append(z if layer.i in pruned.save else None)
     original.eval()
     pruned.eval()
     return done
@@ -139,6 +139,9 @@ def _recorder(
         if isinstance(m, nn.Linear):
             if out.dim() == 2:
                 targets[full] = Targets(out[:, torch.as_tensor(kept[full])], None)
+            elif where[full].shape == out.shape[:2]:  # (N, rows, C)
+                at = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * m.in_features), random)
+                targets[full] = Targets(out.flatten(0, 1)[at][:, torch.as_tensor(kept[full])], at)
             return
         height, width = out.shape[2:]
         features = m.in_channels * m.kernel_size[0] * m.kernel_size[1]
@@ -152,12 +155,18 @@ def _recorder(
 def _solver(targets: dict, names: Mapping[str, str], name: str, m: nn.Conv2d, layer: nn.Module):
     """Return hooks that solve for a pruned convolution's weights just before it runs."""
     norm, skip = _norm_behind(layer, name), _is_rescaled(layer, name)
+    solved: set[str] = set()  # a layer may run several times
     full = names.get(f"model.{layer.i}.{name}" if name else f"model.{layer.i}")
 
     def before(_: nn.Module, args: Any):
-        if full in targets and not skip:
-            x = args[0] if isinstance(m, nn.Linear) else patches(args[0], m, targets[full].at)
+        if full in targets and not skip and full not in solved:
+            at = targets[full].at
+            if isinstance(m, nn.Linear):
+                x = args[0] if at is None else args[0].flatten(0, 1)[at]
+            else:
+                x = patches(args[0], m, at)
             solve(m, norm, x, targets[full].values)
+            solved.add(full)
 
     return before, None
 
@@ -171,7 +180,13 @@ def _norm_behind(layer: nn.Module, name: str) -> nn.Module | None:
 
 
 def _is_rescaled(layer: nn.Module, name: str) -> bool:
-    """Return whether a fused area attention scaled this convolution's queries, which are no longer the original's."""
+    """Return whether `rewrite` scaled what this layer puts out, which is no longer the original's.
+
+    So it is with the queries of a fused area attention, and with what a text attention compares with the image.
+    """
+    owner, _, key = name.rpartition(".")
+    if key == "gl":
+        return is_a(layer.get_submodule(owner), "MaxSigmoidAttnBlock")
     parent = layer.get_submodule(name.rpartition(".qkv")[0]) if name.endswith(".qkv.conv") else None
     return isinstance(parent, AAttn) and not hasattr(parent.qkv, "bn")
 

@@ -19,6 +19,7 @@ from torch import nn
 from ultralytics.utils import TQDM
 
 from ..graph.raw import run_raw
+from ..graph.stand_ins import VISUAL
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 BOX_WEIGHT = 0.1  # weight of what is not a class probability
@@ -108,6 +109,9 @@ def _anchors(preds: dict, by: dict) -> list[torch.Tensor]:
     values = [preds["scores"].sigmoid()]
     for name, value in preds.items():
         if name in {"scores", "feats"}:
+            continue
+        if name == VISUAL:  # unit vectors: one that is lost costs what it would have found
+            values.append(value * likely.square().sum(2, keepdim=True).sqrt())
             continue
         if isinstance(value, torch.Tensor) and value.dim() == 3 and value.shape[2] == likely.shape[2]:
             values.append(BOX_WEIGHT * value * likely)

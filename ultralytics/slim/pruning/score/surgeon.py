@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ultralytics.utils import TQDM
 
 from ..graph.channels import ChannelGraph
-from ..graph.raw import set_raw
+from ..graph.raw import raw
 from ..select.pools import Pool
 from .sensitivity import Sensitivity, pick_positions
 
@@ -105,14 +105,12 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
     for name, m in model.named_modules():
         if name in sensitive and (isinstance(m, nn.Linear) or m.groups == 1):
             handles.append(m.register_forward_pre_hook(sampler(name)))
-    head, training = model.model[-1], model.model[-1].training
-    set_raw(model)  # nothing decoded or cached
     try:
-        for part in TQDM(images.split(batch), desc="prune: what each layer reads"):
-            model(part)
-            first[0] += len(part)
+        with raw(model):  # nothing decoded or cached
+            for part in TQDM(images.split(batch), desc="prune: what each layer reads"):
+                model(part)
+                first[0] += len(part)
     finally:
-        head.training = training
         for handle in handles:
             handle.remove()
     return {name: seen.result() for name, seen in found.items()}
