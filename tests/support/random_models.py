@@ -14,6 +14,6 @@ def randomised(name: str, seed: int = 0, **keys) -> YOLO:
     yolo = untrained(name)
     if keys:
         cfg = {**yolo.model.yaml, **keys}
-        yolo.model = type(yolo.model)(cfg, ch=cfg.get("channels", 3), verbose=False)
+        yolo.model = type(yolo.model)(cfg, ch=cfg.get("channels", 3), nc=cfg.get("nc"), verbose=False)
     shake(yolo.model, seed)
     return yolo

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .compat import is_a
 from .hints import few
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def task_of(model: nn.Module) -> str:
     """Return the task of a network: what it says itself, else what its class and head are for."""
     from ultralytics.nn.tasks import guess_model_task  # imports slim
 
-    return getattr(model, "task", None) or guess_model_task(model)
+    task = getattr(model, "task", None) or guess_model_task(model)
+    return task or ("detect" if any(is_a(m, "RTDETRDecoder") for m in model.modules()) else task)
 
 
 def pair_classes(ours: Names, theirs: Names) -> list[tuple[int, int]]:

@@ -18,12 +18,22 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from .classes import BOX_TASKS, Names, class_key, listed, names_of, pair_classes, task_of
+from .compat import is_a
 from .errors import InputError
 from .hints import hint, split_list
 from .inputs.class_view import read_set, view_of
 from .inputs.data import as_yaml
 from .widths import class_layers, note_parameters
 
+BY_TEXTS = "compares with texts instead: set_classes([...]) says which classes it is to find, with no weight the less"
+OTHERWISE = {  # heads whose classes cannot be taken out, and why
+    "WorldDetect": BY_TEXTS,
+    "YOLOEDetect": BY_TEXTS,
+    "RTDETRDecoder": (
+        "decodes the places that score best of all classes: without some it would decode others, and say something "
+        "else of the classes that stay"
+    ),
+}
 KEPT_FROM = "kept_from"  # key of `model.yaml`: names of all classes that the model once had
 
 
@@ -67,11 +77,14 @@ def only_classes(model: nn.Module, numbers: Iterable[int]) -> nn.Module:
         numbers: Its numbers of the classes to keep, rising.
 
     Raises:
-        InputError: The head's classes are no channels of their own.
+        InputError: The head's classes are no channels of their own, or not independent of each other.
     """
     numbers, names = list(numbers), names_of(model)
     net = copy.deepcopy(model)
     head = net.model[-1]
+    for kind, why in OTHERWISE.items():
+        if is_a(head, kind):
+            raise InputError(f"classes: none can be taken out of this head ({type(head).__name__}): it {why}")
     layers = [(container, key, getattr(container, str(key))) for container, key in class_layers(head)]
     if not layers or any(len(layer.weight) != len(names) for *_, layer in layers):
         raise InputError(

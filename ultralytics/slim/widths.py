@@ -22,6 +22,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_num_params
 
 from . import loading  # as a module: it may be half imported itself
+from .compat import is_a
 from .errors import InputError
 from .stored import store_computed
 
@@ -194,9 +195,12 @@ def note_parameters(model: nn.Module) -> None:
 
 
 def class_layers(head: nn.Module) -> list[tuple[nn.Module, object]]:
-    """Return (container, key) of every last layer that puts out one channel a class."""
+    """Return (container, key) of every last layer that puts out one channel a class, or holds one row for each."""
     if isinstance(head, Classify):
         return [(head, "linear")]
+    if is_a(head, "RTDETRDecoder"):
+        own = [(head, "enc_score_head"), (head, "denoising_class_embed")]
+        return own + [(head.dec_score_head, index) for index in range(len(head.dec_score_head))]
     found = []
     if isinstance(head, Detect):
         for name in ("cv3", "one2one_cv3"):
@@ -216,15 +220,16 @@ def _fit_classes(layers: nn.Sequential, model: nn.Module) -> None:
     head, fresh = layers[-1], model.model[-1]
     for (container, key), (other, other_key) in zip(class_layers(head), class_layers(fresh)):
         old, new = _get(container, key), _get(other, other_key)
-        if isinstance(old, nn.Linear):
-            if old.out_features == new.out_features:
-                continue
+        if len(old.weight) == len(new.weight):
+            continue
+        if isinstance(old, nn.Embedding):
+            layer = nn.Embedding(new.num_embeddings, old.embedding_dim)
+        elif isinstance(old, nn.Linear):
             layer = nn.Linear(old.in_features, new.out_features)
         else:
-            if old.out_channels == new.out_channels:
-                continue
             layer = nn.Conv2d(old.in_channels, new.out_channels, 1)
-        layer.bias.data.copy_(new.bias.data)
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.data.copy_(new.bias.data)
         layer = layer.to(new.weight.device).train(model.training)
         setattr(container, str(key), layer)  # a Sequential's members are its attributes '0', '1', ...
     for name in ("nc", "no"):

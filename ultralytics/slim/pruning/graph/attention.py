@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...compat import AAttn, Attention
-from .stand_ins import is_a
+from ...compat import AAttn, Attention, is_a
 
 if TYPE_CHECKING:
     from .trace import Trace

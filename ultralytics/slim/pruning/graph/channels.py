@@ -20,8 +20,8 @@ from .operations import RULES
 from .raw import is_fused
 from .refusals import refuse_unrun
 from .stand_ins import stand_ins
-from .unrun import free_prompts, keep_unrun
 from .trace import OUTPUT, Trace
+from .unrun import free_prompts, keep_unrun
 
 
 @dataclass

@@ -10,10 +10,9 @@ from torch import nn
 
 from ultralytics.nn.modules import RepConv
 
-from ...compat import AAttn, RepVGGDW
+from ...compat import AAttn, RepVGGDW, is_a
 from ...widths import note_parameters
 from .channels import ChannelGraph
-from .stand_ins import is_a
 
 
 def sliced(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module:

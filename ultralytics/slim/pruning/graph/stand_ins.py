@@ -1,15 +1,13 @@
 """Models that read more than an image, or rank what they found: run on images alone, in a way that can be compared.
 
 - RT-DETR decodes the queries that score best. A rounding error changes which those are and in which order, so two
-  equal models cannot be compared behind that choice. Here every position's proposal is put out as it is, and the decoder
-  is asked for queries at fixed positions instead, spread evenly: all of its layers run, and nothing is ranked.
-- YOLO-World's blocks and head read embeddings of texts. The model hands them round; where its layers are run one by one,
-  they are given here.
-- YOLOE's head compares with embeddings of texts or of visual prompts. Without any it has zeros, which would hide all of
-  the class branch: random ones stand for them. A rectangle in the middle of the image is its visual prompt, so that what
-  embeds prompts runs as well. So do the layers for semantic maps, which YOLOE-26 has, and nobody runs.
-
-Classes are known by their names, as older releases lack some.
+  equal models cannot be compared behind that choice. Here every position's proposal is put out as it is, and the
+  decoder is asked for queries at fixed positions, spread evenly: all of its layers run, and nothing is ranked.
+- YOLO-World's blocks and head read embeddings of texts. The model hands them round; where its layers are run one by
+  one, they are given here.
+- YOLOE's head compares with embeddings of texts or of visual prompts. Without any it has zeros, which would hide all
+  of the class branch: random ones stand for them. A rectangle in the middle of the image is its visual prompt, so that
+  what embeds prompts runs as well. So do the layers for semantic maps, which YOLOE-26 has, and nobody runs.
 """
 
 from __future__ import annotations
@@ -22,14 +20,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...compat import is_a
+
 VISUAL, SEMANTIC = "visual", "semantic"  # keys of a visual prompt's embedding (N, 1, width), of a map of classes
 BOX_UNIT = 40  # boxes of RT-DETR are put out in 40ths of the image, the middle stride at 640 px, as other heads do
 LEAST, SIZE = 0.01, 0.05  # of an image's side: how near its border queries lie, and how large the finest ones are
-
-
-def is_a(module: nn.Module | None, kind: str) -> bool:
-    """Return whether a module's class, or one that it derives from, is called `kind`."""
-    return any(cls.__name__ == kind for cls in type(module).__mro__)
 
 
 def head_of(net: nn.Module) -> nn.Module:
@@ -88,7 +83,7 @@ def _places(shapes: list[list[int]]) -> torch.Tensor:
 
 # -- YOLOE -------------------------------------------------------------------------------------------------------------
 def _prompted(net: nn.Module, head: nn.Module) -> Callable:
-    """Return a forward that runs a head on feature maps, with or without embeddings, and embeds a visual prompt, too."""
+    """Return a forward that runs a head on feature maps, with or without embeddings, and embeds a visual prompt."""
 
     def forward(x: list[torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         maps, given = list(x[: head.nl]), list(x[head.nl :])
@@ -118,7 +113,7 @@ def _as_default(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def _semantic(head: nn.Module, more: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Run the layers for semantic maps on what mask prototypes are made of, where a head has some and leaves them out."""
+    """Run the layers for semantic maps on what mask prototypes are made of, where a head has some."""
     semseg = getattr(getattr(head, "proto", None), "semseg", None)
     if semseg is None:
         yield
@@ -130,11 +125,16 @@ def _semantic(head: nn.Module, more: dict[str, torch.Tensor]) -> Iterator[None]:
         handle.remove()
 
 
+def lacks_classes(net: nn.Module) -> bool:
+    """Return whether a model compares with embeddings of its classes, none of which were set."""
+    known = getattr(net, "pe", None)
+    return is_a(head_of(net), "YOLOEDetect") and not head_of(net).is_fused and (known is None or not known.any())
+
+
 def _embeddings(net: nn.Module, head: nn.Module) -> torch.Tensor:
     """Return the embeddings of the model's classes, (1, nc, width); random ones where none were set."""
-    known = getattr(net, "pe", None)
-    if known is not None and known.any():
-        return known
+    if not lacks_classes(net) and hasattr(net, "pe"):
+        return net.pe
     random = torch.randn(1, head.nc, head.embed, generator=torch.Generator().manual_seed(0))
     return nn.functional.normalize(random, dim=-1)
 

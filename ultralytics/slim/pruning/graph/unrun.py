@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from .stand_ins import is_a
+from ...compat import is_a
 
 if TYPE_CHECKING:
     from .trace import Trace

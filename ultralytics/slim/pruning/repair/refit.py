@@ -25,9 +25,8 @@ from torch.nn import functional as F
 
 from ultralytics.utils import TQDM
 
-from ...compat import AAttn
+from ...compat import AAttn, is_a
 from ..graph.raw import raw
-from ..graph.stand_ins import is_a
 from ..score.sensitivity import pick_positions
 
 RIDGE = 3e-2  # of the inputs' mean variance

@@ -20,16 +20,18 @@ from torch.utils.data import DataLoader, Subset
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.models import yolo
-from ultralytics.nn.tasks import guess_model_task
+from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
-from ...classes import LabelNumbers, listed, names_of
+from ...classes import LabelNumbers, listed, names_of, task_of
+from ...compat import is_a
 from ...errors import DATA_ERRORS, InputError, translated
 from ...fewer_classes import data_for
 from ...inputs.data import as_yaml
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
+from ..graph.stand_ins import head_of
 
 VALIDATORS = {
     "detect": yolo.detect.DetectionValidator,
@@ -57,9 +59,10 @@ class LabelledImages:
     """
 
     def __init__(self, model: nn.Module, data: str | Path, split: str, imgsz: int, limit: int = 64, batch: int = 4):
-        self.task, self.data, self.split = guess_model_task(model), data_for(model, str(data)), split
+        self.task, self.data, self.split = task_of(model), data_for(model, str(data)), split
         if self.task not in VALIDATORS:
             raise InputError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
+        self.is_detr = _is_detr(model)
         self.settings = {"task": self.task, "data": self.data, "split": split, "imgsz": imgsz, "batch": batch}
         self.settings |= {"workers": 0, "device": "cpu", "plots": False, "verbose": False}
         self.metric = TASK2METRIC[self.task]
@@ -101,7 +104,8 @@ class LabelledImages:
     def _validator(self):
         """Give a validator of the task, with a folder that goes with it."""
         with tempfile.TemporaryDirectory() as folder:
-            validator = VALIDATORS[self.task](save_dir=Path(folder), args=dict(self.settings))
+            kind = RTDETRValidator if self.is_detr else VALIDATORS[self.task]
+            validator = kind(save_dir=Path(folder), args=dict(self.settings))
             validator.device = torch.device("cpu")
             yield validator
 
@@ -110,7 +114,10 @@ class LabelledImages:
         with self._validator() as validator:
             for batch in self._batches:
                 batch = validator.preprocess(dict(batch))
-                yield net.loss(batch)[0].sum() / (1 if self.task == "classify" else len(batch["img"]))
+                if hasattr(net, "txt_feats"):  # YOLO-World's loss asks for the texts
+                    batch["txt_feats"] = net.txt_feats.to(batch["img"]).expand(len(batch["img"]), -1, -1)
+                is_mean = self.task == "classify" or self.is_detr
+                yield net.loss(batch)[0].sum() / (1 if is_mean else len(batch["img"]))
 
     @torch.no_grad()
     def loss(self, net: nn.Module) -> float:
@@ -130,13 +137,20 @@ def _read(data: str, split: str, task: str) -> dict:
         return check_cls_dataset(data, split=split) if task == "classify" else check_det_dataset(as_yaml(data))
 
 
+def _is_detr(model: nn.Module) -> bool:
+    return is_a(head_of(model), "RTDETRDecoder")
+
+
 def with_loss(model: nn.Module) -> nn.Module:
     """Return a copy that puts out raw predictions in evaluation mode and knows its loss's settings."""
     net = copy.deepcopy(model).float().eval().requires_grad_(True)
     net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, **as_dict(getattr(model, "args", None))})
     if hasattr(net, "criterion"):
         del net.criterion  # the loss is made anew; None in its place would be called by older releases
-    set_raw(net)
+    if _is_detr(net):
+        net.nc = head_of(net).nc  # its loss asks for that, and takes what the head puts out in evaluation mode
+    else:
+        set_raw(net)
     for m in net.modules():
         if hasattr(m, "inplace"):
             m.inplace = False  # gradients need what an activation in place would overwrite

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import LOGGER
 
+from ...classes import task_of
 from ...errors import InputError
 from ...inputs.data import is_data_set
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
+from ..graph.stand_ins import lacks_classes
 from ..select.narrowing import Narrowing, Saved, order_narrowings, unit_costs
 from ..select.pools import Pool, make_pools
 from .labelled import LabelledImages
@@ -87,7 +88,7 @@ def choose(model: nn.Module, score: str, scope: str, images: object) -> tuple[st
             "score='surgeon' measures on images: give images= (a folder, a data set's YAML, a list or a tensor)"
         )
     is_data = isinstance(images, (str, bytes)) or hasattr(images, "__fspath__")
-    if score == TAYLOR and not (is_data and (is_data_set(images) or guess_model_task(model) == "classify")):
+    if score == TAYLOR and not (is_data and (is_data_set(images) or task_of(model) == "classify")):
         raise InputError(
             "score='taylor' measures the loss on labelled images: give images= the YAML of a data set with labels, "
             f"got {'none' if images is None else images if is_data else type(images).__name__}"
@@ -125,6 +126,10 @@ def rank(
         taylor_scores(pools, book.roots(), gates)
     sensitive = {}
     if batch is not None and (score == SURGEON or is_refitted):
+        if lacks_classes(model):
+            LOGGER.warning(
+                "prune: no classes are set, so random texts stand for them: call set_classes(names, embeddings) first"
+            )
         LOGGER.info(f"prune: measuring on {len(batch)} images of {batch.shape[3]} x {batch.shape[2]} ...")
         sensitive = sensitivities(model, batch)
     if score == SURGEON:
