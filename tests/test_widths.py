@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from ultralytics import YOLO
-from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
+from ultralytics.nn.tasks import (
+    ClassificationModel,
+    DetectionModel,
+    RTDETRDetectionModel,
+    SegmentationModel,
+    WorldModel,
+    YOLOEModel,
+)
+from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.rewrite import slice_model
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import is_narrower, keep_widths
 
@@ -140,3 +150,38 @@ def test_other_heads(tmp_path_factory: pytest.TempPathFactory, kind: type, name:
     assert raw.shape[1] == nc
     if "one2one" in (out if isinstance(out, dict) else {}):
         assert out["one2one"]["scores"].shape[1] == nc
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (RTDETRDetectionModel, "yolov8n-rtdetr.yaml"),
+        (WorldModel, "yolov8n-worldv2.yaml"),
+        (YOLOEModel, "yoloe-v8n.yaml"),
+    ],
+)
+def test_heads_that_decode_queries_or_read_texts(kind: type, name: str) -> None:
+    """Another class count: RT-DETR's rows are carried over by name, and texts have none."""
+    source = randomised(name, nc=4).model.float()
+    source.names = dict(enumerate("abcd"))
+    graph = trace_channels(source)
+    keep = np.ones(len(graph.book) + 1, bool)
+    keep[graph.layers["model.0.conv"][:8]] = False
+    slice_model(source, graph, keep)
+    assert is_narrower(source)
+    model = fresh(kind, name, nc=3)
+    model.names = dict(enumerate("dax"))
+    assert keep_widths(model, source)
+    assert model.model[0].conv.out_channels == source.model[0].conv.out_channels == 8
+    assert {n: t.shape for n, t in model.state_dict().items() if t.shape != source.state_dict()[n].shape} == {
+        n: torch.Size([3, *t.shape[1:]])
+        for n, t in source.state_dict().items()
+        if "rtdetr" in name and any(part in n for part in ("score_head", "class_embed"))
+    }
+    if "rtdetr" in name:
+        rows, before = model.model[-1].enc_score_head.weight, source.model[-1].enc_score_head.weight
+        assert torch.equal(rows[0], before[3]) and torch.equal(rows[1], before[0])
+        assert model.model[-1].nc == 3 and model.model[-1].denoising_class_embed.num_embeddings == 3
+    with torch.no_grad():
+        model.eval()(torch.rand(1, 3, 64, 64))
