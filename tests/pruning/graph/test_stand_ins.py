@@ -14,9 +14,10 @@ from ultralytics.nn.modules.block import MaxSigmoidAttnBlock
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.pruning.graph.channels import trace_channels
+from ultralytics.slim.pruning.graph.prompts import VISUAL, lacks_classes
 from ultralytics.slim.pruning.graph.raw import raw, run_raw
 from ultralytics.slim.pruning.graph.rewrite import sliced
-from ultralytics.slim.pruning.graph.stand_ins import VISUAL, lacks_classes, stand_ins
+from ultralytics.slim.pruning.graph.stand_ins import stand_ins
 from ultralytics.slim.pruning.graph.verify import check_equal, difference, flatten, in_float64, masking
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.repair.refit import inputs_of, refit
@@ -171,6 +172,30 @@ def test_texts_are_fused_into_a_cut_model_and_it_is_cut_again(tmp_path) -> None:
     assert torch.allclose(apart, fused, atol=1e-4 * float(apart.abs().max()))
     again = prune_model(yolo, tmp_path / "q.pt", 0.3, imgsz=64)
     assert again.error <= 1e-8 and again.ratio > 0.2
+
+
+@pytest.mark.parametrize("name", [YOLOE, YOLOE26])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_prompt_free_model_is_cut(name: str, fused: bool) -> None:
+    """With the vocabulary of its own embeddings, or that of another model beside its own."""
+    model, x = model_of(name), images().double()
+    model.args = {"imgsz": 64}
+    other = copy.deepcopy(model)
+    other.set_classes(list("abcdef"), texts(6))
+    other.model[-1].fuse(other.pe)
+    branch = other.model[-1].one2one_cv3 if other.model[-1].end2end else other.model[-1].cv3
+    model = other if fused else model
+    model.set_vocab(nn.ModuleList(level[-1] for level in branch), list("abcdef"))
+    graph, keep, pruned = cut(model)
+    assert any(len(labels) > keep[labels].sum() > 0 for n, labels in graph.layers.items() if "cv3.0.1" in n)
+    with masking(model, graph, keep):
+        assert check_equal(model, pruned) <= 1e-8
+        for net in (model, pruned):
+            net.model[-1].export = True  # everywhere, as here
+        assert gap(model, pruned, lambda net: net(x)) <= 1e-9
+        pruned.model[-1].lrpc[1].pf.weight.data *= 2
+        with pytest.raises(RuntimeError, match="pruning is not exact"):
+            check_equal(model, pruned)
 
 
 def test_without_classes_random_texts_stand_for_them() -> None:

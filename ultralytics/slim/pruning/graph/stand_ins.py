@@ -5,14 +5,12 @@
   decoder is asked for queries at fixed positions, spread evenly: all of its layers run, and nothing is ranked.
 - YOLO-World's blocks and head read embeddings of texts. The model hands them round; where its layers are run one by
   one, they are given here.
-- YOLOE's head compares with embeddings of texts or of visual prompts. Without any it has zeros, which would hide all
-  of the class branch: random ones stand for them. A rectangle in the middle of the image is its visual prompt, so that
-  what embeds prompts runs as well. So do the layers for semantic maps, which YOLOE-26 has, and nobody runs.
+- YOLOE's head compares with embeddings of texts or of visual prompts (`prompts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any
@@ -21,8 +19,8 @@ import torch
 from torch import nn
 
 from ...compat import is_a
+from .prompts import prompted
 
-VISUAL, SEMANTIC = "visual", "semantic"  # keys of a visual prompt's embedding (N, 1, width), of a map of classes
 BOX_UNIT = 40  # boxes of RT-DETR are put out in 40ths of the image, the middle stride at 640 px, as other heads do
 LEAST, SIZE = 0.01, 0.05  # of an image's side: how near its border queries lie, and how large the finest ones are
 
@@ -39,7 +37,7 @@ def stand_ins(net: nn.Module) -> Iterator[None]:
     if is_a(head, "RTDETRDecoder"):
         head.forward = MethodType(_unranked, head)
     elif is_a(head, "YOLOEDetect"):
-        head.forward = _prompted(net, head)
+        head.forward = prompted(net, head)
     elif is_a(head, "WorldDetect"):
         handles = _with_texts(net)
     try:
@@ -79,83 +77,6 @@ def _places(shapes: list[list[int]]) -> torch.Tensor:
         grid = torch.stack([x.repeat(h), y.repeat_interleave(w), *[torch.full((h * w,), SIZE * 2.0**level)] * 2], -1)
         boxes.append(grid)
     return torch.cat(boxes).clamp(LEAST, 1 - LEAST).logit()[None]
-
-
-# -- YOLOE -------------------------------------------------------------------------------------------------------------
-def _prompted(net: nn.Module, head: nn.Module) -> Callable:
-    """Return a forward that runs a head on feature maps, with or without embeddings, and embeds a visual prompt."""
-
-    def forward(x: list[torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        maps, given = list(x[: head.nl]), list(x[head.nl :])
-        if not given or not given[0].any():
-            given = [_embeddings(net, head).to(maps[0]).expand(len(maps[0]), -1, -1)]
-        more = {}
-        if hasattr(head, "savpe"):
-            with _as_default(maps[0].dtype):
-                more[VISUAL] = head.savpe(list(maps), _rectangle(maps[0]))
-        with _semantic(head, more):
-            output = type(head).forward(head, [*maps, *given], *args, **kwargs)
-        return _joined(output, more)
-
-    return forward
-
-
-@contextmanager
-def _as_default(dtype: torch.dtype) -> Iterator[None]:
-    """Compute in a precision: SAVPE multiplies a mask by the least number of it, which the default one has to hold."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def _semantic(head: nn.Module, more: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Run the layers for semantic maps on what mask prototypes are made of, where a head has some."""
-    semseg = getattr(getattr(head, "proto", None), "semseg", None)
-    if semseg is None:
-        yield
-        return
-    handle = head.proto.feat_fuse.register_forward_pre_hook(lambda _, args: more.update({SEMANTIC: semseg(args[0])}))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def lacks_classes(net: nn.Module) -> bool:
-    """Return whether a model compares with embeddings of its classes, none of which were set."""
-    known = getattr(net, "pe", None)
-    return is_a(head_of(net), "YOLOEDetect") and not head_of(net).is_fused and (known is None or not known.any())
-
-
-def _embeddings(net: nn.Module, head: nn.Module) -> torch.Tensor:
-    """Return the embeddings of the model's classes, (1, nc, width); random ones where none were set."""
-    if not lacks_classes(net) and hasattr(net, "pe"):
-        return net.pe
-    random = torch.randn(1, head.nc, head.embed, generator=torch.Generator().manual_seed(0))
-    return nn.functional.normalize(random, dim=-1)
-
-
-def _rectangle(x: torch.Tensor) -> torch.Tensor:
-    """Return a visual prompt for feature maps (N, C, H, W): their middle, as a mask (N, 1, H, W)."""
-    n, _, h, w = x.shape
-    mask = torch.zeros(n, 1, h, w)
-    mask[:, :, h // 4 : h - h // 4, w // 4 : w - w // 4] = 1
-    return mask.to(x)
-
-
-def _joined(output: Any, more: dict[str, torch.Tensor]) -> Any:
-    """Return a head's output with more among its raw predictions."""
-    raw = output[-1] if isinstance(output, tuple) else output
-    branches = [raw, *raw.values()] if isinstance(raw, dict) else []
-    for branch in branches:
-        if isinstance(branch, dict) and "scores" in branch:
-            branch.update(more)
-            return output
-    return [output, more] if more else output
 
 
 # -- YOLO-World --------------------------------------------------------------------------------------------------------

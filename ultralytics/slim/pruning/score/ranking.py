@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...inputs.data import is_data_set
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
-from ..graph.stand_ins import lacks_classes
+from ..graph.prompts import lacks_classes
 from ..select.narrowing import Narrowing, Saved, order_narrowings, unit_costs
 from ..select.pools import Pool, make_pools
 from .labelled import LabelledImages

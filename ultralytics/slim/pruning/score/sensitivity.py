@@ -18,8 +18,8 @@ from torch import nn
 
 from ultralytics.utils import TQDM
 
+from ..graph.prompts import VISUAL
 from ..graph.raw import run_raw
-from ..graph.stand_ins import VISUAL
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 BOX_WEIGHT = 0.1  # weight of what is not a class probability
