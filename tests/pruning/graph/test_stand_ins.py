@@ -20,6 +20,7 @@ from ultralytics.slim.pruning.graph.rewrite import sliced
 from ultralytics.slim.pruning.graph.stand_ins import stand_ins
 from ultralytics.slim.pruning.graph.verify import check_equal, difference, flatten, in_float64, masking
 from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.repair import refit as refit_module
 from ultralytics.slim.pruning.repair.refit import inputs_of, refit
 from ultralytics.slim.pruning.score.blocks import prediction_loss
 from ultralytics.slim.pruning.score.magnitude import score_labels
@@ -229,14 +230,19 @@ def test_layers_run_one_by_one_give_what_the_model_gives(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [WORLD, YOLOE, RTDETR])
-def test_images_make_up_for_what_went(name: str) -> None:
+def test_images_make_up_for_what_went(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = model_of(name), images(4)
     graph, keep, pruned = cut(model)
     without = prediction_loss(model, pruned, x)
     where = {layer: found.where for layer, found in sensitivities(model, x).items()}
     kept = {layer: np.flatnonzero(keep[labels]) for layer, labels in graph.layers.items()}
+    of_texts = {n: p.clone() for n, p in pruned.named_parameters() if ".gl." in n}  # scaled for their new width
+    solved, work = [], refit_module.solve
+    monkeypatch.setattr(refit_module, "solve", lambda m, *args: solved.append(m) or work(m, *args))
     assert refit(model, pruned, kept, where, x, quiet=True) > 50
     assert prediction_loss(model, pruned, x) < 0.1 * without
+    assert len(solved) == len(set(solved)) > 50  # also what runs in each of six decoder layers
+    assert all(torch.equal(p, pruned.get_parameter(n)) for n, p in of_texts.items())
 
 
 @pytest.mark.slow
