@@ -14,7 +14,7 @@ from places import ROOT
 
 SLIM = ROOT / "ultralytics/slim"
 LAYERS = (  # the lowest first; what stands in one line does not know each other
-    {"errors", "hints", "logs", "compat", "ranks", "moved", "installation"},
+    {"errors", "hints", "kinds", "logs", "compat", "ranks", "moved", "installation"},
     {"files", "stored", "classes"},
     {"loading"},
     {"plabels", "losses", "sparsity", "inputs", "charts"},

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .compat import is_a
 from .hints import few
+from .kinds import is_a
 
 if TYPE_CHECKING:
     from ultralytics.engine.validator import BaseValidator

@@ -32,12 +32,6 @@ Attention = getattr(block, "Attention", _Absent)
 RealNVP = getattr(block, "RealNVP", _Absent)
 RepVGGDW = getattr(modules, "RepVGGDW", _Absent)
 
-
-def is_a(module: nn.Module | None, kind: str) -> bool:
-    """Return whether a module's class, or one that it derives from, is called `kind`, which a release may lack."""
-    return any(cls.__name__ == kind for cls in type(module).__mro__)
-
-
 unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # renamed in 8.3.2xx
 
 if hasattr(utils, "YAML"):

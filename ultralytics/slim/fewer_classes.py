@@ -18,11 +18,11 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from .classes import BOX_TASKS, Names, class_key, listed, names_of, pair_classes, task_of
-from .compat import is_a
 from .errors import InputError
 from .hints import hint, split_list
 from .inputs.class_view import read_set, view_of
 from .inputs.data import as_yaml
+from .kinds import is_a
 from .widths import class_layers, note_parameters
 
 BY_TEXTS = "compares with texts instead: set_classes([...]) says which classes it is to find, with no weight the less"

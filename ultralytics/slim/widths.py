@@ -22,8 +22,8 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_num_params
 
 from . import loading  # as a module: it may be half imported itself
-from .compat import is_a
 from .errors import InputError
+from .kinds import is_a
 from .stored import store_computed
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...compat import AAttn, Attention, is_a
+from ...compat import AAttn, Attention
+from ...kinds import is_a
 
 if TYPE_CHECKING:
     from .trace import Trace

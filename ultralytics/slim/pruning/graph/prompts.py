@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...compat import is_a
+from ...kinds import is_a
 
 VISUAL, SEMANTIC = "visual", "semantic"  # keys of a visual prompt's embedding (N, 1, width), of a map of classes
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from ultralytics.nn.modules import RepConv
 
-from ...compat import AAttn, RepVGGDW, is_a
+from ...compat import AAttn, RepVGGDW
+from ...kinds import is_a
 from ...widths import note_parameters
 from .channels import ChannelGraph
 

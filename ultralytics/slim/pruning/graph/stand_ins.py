@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...compat import is_a
+from ...kinds import is_a
 from .prompts import prompted
 
 BOX_UNIT = 40  # boxes of RT-DETR are put out in 40ths of the image, the middle stride at 640 px, as other heads do

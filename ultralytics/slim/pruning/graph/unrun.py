@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...compat import is_a
+from ...kinds import is_a
 
 if TYPE_CHECKING:
     from .trace import Trace

@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from ultralytics.utils import TQDM
 
-from ...compat import AAttn, is_a
+from ...compat import AAttn
+from ...kinds import is_a
 from ..graph.raw import raw
 from ..score.sensitivity import pick_positions
 

@@ -25,10 +25,10 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of, task_of
-from ...compat import is_a
 from ...errors import DATA_ERRORS, InputError, translated
 from ...fewer_classes import data_for
 from ...inputs.data import as_yaml
+from ...kinds import is_a
 from ..checkpoint import as_dict
 from ..graph.raw import set_raw
 from ..graph.stand_ins import head_of
