@@ -185,3 +185,8 @@ def test_heads_that_decode_queries_or_read_texts(kind: type, name: str) -> None:
         assert model.model[-1].nc == 3 and model.model[-1].denoising_class_embed.num_embeddings == 3
     with torch.no_grad():
         model.eval()(torch.rand(1, 3, 64, 64))
+    if "yoloe" in name:  # as its trainers for texts alone build it
+        model = fresh(kind, name, nc=3)
+        del model.model[-1].savpe
+        assert keep_widths(model, source) and not hasattr(model.model[-1], "savpe")
+        assert model.model[0].conv.out_channels == 8

@@ -58,6 +58,8 @@ def keep_widths(model: nn.Module, weights: Any) -> bool:
     layers = copy.deepcopy(source.model).float().to(device).train(model.training)
     _fit_input(layers, model)
     _fit_classes(layers, model)
+    if hasattr(layers[-1], "savpe") and not hasattr(model.model[-1], "savpe"):
+        del layers[-1].savpe
     _adopt(model, layers, source)
     LOGGER.info(f"kept pruned widths: {get_num_params(model):,} parameters")
     return True
@@ -150,6 +152,14 @@ class _Size:
         lengths = {name: len(m) for name, m in model.named_modules() if isinstance(m, lists)}
         return cls({name: tensor.shape for name, tensor in model.state_dict().items()}, lengths)
 
+    def without_prompts(self, other: _Size) -> _Size:
+        """Return it without what embeds visual prompts where another model lacks that: YOLOE's trainers take it out."""
+
+        def shared(mine: dict, theirs: dict) -> dict:
+            return {name: value for name, value in mine.items() if ".savpe." not in name or name in theirs}
+
+        return _Size(shared(self.shapes, other.shapes), shared(self.lengths, other.lengths))
+
 
 def _is_pruned(model: nn.Module, source: Any) -> bool:
     """Return whether `source` has lost some of what its YAML builds, and that YAML builds just what `model` is."""
@@ -161,7 +171,7 @@ def _is_pruned(model: nn.Module, source: Any) -> bool:
         return False
     ours, theirs = ((y.get("nc"), y.get("channels", 3)) for y in yamls)
     built = _Size.of(_build(type(model), yamls[1], *ours))
-    if built != size:
+    if built.without_prompts(size) != size:
         return False  # another architecture or scale
     return ours == theirs or _lost(source, _Size.of(_build(type(model), yamls[1], *theirs)))
 

@@ -108,6 +108,7 @@ def test_every_position_proposes_and_queries_are_spread_evenly() -> None:
     assert all(0 <= part["boxes"].min() and part["boxes"].max() <= 40 for part in (proposed, decoded))
 
 
+@pytest.mark.slow
 def test_a_decoder_cut_wrongly_is_noticed() -> None:
     model = model_of(RTDETR)
     graph, keep, pruned = cut(model)
@@ -150,6 +151,7 @@ def embedded(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [YOLOE, YOLOE26])
 def test_a_cut_model_is_right_with_texts_and_visual_prompts_set_later(name: str) -> None:
     model = model_of(name)
