@@ -72,7 +72,9 @@ def test_what_cannot_be_compared_is_said():
     with pytest.raises(InputError, match="task is detect and the teacher's segment"):
         RecoveryLoss(v8, seg)
     with pytest.raises(InputError, match="RTDETRDecoder has neither"):
-        RecoveryLoss(*[randomised("rtdetr-l.yaml").model] * 2)
+        RecoveryLoss(*[randomised("yolov8n-rtdetr.yaml").model] * 2)
+    with pytest.raises(InputError, match=r"told their classes in words \(YOLOEDetect\)"):
+        RecoveryLoss(*[randomised("yoloe-v8n.yaml").model] * 2)
     other = randomised("yolov8n.yaml", nc=3).model
     other.names = {0: "x", 1: "y", 2: "z"}
     with pytest.raises(InputError, match="needs classes of the same names"):

@@ -10,9 +10,11 @@ from torch import nn
 
 from ..classes import task_of
 from ..errors import InputError
+from ..kinds import is_a
 from ..losses.logit import SharedPart, shared_part
 
 BOXES, EXTRAS = 2.0, 1.0  # weights beside the class scores
+TOLD = ("WorldDetect", "YOLOEDetect")  # heads that compare with texts
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 
@@ -42,6 +44,8 @@ class RecoveryLoss:
         if tasks[0] not in TASKS or (tasks[0] != "classify" and not hasattr(heads[0], "reg_max")):
             kind = type(heads[0]).__name__
             raise InputError(f"recover compares predictions at anchor points, or of a classifier; {kind} has neither")
+        if kind := next((type(h).__name__ for h in heads for told in TOLD if is_a(h, told)), None):
+            raise InputError(f"recover cannot compare models that are told their classes in words ({kind})")
         if tasks[0] == "classify":
             counts = [head.linear.out_features for head in heads]
             if counts[0] != counts[1]:
