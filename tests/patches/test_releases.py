@@ -45,12 +45,15 @@ def older_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_patched_release_trains_prunes_and_resumes(
     tmp_path: Path, tiny_data: Path, older_packages: Path, version: str
 ):
-    """cwd, mgd, sparse, prune, retrain at the pruned widths, resume: each for an epoch or two."""
+    """cwd, mgd+logit, sparse, prune, retrain at the pruned widths, resume: each for an epoch or two.
+
+    No package can be imported that the release does not require, directly or by way of another.
+    """
     unpack(fetch_release(version), tmp_path)
     apply(tmp_path)
     script = SUPPORT / "release_smoke.py"
     done = subprocess.run(
-        [sys.executable, script, tiny_data, tmp_path / "runs"],
+        [sys.executable, SUPPORT / "own_requirements.py", tmp_path, script, tiny_data, tmp_path / "runs"],
         cwd=tmp_path,
         env={
             **os.environ,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ADAPTER_LR = 1e-3
 LOSS_ITEMS = ("distill_loss", "loss_ratio")  # in the progress bar, results.csv and results.png, which draws "loss"
 LOGIT_WEIGHT = 1.0
+UNMULTIPLIED = ("v8ClassificationLoss", "DETRLoss")
 
 
 class Distiller:
@@ -162,11 +163,10 @@ def batch_factor(criterion: Any, images: int) -> int:
     """Return what the task's criterion multiplies its mean over the batch by: the number of images, or 1.
 
     Those of classification (cross entropy) and of RT-DETR (a sum divided by the number of objects) are not multiplied.
+    They are known by their names: to import RT-DETR's takes SciPy, which another task does without.
     """
-    from ultralytics.models.utils.loss import DETRLoss  # imports the trainer
-    from ultralytics.utils.loss import v8ClassificationLoss
-
-    return 1 if isinstance(criterion, (v8ClassificationLoss, DETRLoss)) else images
+    kinds = {kind.__name__ for kind in type(criterion).__mro__}
+    return images if kinds.isdisjoint(UNMULTIPLIED) else 1
 
 
 def _build_losses(
