@@ -1,6 +1,7 @@
 """The response loss against hand-computed values and its properties."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,8 +70,59 @@ def test_raw_predictions_of_both_modes_agree(config):
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         for train in (True, False):
-            raw = raw_predictions(model.train(train)(images))
+            raw = raw_predictions(model.train(train)(images), model.model[-1])
             assert raw["scores"].shape[0] == 1 and raw["boxes"].shape[1] % 4 == 0
+
+
+HEAD = SimpleNamespace(reg_max=2, nc=3)
+LEVELS = [torch.randn(2, 4 * 2 + 3, side, side, generator=torch.Generator().manual_seed(side)) for side in (4, 2)]
+OTHERS = [torch.zeros_like(level) for level in LEVELS]
+EXTRA, PROTOTYPES, DECODED = torch.zeros(2, 5, 20), torch.zeros(2, 5, 8, 8), torch.zeros(2, 7, 20)
+FORMS = {  # of heads in releases before 8.4, and of forks' heads like them
+    "detect": LEVELS,
+    "a tuple of maps": tuple(LEVELS),
+    "segment": (LEVELS, EXTRA, PROTOTYPES),
+    "pose, obb": (LEVELS, EXTRA),
+    "v10": {"one2many": LEVELS, "one2one": OTHERS},
+    "v10 in a tuple": ({"one2many": LEVELS, "one2one": OTHERS}, EXTRA),
+    "decoded detect": (DECODED, LEVELS),
+    "decoded segment": ((DECODED, PROTOTYPES), (LEVELS, EXTRA, PROTOTYPES)),
+    "decoded segment in one": (DECODED, (LEVELS, EXTRA, PROTOTYPES)),
+    "decoded pose": (DECODED, (LEVELS, EXTRA)),
+    "decoded v10": (DECODED, {"one2many": LEVELS, "one2one": OTHERS}),
+}
+
+
+@pytest.mark.parametrize("output", FORMS.values(), ids=FORMS)
+def test_maps_of_levels_are_taken_apart(output):
+    """Into what the newer dictionary holds: boxes before classes, the finest level first, row by row."""
+    raw = raw_predictions(output, HEAD)
+    assert raw["boxes"].shape == (2, 8, 20) and raw["scores"].shape == (2, 3, 20)
+    assert [level.shape[2:] for level in raw["feats"]] == [(4, 4), (2, 2)]
+    assert raw["boxes"][1, 7, 6] == LEVELS[0][1, 7, 1, 2] and raw["scores"][0, 2, 17] == LEVELS[1][0, 10, 0, 1]
+
+
+NO_PREDICTIONS = {
+    "a tensor": torch.zeros(2, 3),
+    "nothing": (),
+    "probabilities and logits": (torch.zeros(2, 3), torch.zeros(2, 3)),
+    "RT-DETR": (torch.zeros(6, 2, 30, 4), torch.zeros(6, 2, 30, 3), torch.zeros(2, 30, 4), torch.zeros(2, 30, 3), None),
+    "a dictionary of others": {"masks": torch.zeros(1)},
+    "levels of different channels": [torch.zeros(2, 11, 4, 4), torch.zeros(2, 12, 2, 2)],
+}
+
+
+@pytest.mark.parametrize("output", NO_PREDICTIONS.values(), ids=NO_PREDICTIONS)
+def test_other_outputs_are_refused(output):
+    with pytest.raises(ValueError, match="needs a head that predicts boxes and class scores"):
+        raw_predictions(output, HEAD)
+
+
+def test_maps_that_cannot_be_divided_are_told_by_numbers():
+    with pytest.raises(ValueError, match="into 4·2 channels of boxes and 4 of classes, but they have 11"):
+        raw_predictions(LEVELS, SimpleNamespace(reg_max=2, nc=4))
+    with pytest.raises(ValueError, match="needs a head"):
+        raw_predictions(LEVELS, torch.nn.Identity())
 
 
 def model(config="yolov8n.yaml", names=("box", "disc")):
@@ -104,7 +156,7 @@ def test_levels_of_shared_strides_are_compared():
     p5, p6 = model().eval(), model("yolov8n-p6.yaml").eval()
     part = shared_part(p6, p5)
     assert part.levels == [(0, 0), (1, 1), (2, 2)] and shared_part(p5, model()).levels is None
-    student, teacher = (raw_predictions(net(torch.rand(1, 3, 128, 128))) for net in (p6, p5))
+    student, teacher = (raw_predictions(net(torch.rand(1, 3, 128, 128)), net.model[-1]) for net in (p6, p5))
     shared = 16 * 16 + 8 * 8 + 4 * 4
     cut = {k: student[k][..., :shared] for k in ("scores", "boxes")}
     loss = LogitLoss(levels=part.levels)(student, teacher)
@@ -125,7 +177,5 @@ def test_heads_that_cannot_be_compared_are_named():
         shared_part(v8, v26)
     with pytest.raises(ValueError, match="needs detection heads"):
         shared_part(v8, YOLO("yolov8n-cls.yaml", verbose=False).model)
-    with pytest.raises(ValueError, match="needs a head"):
-        raw_predictions(torch.zeros(1))
     with pytest.raises(ValueError, match="tau"):
         LogitLoss(tau=0)

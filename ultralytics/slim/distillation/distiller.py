@@ -120,7 +120,8 @@ class Distiller:
             aligned = resolution.to_grid(teacher[:n], student[:n])
             total = total + FEATURE_LOSSES[name].weight * self.losses[name](student[:n], aligned)
         if self.logit:
-            raw = raw_predictions(student[-1]), raw_predictions(teacher[-1])
+            heads = unwrap_model(self.trainer.model).model[-1], self.teacher.model[-1]
+            raw = (raw_predictions(found[-1], head) for found, head in zip((student, teacher), heads))
             total = total + LOGIT_WEIGHT * self.losses[LOGIT](*raw)
         trainer = self.trainer
         run_progress = (trainer.epoch + epoch_progress) / max(trainer.epochs, 1)

@@ -87,18 +87,61 @@ def _entropy(logits: torch.Tensor) -> torch.Tensor:
     return F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
 
 
-def raw_predictions(output: Any) -> dict[str, torch.Tensor]:
-    """Return the dictionary of raw predictions from a head's output, in training or evaluation mode.
+def raw_predictions(output: Any, head: nn.Module) -> dict[str, Any]:
+    """Return `scores` (N, nc, A), `boxes` (N, 4·bins, A) and `feats` of a head's output, in whatever form it has them.
 
-    Of a head with one-to-many and one-to-one branches it is the one-to-many branch, which is trained densely.
+    The newer form is a dictionary of just these. In releases before 8.4 there is a map (N, 4·bins + nc, H, W) a level,
+    beside which heads of other tasks put mask coefficients, keypoints or angles. Outside training the decoded
+    predictions stand before either. Of a head with one-to-many and one-to-one branches it is the one-to-many branch,
+    which is trained densely.
+
+    Args:
+        output: What the head put out, in training or evaluation mode.
+        head: The head, whose `reg_max` and `nc` say how its maps are divided.
+
+    Raises:
+        InputError: There are no such predictions in the output.
     """
-    raw = output[-1] if isinstance(output, tuple) else output
-    raw = raw.get("one2many", raw) if isinstance(raw, dict) else raw
-    if not (isinstance(raw, dict) and {"boxes", "scores"} <= raw.keys()):
+    raw = _undecoded(output)
+    if isinstance(raw, dict) and {"boxes", "scores"} <= raw.keys():
+        return raw
+    bins, classes = getattr(head, "reg_max", None), getattr(head, "nc", None)
+    if bins is None or classes is None or not _are_maps(raw):
         raise InputError(
-            "loss_type 'logit' needs a head that predicts boxes and class scores (Detect and those built on it)"
+            "loss_type 'logit' needs a head that predicts boxes and class scores (Detect and those built on it); "
+            f"{type(head).__name__} puts out {_described(raw)}"
         )
-    return raw
+    widths = [4 * int(bins), int(classes)]
+    if other := sorted({level.shape[1] for level in raw} - {sum(widths)}):
+        raise InputError(
+            f"loss_type 'logit' divides the maps of {type(head).__name__} into 4·{bins} channels of boxes and "
+            f"{classes} of classes, but they have {', '.join(map(str, other))}. Use a feature loss such as cwd"
+        )
+    boxes, scores = torch.cat([level.flatten(2) for level in raw], 2).split(widths, 1)
+    return {"boxes": boxes, "scores": scores, "feats": list(raw)}
+
+
+def _undecoded(output: Any) -> Any:
+    """Return the densely trained raw predictions: a dictionary of tensors, or a sequence of maps, one a level."""
+    if isinstance(output, dict) and "one2many" in output:
+        return _undecoded(output["one2many"])
+    if isinstance(output, tuple) and output and not _are_maps(output):
+        first = output[0]  # in training; decoded predictions are a tensor, or a tuple of tensors
+        return _undecoded(first if isinstance(first, dict) or _are_maps(first) else output[-1])
+    return output
+
+
+def _are_maps(value: Any) -> bool:
+    """Return whether this is a sequence of tensors (N, C, H, W) of one C."""
+    if not (isinstance(value, (list, tuple)) and value):
+        return False
+    return all(isinstance(x, torch.Tensor) and x.ndim == 4 for x in value) and len({x.shape[1] for x in value}) == 1
+
+
+def _described(raw: Any) -> str:
+    if isinstance(raw, dict):
+        return f"a dictionary of {', '.join(map(str, raw)) or 'nothing'}"
+    return f"a tensor {tuple(raw.shape)}" if isinstance(raw, torch.Tensor) else f"a {type(raw).__name__}"
 
 
 @dataclass(frozen=True)
