@@ -1,18 +1,23 @@
 """The report before the first epoch of a distillation."""
 
+import copy
 import os
+import random
 import re
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics import YOLO
+from ultralytics.slim import compat
 from ultralytics.slim.distillation import preflight
+from ultralytics.slim.errors import InputError
 
 from checkpoints import always
 from short_runs import Interrupt, interrupt, train
@@ -100,3 +105,113 @@ def test_a_run_that_fails_early_leaves_no_temporary_teacher(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
     assert run.returncode and "no such.yaml" in run.stderr
     assert not list(tmp_path.glob("slim-teacher-*"))
+
+
+class Forked:
+    """A fork's trainer: what it is asked for a validator sets much of it anew; its criterion has six parts."""
+
+    def __init__(self, validator):
+        self.model = nn.Module()
+        self.model.model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten())
+        self.model.names, self.model.criterion = {0: "box"}, SimpleNamespace(parts=["box", "moe"] * 3)
+        self.model.to(memory_format=torch.channels_last)
+        self.data, self.args, self.test_loader = {"names": {0: "box"}}, SimpleNamespace(plots=True, save_txt=True), [1]
+        self.loss_names, self.callbacks, self.resume = ["box", "moe"] * 3, {"on_val_end": [1]}, False
+        self.validator, self.make = object(), validator
+
+    def get_validator(self):
+        assert not self.args.save_txt  # for which a validator makes a folder
+        self.loss_names[:] = ["box"]
+        self.loss_names, self.args.plots, self.model.names = ("box", "cls"), None, None
+        self.model.criterion.parts.clear()
+        self.data["names"], self.validator = None, None
+        self.callbacks["on_val_end"] = []
+        self.model.names = {0: "box"}
+        return self.make(args=SimpleNamespace(plots=True, save_json=True, single_cls=True))
+
+
+class Measuring:
+    """A validator that fuses what it is given, as older releases do, and draws random numbers."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def __call__(self, model):
+        weight = model.model[0].weight
+        weight.view(len(weight), -1)  # cannot be done in channels_last
+        model.model[0] = nn.Identity()
+        torch.rand(3), random.random(), np.random.rand()
+        assert not model.training and not (self.args.plots or self.args.save_json)
+        return {"fitness": 0.5}
+
+
+def announced(trainer, **settings):
+    teacher = copy.deepcopy(trainer.model)
+    values = dict(distill_check=True, unlabelled=None, teacher="t.pt", losses=["cwd"], distill_imgsz=None)
+    values = SimpleNamespace(**{**values, **settings})
+    nothing = dict(pairs=[], features=[], losses=nn.ModuleDict(), logit=False)
+    preflight.announce(SimpleNamespace(trainer=trainer, teacher=teacher, settings=values, **nothing))
+
+
+def everything_of(trainer):
+    """Return all that could be changed, down to the criterion's parts and the random numbers to come."""
+    of_model = {**vars(trainer.model), "criterion": list(trainer.model.criterion.parts)}
+    state = {**vars(trainer), "args": vars(trainer.args).copy(), "model": repr(of_model), "data": dict(trainer.data)}
+    state |= {"loss_names": list(trainer.loss_names), "callbacks": dict(trainer.callbacks)}
+    return state, torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())
+
+
+def test_measuring_leaves_nothing(log, monkeypatch):
+    monkeypatch.setattr(preflight, "get_flops", lambda model, imgsz: model.model.append(nn.ReLU()) and 0)
+    trainer = Forked(Measuring)
+    trainer.args.imgsz = 64
+    before = everything_of(trainer)
+    announced(trainer)
+    assert everything_of(trainer) == before and trainer.model.training and len(trainer.model.model) == 2
+    assert trainer.model.model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert "teacher 0.5000, student 0.5000" in log.text and "not measured" not in log.text
+
+
+def failing(error):
+    def validator(args):
+        raise error
+
+    return validator
+
+
+def test_what_cannot_be_measured_is_warned_of_and_why(log, monkeypatch):
+    """A block that fails, and a model that cannot be copied."""
+    monkeypatch.setattr(preflight, "get_flops", lambda *_: 0)
+    trainer = Forked(failing(RuntimeError("view size is not compatible\nmore")))
+    trainer.args.imgsz = 64
+    announced(trainer)
+    assert "not measured: the accuracy of teacher and student" in log.text and "what a step costs" not in log.text
+    assert "(RuntimeError: view size is not compatible). The run goes on without it" in log.text
+    log.clear()
+    trainer.model.balance = trainer.model.model[0].weight.sum()  # has a graph
+    distiller = dict(settings=SimpleNamespace(distill_imgsz=None), teacher=None, trainer=trainer)
+    with preflight._measuring("what a step costs"):
+        preflight.expected_slow_down(SimpleNamespace(**distiller))
+    assert "not measured: what a step costs (RuntimeError: Only Tensors created explicitly" in log.text
+
+
+def test_what_the_user_can_mend_stays_an_error(monkeypatch):
+    monkeypatch.setattr(preflight, "get_flops", lambda *_: 0)
+    trainer = Forked(failing(InputError("the teacher has other classes")))
+    trainer.args.imgsz = 64
+    with pytest.raises(InputError, match="other classes"):
+        announced(trainer)
+
+
+def test_loss_items_are_hidden_by_their_number_and_not_by_their_names():
+    """A fork of six parts whose trainer names three of them, and names them anew before it validates."""
+    trainer = SimpleNamespace(loss_items=torch.arange(6.0), loss_names=("box", "cls", "dfl"))
+    for _ in range(2):
+        trainer.loss_items = torch.arange(6.0)
+        own = compat.add_loss_items(trainer, {"distill_loss": torch.tensor(7.0), "loss_ratio": torch.tensor(8.0)})
+        assert trainer.loss_names == ("box", "cls", "dfl", "loss_4", "loss_5", "loss_6", "distill_loss", "loss_ratio")
+        assert dict(zip(trainer.loss_names, trainer.loss_items.tolist()))["distill_loss"] == 7
+    trainer.loss_names = ("box", "cls", "dfl")
+    for _ in range(2):
+        compat.hide_loss_items(trainer, own)
+        assert trainer.loss_items.tolist() == list(range(6))

@@ -6,7 +6,6 @@ otherwise there. On the release that this fork is pinned to, everything is upstr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,18 +78,24 @@ def warmup_iterations(trainer: BaseTrainer, batches: int) -> int:
     return max(round(trainer.args.warmup_epochs * batches), 100) if trainer.args.warmup_epochs > 0 else 0
 
 
-def add_loss_items(trainer: BaseTrainer, items: dict[str, torch.Tensor]) -> None:
-    """Put figures beside the parts of the loss that the progress bar and results.csv show."""
+def add_loss_items(trainer: BaseTrainer, items: dict[str, torch.Tensor]) -> int | None:
+    """Put figures beside the parts of the loss that the progress bar and results.csv show.
+
+    Returns the number of these parts, where they are a tensor, for `hide_loss_items`.
+    """
     if isinstance(trainer.loss_items, dict):
         trainer.loss_items = {**trainer.loss_items, **items}
-        return
+        return None
+    own = len(trainer.loss_items)
+    names = [name for name in trainer.loss_names if name not in items][:own]
+    names += [f"loss_{number}" for number in range(len(names) + 1, own + 1)]  # a fork's trainer may name fewer
     trainer.loss_items = torch.cat([trainer.loss_items, torch.stack(list(items.values()))])
-    trainer.loss_names = (*(name for name in trainer.loss_names if name not in items), *items)
+    trainer.loss_names = (*names, *items)
+    return own
 
 
-def hide_loss_items(trainer: BaseTrainer, names: Sequence[str]) -> None:
+def hide_loss_items(trainer: BaseTrainer, own: int | None) -> None:
     """Take the figures out again before validation, which adds the parts of its own loss to a tensor of that length."""
     items = getattr(trainer, "loss_items", None)  # set by the first batch
-    ours = [name in names for name in trainer.loss_names]
-    if isinstance(items, torch.Tensor) and any(ours) and len(items) == len(ours):
-        trainer.loss_items = items[: -sum(ours)]
+    if own is not None and isinstance(items, torch.Tensor) and len(items) > own:
+        trainer.loss_items = items[:own]

@@ -59,6 +59,7 @@ class Distiller:
         if settings.unlabelled:
             mix_in(trainer, settings.unlabelled)
         self._labelled_items = None  # loss items of the labelled batch before an unlabelled one
+        self._own_items = None  # how many the task's own loss has, where they are a tensor
         if RANK != -1:
             _broadcast(self.losses)
         parameters = list(self.losses.parameters())
@@ -89,7 +90,7 @@ class Distiller:
     def end_batches(self) -> None:
         """Remove the hooks; safe to call again."""
         self.student_taps.detach()
-        hide_loss_items(self.trainer, LOSS_ITEMS)
+        hide_loss_items(self.trainer, self._own_items)
 
     def loss(self, batch: dict[str, Any], epoch_progress: float) -> torch.Tensor | float:
         """Return the weighted loss of this batch, times the batch size where the task's own loss has that factor.
@@ -105,15 +106,15 @@ class Distiller:
         figure, own = per_image.detach(), trainer.loss
         if UNLABELLED in batch:
             trainer.loss_items, ratio = self._labelled_items
-            add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
+            self._own_items = add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
             return per_image * factor - own
         ratio = figure * factor / own.detach()
         self._labelled_items = trainer.loss_items, ratio
-        add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
+        self._own_items = add_loss_items(trainer, dict(zip(LOSS_ITEMS, (figure, ratio))))
         return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
-        student, teacher = self.student_taps.pop(), self.teacher_taps.run(images)
+        student, teacher = self.student_taps.pop(), teachers.features(self.teacher_taps, images)
         total = torch.zeros((), device=images.device)
         for name in self.features:
             n = len(self.pairs)

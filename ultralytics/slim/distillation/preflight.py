@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy, deepcopy
 from math import nan
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from ultralytics.utils import LOGGER, RANK
@@ -14,6 +20,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from ..classes import LabelNumbers, Names, listed, names_of, pair_classes, validate_by_name
 from ..compat import unwrap_model
+from ..errors import SlimError
 from ..logs import PREFIX
 from . import teacher as teachers
 from .distiller import Distiller
@@ -21,18 +28,42 @@ from .distiller import Distiller
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+WRITES = ("plots", "save_json", "save_txt", "save_conf", "save_crop", "save_hybrid")  # what a validator may write
+
 
 def announce(distiller: Distiller) -> None:
     """Log teacher, matched layers, adapters and the expected slow-down; warn of a teacher that is no better.
 
-    Every rank must call this: validation gathers from all of them.
+    Nothing that is measured here changes the run, and what cannot be measured is only warned of. Every rank must call
+    this: validation gathers from all of them.
+
+    Raises:
+        SlimError: What our own checks find, which the user can mend.
     """
     if RANK in {-1, 0}:
         _log_plan(distiller)
     if distiller.settings.distill_check and not distiller.trainer.resume:
         if distiller.settings.unlabelled and RANK in {-1, 0}:
-            _tell_seen(distiller)
+            with _measuring("in how many of the unlabelled images the teacher detects anything"):
+                _tell_seen(distiller)
         compare_accuracy(distiller)
+
+
+@contextmanager
+def _measuring(what: str) -> Iterator[None]:
+    """Warn of what fails inside instead of ending the run; random numbers go on as if nothing had been drawn."""
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):  # no model draws in evaluation mode; loaders do, on the CPU
+            yield
+    except SlimError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        LOGGER.warning(f"{PREFIX}not measured: {what} ({type(error).__name__}: {reason}). The run goes on without it")
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
 
 
 def _log_plan(distiller: Distiller) -> None:
@@ -43,8 +74,9 @@ def _log_plan(distiller: Distiller) -> None:
     for s, t in distiller.pairs:
         LOGGER.info(f"{PREFIX}student layer {s} <- teacher layer {t}")
     _log_classes(names_of(unwrap_model(trainer.model)), names_of(distiller.teacher), distiller.logit)
-    if slow_down := expected_slow_down(distiller):
-        LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
+    with _measuring("what a step costs"):
+        if slow_down := expected_slow_down(distiller):
+            LOGGER.info(f"{PREFIX}a step costs about {slow_down:.2f} times that without distillation, counted in FLOPs")
 
 
 def _tell_seen(distiller: Distiller) -> None:
@@ -81,8 +113,8 @@ def expected_slow_down(distiller: Distiller) -> float:
     The teacher counts whole, though it may stop before its head.
     """
     imgsz = distiller.trainer.args.imgsz
-    student = get_flops(unwrap_model(distiller.trainer.model), imgsz)
-    teacher = get_flops(distiller.teacher, distiller.settings.distill_imgsz or imgsz)
+    student = get_flops(_copy(distiller.trainer.model), imgsz)
+    teacher = get_flops(_copy(distiller.teacher), distiller.settings.distill_imgsz or imgsz)
     if not student or not teacher:
         return 0.0
     adapters = 0.0
@@ -104,15 +136,16 @@ def compare_accuracy(distiller: Distiller) -> None:
         return
     if getattr(trainer, "test_loader", None) is None:
         return  # older releases validate on rank 0 alone, with all images
-    teacher, student = (_fitness(trainer, m) for m in (distiller.teacher, trainer.model))
-    if RANK > 0:
-        return
-    LOGGER.info(
-        f"{PREFIX}fitness on the validation data before training: teacher {teacher:.4f}, student {student:.4f} "
-        "(distill_check=False skips this)"
-    )
-    if teacher <= student:
-        LOGGER.warning(f"{PREFIX}the teacher is no better than the student: it may hold the student back")
+    with _measuring("the accuracy of teacher and student before training (distill_check)"):
+        teacher, student = (_fitness(trainer, model) for model in (distiller.teacher, trainer.model))
+        if RANK > 0:
+            return
+        LOGGER.info(
+            f"{PREFIX}fitness on the validation data before training: teacher {teacher:.4f}, student {student:.4f} "
+            "(distill_check=False skips this)"
+        )
+        if teacher <= student:
+            LOGGER.warning(f"{PREFIX}the teacher is no better than the student: it may hold the student back")
 
 
 def _fitness(trainer: BaseTrainer, model: nn.Module) -> float:
@@ -120,8 +153,35 @@ def _fitness(trainer: BaseTrainer, model: nn.Module) -> float:
 
     Each rank sees its share of the images, and rank 0 gathers what they found.
     """
-    validator = trainer.get_validator()
+    measured = _copy(model).eval()
+    validator = _stand_in(trainer, measured).get_validator()
     validator.callbacks = get_default_callbacks()  # the user's wait for the training itself
-    validate_by_name(validator, trainer.data["names"], names_of(unwrap_model(model)))
-    validator.args.plots = validator.args.save_json = validator.args.compile = False
-    return float(validator(model=deepcopy(unwrap_model(model)).eval()).get("fitness", nan))
+    validate_by_name(validator, trainer.data["names"], names_of(measured))
+    _write_nothing(validator.args)
+    validator.args.compile = False
+    return float(validator(model=measured).get("fitness", nan))
+
+
+def _stand_in(trainer: BaseTrainer, model: nn.Module) -> BaseTrainer:
+    """Return a copy of the trainer to be asked for a validator, which sets more of it than that (`loss_names`).
+
+    Its model is the one that is measured; its arguments and whatever else is a plain container are copies, too.
+    """
+    stand_in = copy(trainer)
+    for name, value in vars(trainer).items():
+        if type(value) in (list, dict, set) or isinstance(value, SimpleNamespace):
+            setattr(stand_in, name, copy(value))
+    stand_in.model, stand_in.validator = model, None
+    _write_nothing(stand_in.args)  # a validator makes folders when it is made
+    return stand_in
+
+
+def _write_nothing(args: Any) -> None:
+    for name in WRITES:
+        if hasattr(args, name):  # another would be unknown to the release
+            setattr(args, name, False)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """Return a copy whose weights lie as those of a new model do: older releases cannot fuse them in channels_last."""
+    return deepcopy(unwrap_model(model)).to(memory_format=torch.contiguous_format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +12,23 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from ultralytics.utils import RANK
+from ultralytics.utils import LOGGER, RANK
 
 from ..compat import YAML, unwrap_model
 from ..errors import InputError, MissingFileError
 from ..files import copy_whole
 from ..loading import load_checkpoint
+from ..logs import PREFIX
 from ..stored import check_finite, plain_copy
+from .taps import FeatureTaps
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 TEMPORARY = "slim-teacher-"  # temporary files of teachers that were passed as a module
+LAYOUT = re.compile(
+    r"\b(view|strides?|contiguous)\b", re.IGNORECASE
+)  # in what torch says of a block that needs another
 
 
 def save_temporary(module: nn.Module) -> str:
@@ -91,10 +97,30 @@ def freeze(teacher: nn.Module, device: torch.device, channels_last: bool, keep_h
     Args:
         keep_head: Leave a head with two branches whole: fusing drops the one that is trained densely.
     """
-    teacher = teacher.to(device).eval()
+    teacher = teacher.to(device).eval().requires_grad_(False)  # first: older releases fuse with a graph
     two_branches = getattr(teacher.model[-1], "one2one_cv2", None) is not None
     if hasattr(teacher, "fuse") and not (keep_head and two_branches):
         teacher = teacher.fuse(verbose=False)
     if channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     return teacher.requires_grad_(False)
+
+
+def features(taps: FeatureTaps, images: torch.Tensor) -> list:
+    """Return the teacher's tapped features of images (N, C, H, W); see `FeatureTaps.run`.
+
+    A block with `view` may not be able to take maps in channels_last: the teacher is then made contiguous, for good.
+    """
+    try:
+        return taps.run(images)
+    except RuntimeError as error:
+        if not (LAYOUT.search(str(error)) and _is_channels_last(taps.model)):
+            raise
+        reason = str(error).splitlines()[0]
+    LOGGER.info(f"{PREFIX}a block of the teacher cannot take channels_last ({reason}), it goes on contiguous")
+    taps.model.to(memory_format=torch.contiguous_format)
+    return taps.run(images.contiguous())
+
+
+def _is_channels_last(model: nn.Module) -> bool:
+    return any(p.ndim == 4 and not p.is_contiguous() for p in model.parameters())
