@@ -6,11 +6,17 @@ Each step trains for real, on the tiny data set; the first that fails ends the p
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import sys
 from pathlib import Path
 
+import torch
+
 from ultralytics import YOLO
+from ultralytics.slim.distillation.preflight import _copy
+from ultralytics.slim.distillation.teacher import freeze
+from ultralytics.slim.losses.logit import LogitLoss, raw_predictions
 from ultralytics.slim.pruning.prune import prune_model
 
 DATA, OUT = sys.argv[1], Path(sys.argv[2])
@@ -59,6 +65,30 @@ def resume() -> None:
     assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 1)
 
 
+def raw_of_every_head() -> None:
+    """Boxes and scores are found in what every head puts out, training or not, and the loss reaches them."""
+    import ultralytics
+
+    configs = Path(ultralytics.__file__).parent / "cfg/models"
+    names = ("v8/yolov8.yaml", "v8/yolov8-seg.yaml", "v8/yolov8-pose.yaml", "v8/yolov8-obb.yaml")
+    for name in (*names, "v10/yolov10n.yaml", "26/yolo26.yaml"):
+        if not (configs / name).is_file():
+            continue
+        net = YOLO(Path(name).name.replace("8.", "8n.").replace("8-", "8n-").replace("26.", "26n.")).model.float()
+        head, images = net.model[-1], torch.rand(2, 3, 160, 160)
+        trained = raw_predictions(net.train()(images), head)
+        teacher = freeze(copy.deepcopy(net), torch.device("cpu"), True, True)
+        with torch.no_grad():
+            seen = raw_predictions(teacher(images), teacher.model[-1])
+        for raw in (trained, seen):
+            assert (raw["boxes"].shape, raw["scores"].shape) == ((2, 4 * head.reg_max, 525), (2, head.nc, 525)), name
+            assert [level.shape[-1] for level in raw["feats"]] == [20, 10, 5], name
+        LogitLoss(bins=head.reg_max)(trained, seen).backward()
+        assert head.cv3[0][-1].weight.grad.any(), name
+        _copy(teacher).fuse()  # as validating does
+
+
+raw_of_every_head()
 train(YOLO("yolov8n.yaml"), "plain", epochs=1)
 train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
 header, *rows = (
@@ -66,7 +96,7 @@ header, *rows = (
 )
 figures = dict(zip(header, rows[-1]))
 assert all(float(figures[f"train/{name}"]) > 0 for name in ("distill_loss", "loss_ratio"))
-train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd", epochs=1, distill_check=False)
+train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd+logit", epochs=1, distill_check=False)
 train(YOLO(TEACHER), "sparse", loss_type="sparse")
 with open(OUT / "sparse" / "results.csv", newline="") as file:
     rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
