@@ -75,13 +75,13 @@ def raw_of_every_head() -> None:
         if not (configs / name).is_file():
             continue
         net = YOLO(Path(name).name.replace("8.", "8n.").replace("8-", "8n-").replace("26.", "26n.")).model.float()
-        head, images = net.model[-1], torch.rand(2, 3, 160, 160)
+        head, images = net.model[-1], torch.rand(1, 3, 160, 160)
         trained = raw_predictions(net.train()(images), head)
         teacher = freeze(copy.deepcopy(net), torch.device("cpu"), True, True)
         with torch.no_grad():
             seen = raw_predictions(teacher(images), teacher.model[-1])
         for raw in (trained, seen):
-            assert (raw["boxes"].shape, raw["scores"].shape) == ((2, 4 * head.reg_max, 525), (2, head.nc, 525)), name
+            assert (raw["boxes"].shape, raw["scores"].shape) == ((1, 4 * head.reg_max, 525), (1, head.nc, 525)), name
             assert [level.shape[-1] for level in raw["feats"]] == [20, 10, 5], name
         LogitLoss(bins=head.reg_max)(trained, seen).backward()
         assert head.cv3[0][-1].weight.grad.any(), name
