@@ -155,7 +155,8 @@ def cut(model: torch.nn.Module, factors: Iterable[float]) -> list[int]:
 def test_one_training_step(further: Case, task_data) -> None:
     model = further.load().model.float().train().requires_grad_(True)
     model.args = get_cfg(overrides={"task": further.task})
-    model.nc = model.model[-1].nc  # as the trainer sets it
+    if hasattr(model.model[-1], "nc"):
+        model.nc = model.model[-1].nc  # as the trainer sets it
     batch = make_batch(task_data(further.task), further.task, further.imgsz)
     if hasattr(model, "txt_feats"):
         batch["txt_feats"] = model.txt_feats.expand(len(batch["img"]), -1, -1)

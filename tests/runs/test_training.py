@@ -32,7 +32,9 @@ def test_a_stage_that_undoes_the_pruning_ends_the_run(weights, tiny_data, tmp_pa
         return Trained(out, tmp_path, {})
 
     monkeypatch.setattr(stage_work, "fit", whole)
-    monkeypatch.setattr(stage_work, "prune_checkpoint", lambda w, out, *_: prune_model(YOLO(w), out, 0.5, score="l1"))
+    monkeypatch.setattr(
+        stage_work, "prune_checkpoint", lambda w, out, *_, **__: prune_model(YOLO(w), out, 0.5, score="l1")
+    )
     settings = RunSettings.read({"weights": weights, "data": str(tiny_data), "sparse.epochs": 0, "epochs": 2})
     run = Run.start(tmp_path, "run", settings)
     with pytest.raises(

@@ -47,16 +47,15 @@ COMMANDS = (
 )
 HELP = """\
 usage: python prune_model.py [STAGE] [key=value ...]  (installed: prune-model)
-Without arguments: the whole pipeline on the shipped diagrams, in ten minutes.
+Without arguments: the whole pipeline on the shipped diagrams.
   python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
   python prune_model.py images=photos/ weights=best.pt     without any labels
 resume=True goes on with the last unfinished run, dry_run=True checks all first.
 STAGE, by default run            its own keys besides weights=
 {commands}
-factor=0.3 removes 30 % of the channels; flops=0.5, params=0.5, size_mb=3,
-latency_ms=20 or keep=0.99 is the goal instead. loss_type is cwd, mgd or another.
-Every argument of Ultralytics works too, such as imgsz=640 device=0 batch=16.
-run also takes STAGE.key=value for one stage alone, such as prune.flops=0.5.
+factor=0.3 removes 30 % of the channels; flops=0.5, latency_ms=20, keep=0.99
+or others are the goal instead. loss_type is cwd, mgd or another.
+Ultralytics' arguments work too; run takes STAGE.key=value, as prune.flops=0.5.
 TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
 """
 
