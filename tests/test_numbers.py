@@ -76,8 +76,9 @@ def test_checkpoints_of_any_precision_are_pruned_and_trained(kind, weights, tiny
     PruneModel(weights).prune(0.5, tmp_path / "usual.pt")
     small, usual = (YOLO(tmp_path / name).model.float().eval() for name in ("small.pt", "usual.pt"))
     assert [p.shape for p in small.parameters()] == [p.shape for p in usual.parameters()]
-    image = torch.rand(1, 3, 64, 64)
-    assert small(image)[0] == pytest.approx(usual(image)[0], rel=0.05, abs=0.05)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    near = 0.1 if kind is torch.bfloat16 else 0.05  # it has 8 bits for a number
+    assert small(image)[0] == pytest.approx(usual(image)[0], rel=near, abs=near)
     _, trainer = train(tiny_data, tmp_path, tmp_path / "odd.pt", epochs=1, loss_type="sparse")
     assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in trainer.model.parameters())
 
