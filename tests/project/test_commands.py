@@ -44,6 +44,7 @@ EXTRAS = {  # imgsz alone for every other stage
     **dict.fromkeys(("sparse", "train", "distill"), TRAINED),
     "compare": {"imgsz": "64", "device": "cpu"},
     "recover": {"imgsz": "160", "iterations": "1", "device": "cpu"},
+    "front": {"imgsz": "64", "iterations": "0", "shares": "0.6,0.4", "device": "cpu"},
     "report": {},
 }
 UNLABELLED = {"imgsz": "160", "recover.iterations": "1", "format": "torchscript", "device": "cpu"}
