@@ -168,19 +168,20 @@ class PruneModel:
     def export(self, format: str = "torchscript", **options) -> str:
         """Export in any format that Ultralytics offers; returns the path of the file or folder.
 
-        `format` may end in -int8, which needs data=, a data YAML with training images to take the ranges from.
+        `format` may end in -int8, which needs data=, a data YAML with training images to take the ranges from, or
+        images=, any others.
         """
         return str(export_model(self.weights, format, **options))
 
-    def check_exports(self, format: str | list[str], data: str, **options) -> ExportTable:
+    def check_exports(self, format: str | list[str], data: str | None = None, **options) -> ExportTable:
         """Export in each format, load each file back, and print and return how it compares with PyTorch.
 
         Args:
             format: One or several, such as "onnx,openvino-int8".
-            data: Data YAML on whose `val` images detections are compared.
+            data: Data YAML on whose `val` images detections are compared; without it images= gives the images.
             options: Those of `ultralytics.slim.exporting.check.check_exports` and of Ultralytics' `export`.
         """
-        table = check_exports(self.weights, format, prepare_data(data), **options)
+        table = check_exports(self.weights, format, prepare_data(data) if data else None, **options)
         LOGGER.info(f"\n{table}")
         return table
 

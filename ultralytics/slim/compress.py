@@ -40,7 +40,8 @@ def compress_run(run: Run) -> ComparisonTable:
         models = make_models(run, data)
         last = list(models)[-1]
         final = models[last]
-        exported = check_exports(final, settings.export.format, data, **settings.export.options)
+        given = {"original": models[ORIGINAL], **settings.export.options}
+        exported = check_exports(final, settings.export.format, data, **given)
         LOGGER.info(f"\n{exported}")
         picture = typical_prediction(data, final, run.folder, settings.device)
         relations = relations_of(
@@ -57,7 +58,7 @@ def compress_run(run: Run) -> ComparisonTable:
         verdict = promised.verdict(table[0].map50_95, table[-1].map50_95) if promised else ""
         measured |= {"promise": verdict} if promised else {}
         run.measured({**measured, "exports": exported.to_dicts()})
-        files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:]}}
+        files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:] if row.path}}
         files |= {"picture": picture.saved, "record": run.record}
         try:
             files["report"] = write_report(run.folder)

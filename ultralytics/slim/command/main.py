@@ -57,8 +57,8 @@ def _do(wrapper: type, methods: Mapping[str, Callable], args: list[str]) -> None
 
 
 def _export(model: Any, format: str = "torchscript", data: str | None = None, **options) -> None:
-    """Export in one format or several, and where there is data compare the files with PyTorch."""
-    if data:
+    """Export in one format or several, and where there are images compare the files with PyTorch."""
+    if data or "images" in options:
         model.check_exports(format, data, **options)
         return
     for name in read_formats(format):

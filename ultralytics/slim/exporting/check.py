@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +18,24 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import time_sync
 
 from .. import logs
+from ..errors import InputError
 from ..files import disk_size
 from ..inputs.data import check_data
+from ..inputs.unlabelled import readable_images, spread
 from ..inputs.weights import open_model
+from ..measuring.accuracy import file_accuracy
 from ..measuring.costs import device_name
 from ..measuring.detections import Found, choose_images, detect, match_detections
+from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
 from .export import export_model
-from .formats import check_packages, read_formats
+from .formats import INT8, check_packages, read_formats
 
 TORCH = "PyTorch"  # the checkpoint's own row
+ORIGINAL = "{}, original"  # rows of the model before it was pruned
 SAME_IOU = 0.9
+COMPARED = 32  # images
 FEW = 0.95  # a smaller share of PyTorch's detections is warned of
 
 
@@ -37,13 +45,14 @@ class ExportedFile:
 
     Attributes:
         format: As it was asked for.
-        path: The file or folder.
+        path: The file or folder; '' for the original's, which are gone.
         size_mb: Its size on disk, 10^6 bytes.
         latency: Of the network alone on one image; None where the file cannot be run on this machine.
         found: Detections in all images; None where the file cannot be run on this machine.
         of_torch, of_own: Shares of PyTorch's detections and of this file's that have a partner: a detection of the same
             class at IoU >= 0.9, matched one to one. None where there are no detections.
         score_median, score_max: Differences of score within the pairs; None without pairs.
+        map50_95: The task's main measure on the whole `val` split; None where it was not measured.
     """
 
     format: str
@@ -55,6 +64,7 @@ class ExportedFile:
     of_own: float | None = None
     score_median: float | None = None
     score_max: float | None = None
+    map50_95: float | None = None
 
 
 class ExportTable(TextTable):
@@ -69,6 +79,7 @@ class ExportTable(TextTable):
         "its own matched",
         "score ±",
         "largest ±",
+        "mAP50-95",
     )
 
     def __init__(self, rows: Iterable[ExportedFile], images: int, imgsz: list[int], device: str):
@@ -88,7 +99,7 @@ class ExportTable(TextTable):
         return [
             (row.format, f"{row.size_mb:.2f}", _text(row.latency and row.latency.median_ms, ".1f"),
              _text(row.found, "d"), _text(row.of_torch, ".1%"), _text(row.of_own, ".1%"),
-             _text(row.score_median, ".1e"), _text(row.score_max, ".1e"))
+             _text(row.score_median, ".1e"), _text(row.score_max, ".1e"), _text(row.map50_95, ".4f"))
             for row in self
         ]  # fmt: skip
 
@@ -98,24 +109,55 @@ def _text(value: float | None, form: str) -> str:
 
 
 def check_exports(
-    weights: str | Path, formats: str | list[str], data: str, images: int = 32, conf: float = 0.25, **options
+    weights: str | Path,
+    formats: str | list[str],
+    data: str | None = None,
+    images: Any = COMPARED,
+    conf: float = 0.25,
+    original: str | Path | None = None,
+    accuracy: bool = True,
+    **options,
 ) -> ExportTable:
     """Export a checkpoint in each format, load each file back, and compare it with PyTorch on real images.
+
+    Of an int8 file the float one is made and compared, too, and both are validated.
 
     Args:
         weights: A checkpoint that finds boxes.
         formats: As `read_formats` takes them.
         data: Data YAML; its `val` images are looked at, and its `train` images give int8 its ranges.
-        images: How many images to look at, evenly spaced.
+        images: How many images to look at, evenly spaced; or without data the images themselves, from any source that
+            `load_images` takes but a tensor: int8 takes its ranges from them, too.
         conf: Least score of a detection.
+        original: The model before it was pruned: where there are int8 files, its float ones are timed and validated
+            beside them, and removed.
+        accuracy: Whether int8 files, and what they stand beside, are validated on the whole `val` split of data.
         options: Further ones of Ultralytics' `export`; `device` is also where everything runs, by default the CPU.
     """
-    names = read_formats(formats)
+    names = with_float(read_formats(formats))
     check_packages(names)
     options = {"device": "cpu", **options}
-    files = {name: export_model(weights, name, data, **options) for name in names}
-    chosen = choose_images(check_data(data)["val"], images)
-    return compare_exports(weights, files, chosen, conf, options.get("imgsz"), options["device"])
+    own = not isinstance(images, int)
+    if own == bool(data):
+        raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
+    chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
+    files = {name: export_model(weights, name, data, images if own else None, **options) for name in names}
+    shown = options.get("imgsz"), options["device"]
+    if not any(name.endswith(INT8) for name in names):
+        return compare_exports(weights, files, chosen, conf, *shown)
+    with tempfile.TemporaryDirectory() as folder:
+        before = _export_original(original, names, Path(folder), options) if original else {}
+        return compare_exports(weights, files, chosen, conf, *shown, before, data if accuracy else None)
+
+
+def _export_original(weights: str | Path, names: list[str], folder: Path, options: dict[str, Any]) -> dict[str, Path]:
+    """Return the original checkpoint and its float files in the formats of the int8 ones, by name of the row."""
+    copied = Path(shutil.copy(weights, folder / "original.pt"))
+    bases = [name.removesuffix(INT8) for name in names if name.endswith(INT8)]
+    with logs.only():
+        return {ORIGINAL.format(TORCH): copied} | {
+            ORIGINAL.format(base): export_model(copied, base, **options) for base in bases
+        }
 
 
 def compare_exports(
@@ -125,11 +167,22 @@ def compare_exports(
     conf: float = 0.25,
     imgsz: int | None = None,
     device: Any = "cpu",
+    before: Mapping[str, Path] | None = None,
+    data: str | None = None,
 ) -> ExportTable:
     """Compare exported files, by name of format, with the checkpoint they were made from.
 
     A file that cannot be run on this machine is named in a warning, and its row says no more than its size.
+
+    Args:
+        weights: The checkpoint.
+        files: Its exported files.
+        images: Images to compare the detections in.
+        conf, imgsz, device: As Ultralytics predicts.
+        before: Files of the model before it was pruned, which are timed and validated and not compared.
+        data: Data YAML to validate all on; none are where it is not given.
     """
+    before = before or {}
     torch_model = open_model(weights)
     models = {TORCH: torch_model} | {name: YOLO(str(path), task=torch_model.task) for name, path in files.items()}
     # Without rect=False PyTorch would pad less than an export of fixed size has to.
@@ -141,22 +194,61 @@ def compare_exports(
                 found[name] = detect(models[name], images, **settings)
         except Exception as error:  # of a runtime: any kind
             LOGGER.warning(f"{name}: {path} was exported, but cannot be run on this machine and compared: {error}")
-    latencies = _latencies({name: models[name].predictor for name in found})
-    places = {TORCH: Path(torch_model.ckpt_path), **files}
-    rows = [_row(name, path, found, latencies.get(name)) for name, path in places.items()]
+    for name, path in before.items():
+        models[name] = YOLO(str(path), task=torch_model.task)
+        with logs.only():
+            detect(models[name], images[:1], **settings)
+    running = [*found, *before]
+    latencies = _latencies({name: models[name].predictor for name in running})
+    for name in filter(None, map(partial(slower_than_float, latencies), files)):
+        LOGGER.warning(name)
     predictor = torch_model.predictor
+    places = {TORCH: Path(torch_model.ckpt_path), **files, **before}
+    accuracies: dict[str, float] = {}
+    if data:
+        with logs.only():
+            side = max(predictor.imgsz)
+            accuracies = {n: file_accuracy(places[n], torch_model, data, side, device) for n in running}
+    rows = [
+        _row(name, path, found, latencies.get(name), accuracies.get(name), name in before)
+        for name, path in places.items()
+    ]
     return ExportTable(rows, len(images), list(predictor.imgsz), device_name(predictor.device))
 
 
-def _row(name: str, path: Path, found: dict[str, list[Found]], latency: Latency | None) -> ExportedFile:
+def with_float(names: list[str]) -> list[str]:
+    """Return the formats with the float one before each int8 one, to compare it with."""
+    return list(dict.fromkeys(one for name in names for one in (name.removesuffix(INT8), name)))
+
+
+def slower_than_float(latencies: dict[str, Latency], name: str) -> str:
+    """Return what is to be said of an int8 file that gains no time over its float one here, '' of others."""
+    base = name.removesuffix(INT8)
+    if name == base or not {name, base} <= latencies.keys():
+        return ""
+    ratio = latencies[name].median_ms / latencies[base].median_ms
+    if ratio < 1:
+        return ""
+    why = " (this processor has no instructions for int8)" if int8_instructions() == "" else ""
+    return f"{name}: takes {ratio:.2f} times as long here as {base}{why}: use {base} on this machine"
+
+
+def _row(
+    name: str,
+    path: Path,
+    found: dict[str, list[Found]],
+    latency: Latency | None,
+    accuracy: float | None,
+    is_before: bool,
+) -> ExportedFile:
+    size = disk_size(path) / 1e6
     if name not in found:
-        return ExportedFile(name, str(path), disk_size(path) / 1e6)
+        return ExportedFile(name, "" if is_before else str(path), size, latency, map50_95=accuracy)
     agreed = agreement(found[TORCH], found[name]) if name != TORCH else {}
     if (share := agreed.get("of_torch")) is not None and share < FEW:
         LOGGER.warning(f"{name}: {path} finds only {share:.1%} of what PyTorch finds (same class, IoU >= {SAME_IOU})")
-    return ExportedFile(
-        name, str(path), disk_size(path) / 1e6, latency, sum(len(f.scores) for f in found[name]), **agreed
-    )
+    count = sum(len(f.scores) for f in found[name])
+    return ExportedFile(name, str(path), size, latency, count, **agreed, map50_95=accuracy)
 
 
 def agreement(reference: list[Found], other: list[Found]) -> dict[str, float | None]:

@@ -18,49 +18,69 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils import LOGGER
 
 from .. import logs
-from ..errors import FailedError, InputError, translated
+from ..errors import FailedError, InputError, SlimError, translated
 from ..files import disk_size
-from ..inputs.data import check_data, prepare_data
+from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from .formats import INT8, check_packages, read_formats
+from .int8.quantise import QUANTISERS, quantise
+from .int8.ranges import MOST, split_for_ranges
 
 CHECKED = ("images", "conf")  # options of the comparison that follows, which are none of Ultralytics' export
-CALIBRATION = 300  # training images that the ranges of int8 are taken from, as many as Ultralytics recommends
 
 
-def export_model(weights: str | Path, name: str, data: str | None = None, **options) -> Path:
+def export_model(weights: str | Path, name: str, data: str | None = None, images: Any = None, **options) -> Path:
     """Export a checkpoint in one format; the file or folder appears beside it when it is complete.
 
     Args:
         weights: The checkpoint.
         name: A format of Ultralytics, or that and `-int8`.
         data: Data YAML whose training images int8 takes its ranges from.
-        options: Further ones of Ultralytics' `export`.
+        images: Other images for these, without labels: any source that `load_images` takes but a tensor.
+        options: Further ones of Ultralytics' `export`; `quantize=8` is Ultralytics' own int8.
 
     Raises:
         MissingPackageError: A package is missing.
-        InputError: An unknown format, or int8 without data.
+        InputError: An unknown format, or int8 without images.
         FailedError: The export failed.
         TypeError: `weights` is an exported file itself.
     """
     (name,) = read_formats(name)
-    int8 = name.endswith(INT8) or options.get("quantize") == 8
-    check_packages([name.removesuffix(INT8) + INT8 * int8])
+    base, int8 = name.removesuffix(INT8), name.endswith(INT8)
+    ours = int8 and base in QUANTISERS and not options.get("dynamic")  # whose ranges Ultralytics takes at one size
+    check_packages([base + INT8 * (int8 or options.get("quantize") == 8)])
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
-    options = {**_defaults(name, data, int8), **options}
+    if int8 and not (data or images):
+        raise InputError(
+            f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from, or images="
+        )
+    given = prepare_data(data) if data and images is None else images
+    options = {**_defaults(base), **({} if ours or not int8 else _int8_defaults(base, given)), **options}
+    ranges, judged = split_for_ranges(given) if ours else ([], [])
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
-        try:
-            with logs.only(), hushed(options["format"] == "ncnn"):
+        with _told(source, name):
+            with logs.only(), hushed(base == "ncnn"):
                 made = Path(yolo.export(**options))
-        except Exception as error:
-            raise FailedError(f"{source} could not be exported to {name}: {error}") from error
+            if ours:
+                made = quantise(yolo, made, base, ranges, judged)
         path = _place(made, source.parent)
     LOGGER.info(f"{name}: {path}, {disk_size(path) / 1e6:.2f} MB, in {time.monotonic() - started:.0f} s")
     return path
+
+
+@contextmanager
+def _told(source: Path, name: str) -> Iterator[None]:
+    """Tell what failed; of a SlimError its own words."""
+    try:
+        yield
+    except SlimError:
+        raise
+    except Exception as error:  # of a converter: any kind
+        raise FailedError(f"{source} could not be exported to {name}: {error}") from error
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -69,22 +89,30 @@ def check_options(options: Mapping[str, Any]) -> None:
         get_cfg(overrides={key: value for key, value in options.items() if key not in CHECKED})
 
 
-def _defaults(name: str, data: str | None, int8: bool) -> dict:
+def _defaults(name: str) -> dict:
     """Return the options of Ultralytics' export that a format implies."""
-    options = {"format": name.removesuffix(INT8)}
-    if options["format"] == "onnx":
+    options = {"format": name}
+    if name == "onnx":
         options["simplify"] = bool(find_spec("onnxslim"))
-    if int8 and not data:
-        raise InputError(f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from")
-    if int8:
-        data = prepare_data(data)
-        if options["format"] == "openvino":
-            import nncf
-
-            nncf.set_log_level(logging.WARNING)  # it names every layer
-        count = len(list_images(check_data(data)["train"]))
-        options |= {"quantize": 8, "data": data, "split": "train", "fraction": min(1.0, CALIBRATION / count)}
     return options
+
+
+def _int8_defaults(name: str, given: Any) -> dict:
+    """Return the options of Ultralytics' own int8.
+
+    Raises:
+        InputError: What is given to take ranges from is no data set, which it needs.
+    """
+    if not is_data_set(given):
+        raise InputError(
+            f"format={name}{INT8} takes its ranges from data=, the YAML of a data set, and not from images="
+        )
+    if name == "openvino":
+        import nncf
+
+        nncf.set_log_level(logging.WARNING)  # it names every layer
+    count = len(list_images(check_data(given)["train"]))
+    return {"quantize": 8, "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
 
 
 def _place(made: Path, folder: Path) -> Path:

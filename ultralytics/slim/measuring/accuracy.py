@@ -22,11 +22,25 @@ from ..inputs.weights import open_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.validator import BaseValidator
+    from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 
 
 def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = None, **val) -> float:
     """Return the task's main measure on the data's `val` split, mAP50-95 for a detector; leaves no files."""
     yolo, metrics = validate(weights, data, imgsz, device, **val)
+    return float(metrics.results_dict[TASK2METRIC[yolo.task]])
+
+
+def file_accuracy(path: str | Path, original: YOLO, data: str, imgsz: int, device: Any = "cpu") -> float:
+    """Return that measure of an exported file, whose images are all padded to one size.
+
+    Args:
+        path: The exported file or folder.
+        original: The model it was exported from, which says which classes are which of the data's.
+        data, imgsz, device: As for `accuracy`.
+    """
+    yolo = YOLO(str(path), task=original.task)
+    metrics = _metrics(yolo, original, str(path), data, imgsz, device, rect=False)
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
 
 
@@ -66,10 +80,16 @@ def _by_name(validator: BaseValidator, names: Names, weights: str | Path) -> Non
 
 def _validate(weights: str | Path, data: str, imgsz: int, device: Any, **val) -> tuple[YOLO, object]:
     yolo = open_model(weights)
-    data = data_for(yolo.model, data)
+    return yolo, _metrics(yolo, yolo, weights, data, imgsz, device, **val)
+
+
+def _metrics(
+    yolo: YOLO, original: YOLO, weights: str | Path, data: str, imgsz: int, device: Any, **val
+) -> DetMetrics | ClassifyMetrics:
+    data = data_for(original.model, data)
     if yolo.task in BOX_TASKS:  # of others Ultralytics knows the classes by their folders
-        yolo.add_callback("on_val_start", partial(_by_name, names=names_of(yolo.model), weights=weights))
+        yolo.add_callback("on_val_start", partial(_by_name, names=names_of(original.model), weights=weights))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}
         with translated():
-            return yolo, yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)
+            return yolo.val(data=data, imgsz=imgsz, device=device, save_dir=folder, **settings)

@@ -118,19 +118,19 @@ def _exports(facts: dict[str, Any]) -> list[Block]:
         "also found by PyTorch",
         "score ±",
         "largest ±",
+        "mAP50-95",
     )
     cells = [
         (row["format"], f"{row['size_mb']:.2f}", spread(row["latency"]), _count(row["found"]), _share(row["of_torch"]),
-         _share(row["of_own"]), _tiny(row["score_median"]), _tiny(row["score_max"]))
+         _share(row["of_own"]), _tiny(row["score_median"]), _tiny(row["score_max"]), _measure(row.get("map50_95")))
         for row in rows
     ]  # fmt: skip
     note = (
         "The final checkpoint and its exports, each loaded back and run on the same validation images; the first row "
-        "is "
-        "the checkpoint in PyTorch. Found again: same class, IoU of 0.9 or more, one to one; score ±: median and "
-        "largest "
-        "difference of the scores within the pairs. Time of the network alone on one image, median (middle half of the "
-        "runs), taking turns."
+        "is the checkpoint in PyTorch. Found again: same class, IoU of 0.9 or more, one to one; score ±: median and "
+        "largest difference of the scores within the pairs. Time of the network alone on one image, median (middle "
+        "half of the runs), taking turns. Beside int8 files stand their float ones and those of the original, and all "
+        "are validated."
     )
     return [Grid(header, cells, note)] if rows else []
 
@@ -141,6 +141,10 @@ def _count(value: int | None) -> str:
 
 def _share(value: float | None) -> str:
     return NONE if value is None else percent(value, 1)
+
+
+def _measure(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
 
 
 def _tiny(value: float | None) -> str:

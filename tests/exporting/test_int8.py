@@ -1,0 +1,248 @@
+"""Int8: what stays float is found in the graph, biases make up for rounding, and the way is chosen by what it finds."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import prune_model
+from prune_model import PruneModel
+from ultralytics import YOLO
+from ultralytics.slim.errors import InputError
+from ultralytics.slim.exporting import export
+from ultralytics.slim.exporting.check import check_exports, slower_than_float, with_float
+from ultralytics.slim.exporting.export import export_model
+from ultralytics.slim.exporting.formats import packages_of
+from ultralytics.slim.exporting.int8 import quantise as quantising
+from ultralytics.slim.exporting.int8.decoding import decoding_nodes, is_expectation
+from ultralytics.slim.exporting.int8.judge import Judge, Verdict
+from ultralytics.slim.exporting.int8.onnx import rounding_shift
+from ultralytics.slim.exporting.int8.quantise import int8_name
+from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
+from ultralytics.slim.measuring import processor
+from ultralytics.slim.measuring.timing import Latency
+
+from places import ROOT
+
+IMGSZ = 160
+HAS_ONNX = all(map(find_spec, packages_of("onnx")))
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs onnx and onnxruntime: pip install -e '.[export]'")
+needs_nncf = pytest.mark.skipif(
+    not all(map(find_spec, packages_of("openvino-int8"))),
+    reason="needs openvino and nncf: pip install -e '.[export-all]'",
+)
+pytestmark = pytest.mark.usefixtures("few_rounds")
+
+
+@pytest.fixture
+def shipped(tmp_path) -> Path:
+    return Path(shutil.copy(ROOT / "weights/diagram-yolov8n.pt", tmp_path / "shipped.pt"))
+
+
+# ------------------------------------------------------------------------------------------------------------ by hand
+
+
+def test_what_comes_behind_the_last_trained_layers_is_decoding():
+    """a and c are trained: b leads on to c, d and e do not lead anywhere; f is beside the network and decodes, too."""
+    readers = {"a": ["b"], "b": ["c", "d"], "c": ["d"], "d": ["e"], "e": [], "f": ["e"]}
+    assert decoding_nodes(readers, ["a", "c"]) == ["d", "e", "f"]
+
+
+def test_a_deep_network_needs_no_recursion():
+    readers = {str(n): [str(n + 1)] for n in range(5000)} | {"5000": []}
+    assert decoding_nodes(readers, ["4000"]) == [str(n) for n in range(4001, 5001)]
+
+
+def test_the_mean_over_bins_is_no_trained_layer():
+    bins = np.arange(16, dtype=np.float32)
+    assert is_expectation(bins.reshape(1, 16, 1, 1))
+    assert not is_expectation(bins[::-1].reshape(1, 16, 1, 1))
+    assert not is_expectation(np.zeros((1, 1, 1, 1), np.float32))
+
+
+def test_rounding_shift_by_hand():
+    """Scale 1/127: the weight 0.5 of the one channel becomes 64/127 or 63/127, that of the other is exact."""
+    weight = np.array([[1.0, 0.5], [1.0, 1.0]], np.float32).reshape(2, 2, 1, 1)
+    change = np.round(63.5) / 127 - 0.5
+    assert rounding_shift(weight, np.array([5.0, 2.0])) == pytest.approx([2 * change, 0])
+
+
+def test_rounding_shift_of_groups_reads_their_own_channels():
+    weight = np.array([0.3, 0.7, 0.2, 0.9], np.float32).reshape(2, 2, 1, 1)
+    mean = np.array([1.0, 2.0, 3.0, 4.0])
+    both = [rounding_shift(weight[i : i + 1], mean[2 * i : 2 * i + 2])[0] for i in range(2)]
+    assert rounding_shift(weight, mean, groups=2) == pytest.approx(both)
+    assert rounding_shift(np.zeros((1, 2, 1, 1), np.float32), mean[:2]) == pytest.approx([0])
+
+
+def test_range_images_are_what_the_network_reads():
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[..., 2] = 255  # red
+    (square,) = RangeImages([image], (32, 64))
+    assert square.shape == (1, 3, 32, 64) and square.dtype == np.float32
+    assert square[0, :, 16, 32].tolist() == [1, 0, 0]
+    (grey,) = RangeImages([image], (32, 32), channels=1, batch=2)
+    assert grey.shape == (2, 1, 32, 32)
+
+
+def test_ranges_and_judgement_have_images_of_their_own(log):
+    items = [np.full((4, 4, 3), n, np.uint8) for n in range(80)]
+    ranges, judged = split_for_ranges(items)
+    assert len(judged) == 20 and len(ranges) == 60 and not set(map(id, ranges)) & set(map(id, judged))
+    ranges, judged = split_for_ranges(items[:5])
+    assert ranges is judged and "its ranges come from 5 images" in log.text
+    with pytest.raises(InputError, match="1 is too few, give at least 32"):
+        split_for_ranges(items[:1])
+
+
+def test_names_are_those_of_ultralytics():
+    assert int8_name("a.b.onnx") == "a.b_int8.onnx" and int8_name("x_openvino_model") == "x_int8_openvino_model"
+
+
+def test_the_float_file_stands_beside_each_int8_one():
+    assert with_float(["onnx-int8", "torchscript"]) == ["onnx", "onnx-int8", "torchscript"]
+    assert with_float(["onnx", "onnx-int8"]) == ["onnx", "onnx-int8"]
+
+
+def test_an_int8_file_that_gains_no_time_is_named(monkeypatch):
+    times = {"onnx": Latency(10, 9, 11, 5), "onnx-int8": Latency(12, 11, 13, 5)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx2": True}, raising=False)
+    assert slower_than_float(times, "onnx-int8").startswith(
+        "onnx-int8: takes 1.20 times as long here as onnx (this proc"
+    )
+    assert processor.int8_instructions() == ""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx_vnni": True})
+    assert processor.int8_instructions() == "VNNI" and "processor" not in slower_than_float(times, "onnx-int8")
+    assert not slower_than_float({**times, "onnx-int8": Latency(8, 7, 9, 5)}, "onnx-int8")
+    assert not slower_than_float(times, "onnx") and not slower_than_float({}, "onnx-int8")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert processor.int8_instructions() is None
+
+
+# --------------------------------------------------------------------------------------------------------- the choice
+
+
+class Ways:
+    """A quantiser whose files hold as much as is written in them."""
+
+    shares = (0.5, 0.99, 1.0)
+
+    def __init__(self, path, images, folder):
+        self.recipes = [quantising.OnnxQuantiser.recipes[0]] * len(self.shares)
+        self.left = iter(self.shares)
+
+    @staticmethod
+    def input_shape(path):
+        return 1, 3, 32, 32
+
+    def make(self, recipe, path):
+        path.write_text(str(next(self.left)))
+
+
+@pytest.fixture
+def ways(monkeypatch, tmp_path):
+    """Quantise with `Ways`; returns what was written into the file that is taken."""
+    monkeypatch.setitem(quantising.QUANTISERS, "onnx", Ways)
+    monkeypatch.setattr(Judge, "_said_by", lambda self, model: [0] * 4)
+    monkeypatch.setattr(Judge, "verdict", lambda self, path: Verdict(float(path.read_text()), 0))
+    (tmp_path / "x.onnx").write_text("float")
+    model = type("Model", (), {"task": "classify"})()
+    return lambda: quantising.quantise(model, tmp_path / "x.onnx", "onnx", [], []).read_text()
+
+
+def test_the_first_way_that_holds_is_taken(ways):
+    assert ways() == "0.99"
+
+
+def test_where_none_holds_it_is_the_best_and_said(ways, monkeypatch, log, tmp_path):
+    monkeypatch.setattr(Ways, "shares", (0.5, 0.9, 0.7))
+    assert ways() == "0.9" and "of 3 ways the best" in log.text and "less than 98%" in log.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_int8.onnx"], "no trial is left"
+
+
+# ------------------------------------------------------------------------------------------------------ the real tools
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_onnx_runtime_computes_in_int8(shipped, tiny_data, tmp_path):
+    """Not one convolution but the first and the mean over bins is left in float; the decoding is; all is verified."""
+    import onnxruntime
+
+    path = export_model(shipped, "onnx-int8", images=Path(tiny_data).parent / "images/train", imgsz=IMGSZ)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    import onnx
+
+    kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    assert kinds.count("QLinearConv") > 50 and kinds.count("Conv") <= 2
+    assert session.get_modelmeta().custom_metadata_map["task"] == "detect"
+    assert sorted(p.name for p in shipped.parent.iterdir() if p.suffix != "") == ["run.onnx", "shipped.pt", path.name]
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo11n-seg.yaml", "yolo11n-cls.yaml", "yolo26n.yaml", "yolo11n-obb.yaml"])
+def test_every_task_is_quantised(name, tiny_data, tmp_path, log):
+    """Attention, prototypes, rotated boxes, boxes without bins, classes; no image is known, and that is said."""
+    YOLO(name).save(tmp_path / "m.pt")
+    path = export_model(tmp_path / "m.pt", "onnx-int8", images=Path(tiny_data).parent / "images", imgsz=64)
+    assert path.stat().st_size < 0.4 * sum(p.numel() for p in YOLO(tmp_path / "m.pt").model.parameters()) * 4
+    (result,) = YOLO(path, task=YOLO(name).task).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
+    assert result.names
+    assert "-cls" in name or "the float model detects nothing" in log.text
+
+
+@needs_nncf
+@pytest.mark.slow
+def test_openvino_holds(shipped, tiny_data):
+    images = Path(tiny_data).parent / "images/train"
+    table = check_exports(shipped, "openvino-int8", images=str(images), imgsz=IMGSZ)
+    assert [row.format for row in table] == ["PyTorch", "openvino", "openvino-int8"]
+    assert table[2].size_mb < 0.5 * table[1].size_mb and Path(table[2].path, "metadata.yaml").is_file()
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_the_chain_from_the_original_to_int8(shipped, tiny_data, tmp_path):
+    """Beside the int8 file stand its float one and the original's, timed and validated; the original's are gone."""
+    small = tmp_path / "small" / "small.pt"
+    PruneModel(shipped).prune(0.05, small)
+    table = check_exports(small, "onnx-int8", str(tiny_data), 2, original=shipped, imgsz=64)
+    names = ["PyTorch", "onnx", "onnx-int8", "PyTorch, original", "onnx, original"]
+    assert [row.format for row in table] == names
+    assert all(row.latency and row.map50_95 is not None for row in table)
+    assert [bool(row.path) for row in table] == [True] * 3 + [False] * 2
+    assert sorted(p.name for p in small.parent.iterdir()) == ["small.onnx", "small.pt", "small_int8.onnx"]
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".onnx"] == []
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_an_interrupted_one_leaves_the_earlier_file(shipped, tiny_data, monkeypatch):
+    earlier = shipped.with_name("shipped_int8.onnx")
+    earlier.write_text("whole")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "quantise", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(shipped, "onnx-int8", str(tiny_data), imgsz=64)
+    assert earlier.read_text() == "whole" and len(list(shipped.parent.iterdir())) == 2
+
+
+def test_without_images_it_is_one_message(shipped, capsys):
+    assert prune_model.main(["export", f"weights={shipped}", "format=onnx-int8"]) == 1
+    assert "int8 needs data=" in capsys.readouterr().err
+
+
+def test_images_and_data_at_once_are_refused(shipped, tiny_data):
+    with pytest.raises(InputError, match="or the images themselves"):
+        check_exports(shipped, "torchscript", str(tiny_data), images=str(Path(tiny_data).parent))
