@@ -157,7 +157,7 @@ def test_a_file_that_cannot_run_here_leaves_the_others(small, drawn, tmp_path):
     images = sorted((Path(drawn).parent / "images/val").iterdir())[:2]
     table = compare_exports(small, {"bad": tmp_path / "bad.torchscript", "torchscript": path}, images, imgsz=IMGSZ)
     assert table[1].latency is None and table[1].of_torch is None and table[2].of_torch == 1
-    assert str(table).splitlines()[3].split()[2:] == ["–"] * 6
+    assert str(table).splitlines()[3].split()[2:] == ["–"] * 7
 
 
 # ------------------------------------------------------------------------------------------------------------ messages

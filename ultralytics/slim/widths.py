@@ -179,7 +179,7 @@ def _is_pruned(model: nn.Module, source: Any) -> bool:
 def _build(kind: type, cfg: dict, nc: int, ch: int) -> nn.Module:
     """Return the model that a YAML builds, without shifting the caller's random numbers."""
     with torch.random.fork_rng(devices=[]):
-        return kind(copy.deepcopy(cfg), ch=ch, nc=nc, verbose=False)
+        return kind(copy.deepcopy(cfg), ch, nc, verbose=False)  # an edited class may call the channels otherwise
 
 
 def _lost(source: nn.Module, built: _Size) -> bool:

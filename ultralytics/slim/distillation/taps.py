@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from ..kinds import input_channels
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def probe(model: nn.Module, layers: Sequence[int]) -> list[Tap]:
             raise InputError(f"layer {i} cannot be tapped, the model has: {candidates}")
     size = 4 * max(int(getattr(model, "stride", torch.tensor([32])).max()), 32)
     first = next(model.parameters())
-    images = torch.zeros(1, _input_channels(model), size, size, device=first.device, dtype=first.dtype)
+    images = torch.zeros(1, input_channels(model), size, size, device=first.device, dtype=first.dtype)
     modes = {m: m.training for m in model.modules()}
     model.eval()
     try:
@@ -115,7 +116,3 @@ def probe(model: nn.Module, layers: Sequence[int]) -> list[Tap]:
         if not isinstance(f, torch.Tensor) or f.ndim != 4:
             raise InputError(f"layer {i} ({names[i]}) has no feature map (N, C, H, W) to distil")
     return [Tap(i, names[i], f.shape[1], size // f.shape[-1]) for i, f in zip(layers, features)]
-
-
-def _input_channels(model: nn.Module) -> int:
-    return next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..fewer_classes import fewest_classes, like
 from ..inputs.devices import find_device
 from ..inputs.unlabelled import load_images
+from ..kinds import input_channels
 from ..loading import load_checkpoint
 from .accuracy import accuracy, shared_data
 from .agreement import SHOWN_IOUS, TRUE_CONF, Agreement, Reference
@@ -171,7 +172,7 @@ def agreements_of(models: Mapping[str, nn.Module], images: Any, imgsz: int) -> d
     if fewest is not None:
         models = {name: like(model, fewest) for name, model in models.items()}
     first = next(iter(models.values()))
-    reference = Reference(first, load_images(images, imgsz, next(first.parameters()).shape[1]))
+    reference = Reference(first, load_images(images, imgsz, input_channels(first)))
     found = {}
     for name, model in models.items():
         if task_of(model) != task_of(first):

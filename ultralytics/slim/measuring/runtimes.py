@@ -15,6 +15,7 @@ from torch import nn
 from ultralytics import YOLO
 
 from .. import logs
+from ..kinds import input_channels
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}  # key -> name
 PACKAGES = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
@@ -33,7 +34,7 @@ def has_onnx_runtime() -> bool:
 
 def torch_run(model: nn.Module, imgsz: int, device: torch.device, batch: int = 1) -> Callable[[], object]:
     """Return a function that runs the model on `batch` images of noise; call it in inference mode."""
-    return partial(model, torch.rand(batch, next(model.parameters()).shape[1], imgsz, imgsz, device=device))
+    return partial(model, torch.rand(batch, input_channels(model), imgsz, imgsz, device=device))
 
 
 def onnx_run(

@@ -12,6 +12,7 @@ from ultralytics.utils import LOGGER
 from ..classes import task_of
 from ..errors import InputError
 from ..inputs.unlabelled import read_square, readable_images, spread
+from ..kinds import input_channels
 
 LEAST = 10  # images: of fewer none is kept back
 
@@ -48,7 +49,7 @@ def squares_of(items: list, model: nn.Module, imgsz: int) -> torch.Tensor:
     Raises:
         InputError: It reads neither 1 nor 3 channels, or one of the images cannot be read.
     """
-    channels = next(model.parameters()).shape[1]
+    channels = input_channels(model)
     if channels not in (1, 3):
         raise InputError(f"the model reads {channels} channels; recover reads images of 3, or of 1")
     cover = task_of(model) == "classify"

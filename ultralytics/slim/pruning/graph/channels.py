@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...kinds import input_channels
 from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
 from .operations import RULES
@@ -62,8 +63,7 @@ class ChannelGraph:
 def input_size(model: nn.Module, height: int = 2, width: int = 3) -> tuple[int, int, int, int]:
     """Return a small input shape (1, C, H, W) for the model, H and W in multiples of its largest stride."""
     stride = max(int(max(getattr(model, "stride", [32]))), 32)
-    channels = next(p.shape[1] for p in model.parameters() if p.dim() == 4)
-    return 1, channels, height * stride, width * stride
+    return 1, input_channels(model), height * stride, width * stride
 
 
 def without_features(output: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...kinds import input_channels
 from ...measuring.layer_times import LayerShape, LayerTimes
 from ..graph.channels import ChannelGraph
 from ..graph.raw import run_raw
@@ -178,7 +179,7 @@ def layer_shapes(model: nn.Module, imgsz: int, batch: int) -> list[tuple[str, La
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
             handles.append(m.register_forward_pre_hook(keep(name)))
     try:
-        run_raw(model, torch.zeros(1, next(model.parameters()).shape[1], imgsz, imgsz))
+        run_raw(model, torch.zeros(1, input_channels(model), imgsz, imgsz))
     finally:
         model.eval()
         for handle in handles:
