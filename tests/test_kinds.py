@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from ultralytics import YOLO
-from ultralytics.slim.distillation.taps import Taps  # noqa: F401 (imported with what it needs)
 from ultralytics.slim.kinds import input_channels
 from ultralytics.slim.pruning.graph.channels import input_size, trace_channels
 

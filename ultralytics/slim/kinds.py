@@ -17,15 +17,10 @@ def input_channels(model: nn.Module) -> int:
     Focus does, so that of those the network's YAML says it.
     """
     first = next((m for m in getattr(model, "model", ())), None)
-    plain = (
-        first
-        if isinstance(first, nn.Conv2d)
-        else getattr(first, "conv", None)
-        if type(first).__name__ == "Conv"
-        else None
-    )
-    if isinstance(plain, nn.Conv2d):
-        return plain.in_channels
+    if type(first).__name__ == "Conv":
+        first = getattr(first, "conv", None)
+    if isinstance(first, nn.Conv2d):
+        return first.in_channels
     yaml = getattr(model, "yaml", None)
     known = [yaml.get(key) for key in ("channels", "ch")] if isinstance(yaml, dict) else []
     weights = (p.shape[1] for p in model.parameters() if p.dim() == 4)
