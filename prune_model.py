@@ -46,6 +46,7 @@ from ultralytics.slim.compress import compress_run, open_run, rehearse_run
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.exporting.check import ExportTable, check_exports
 from ultralytics.slim.exporting.export import export_model
+from ultralytics.slim.exporting.npu import Concerns, check_npu
 from ultralytics.slim.front.front import make_front
 from ultralytics.slim.inputs import find_weights, prepare_data
 from ultralytics.slim.inputs.data import check_data
@@ -184,6 +185,19 @@ class PruneModel:
         table = check_exports(self.weights, format, prepare_data(data) if data else None, **options)
         LOGGER.info(f"\n{table}")
         return table
+
+    def check_npu(self, check: str = "npu", **options) -> Concerns:
+        """Print and return what compilers for NPUs commonly refuse or put on the CPU, with sources.
+
+        Args:
+            check: 'npu'; there is no other check.
+            options: Those of Ultralytics' `export` that the model will have, such as imgsz, nms and dynamic.
+        """
+        if check != "npu":
+            raise InputError(f"check={check}: there is no such check of an export; expected npu")
+        concerns = check_npu(self.weights, **options)
+        LOGGER.info(f"\n{concerns}")
+        return concerns
 
     @staticmethod
     def compare(

@@ -76,7 +76,7 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys[REPORT] = parameters_of(methods[REPORT])
     keys[FRONT] |= FRONT_KEYS
     keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
-    keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"}
+    keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"} | {"check"}
     keys[PREDICT] -= {"stream"}
     keys[RECOVER.command] |= {field.name for field in fields(RecoverOptions)}
     keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}

@@ -56,10 +56,14 @@ def _do(wrapper: type, methods: Mapping[str, Callable], args: list[str]) -> None
         _export(model, **keys) if command == EXPORT.command else method(**keys)
 
 
-def _export(model: Any, format: str = "torchscript", data: str | None = None, **options) -> None:
-    """Export in one format or several, and where there are images compare the files with PyTorch."""
-    if data or "images" in options:
+def _export(
+    model: Any, format: str = "torchscript", data: str | None = None, check: str | None = None, **options
+) -> None:
+    """Export in one format or several, and where there are images compare the files with PyTorch; or only check."""
+    if check is not None:
+        model.check_npu(check, **options)
+    elif data or "images" in options:
         model.check_exports(format, data, **options)
-        return
-    for name in read_formats(format):
-        model.export(name, **options)
+    else:
+        for name in read_formats(format):
+            model.export(name, **options)
