@@ -7,27 +7,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patches.checkout import Checkout, find_checkout, find_package, refuse_uncommitted, refuse_unwritable
-from patches.edit import check_result, swap, work_out
+from patches.edit import check_result, swap
 from patches.errors import DoesNotFit, PatchError
+from patches.fit import FileFit, fit
 from patches.journal import is_interrupted, noted, recover
 from patches.pin import HERE, ROOT
-from patches.seams import seams_for
+from patches.placing import IN_PLACE, PLACED
+from patches.show import by_hand
 from patches.state import STATE, Contents, make_state
-from patches.unified import read_patch
+from patches.unified import read_patch, render
 
 SLIM = ROOT / "ultralytics" / "slim"
 
 
 class Plan(NamedTuple):
-    """What `apply` is about to do; `before` lacks the files that are not there yet."""
+    """What `apply` is about to do; `before` lacks the files that are not there yet. `notes` are for the user."""
 
     checkout: Checkout
     before: Contents
     after: Contents
+    notes: list[str]
 
     def __str__(self) -> str:
-        warning = f"Warning: {self.checkout.warning}\n" if self.checkout.warning else ""
-        return f"{warning}{self.checkout.patch.name} for Ultralytics {self.checkout.version}"
+        return "".join(f"{note}\n" for note in self.notes) + f"{self.checkout.patch.name} for {self.checkout.release}"
 
 
 def check(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
@@ -55,18 +57,51 @@ def make_plan(place: Path, folder: Path, slim: Path) -> Plan:
     checkout = find_checkout(place, folder)
     package = checkout.package
     refuse_applied(package)
-    patch = read_patch(checkout.patch)
-    try:
-        before, after = work_out(package, patch)
-        check_result(package, patch, after, seams_for(checkout.version))
-    except DoesNotFit as error:
-        raise DoesNotFit(explain(checkout, error)) from error
+    fits = fit(package, read_patch(checkout.patch))
+    if any(file.fault for file in fits):
+        raise DoesNotFit(explain(checkout, fits))
+    edited = [file for file in fits if file.after != file.before]
+    before = {package / file.patch.inner: file.before for file in edited}
+    after = {package / file.patch.inner: file.after for file in edited}
+    check_result(package, [file.patch for file in fits], {package / file.patch.inner: file.after for file in fits})
     refuse_uncommitted(package, before)
     added = slim_files(slim, package)
-    note = make_state(package, checkout.patch, checkout.version, before, after, added)
+    text = patch_text(checkout.patch, fits)
+    note = make_state(package, checkout.patch.name, text, checkout.version, before, after, added)
     after = {**added, **after, package / STATE: note}  # what is called before what calls it, and the note last
     refuse_unwritable(after, package)
-    return Plan(checkout, before, after)
+    return Plan(checkout, before, after, notes_on(checkout, fits))
+
+
+def patch_text(patch: Path, fits: list[FileFit]) -> bytes:
+    """What is applied: the patch as it is, or, where an edit was placed by the code, one of this checkout."""
+    content = patch.read_bytes()
+    if not any(file.misfit for file in fits):
+        return content
+    return content.split(b"--- a/")[0] + b"".join(render(file.patch) for file in fits if file.patch.hunks)
+
+
+def notes_on(checkout: Checkout, fits: list[FileFit]) -> list[str]:
+    """What the user should know of an unusual checkout."""
+    notes = [f"Warning: {checkout.warning}"] if checkout.warning else []
+    for file in fits:
+        if file.misfit:
+            states = [finding.state for finding in file.findings if not finding.seam.gone]
+            there = f", {states.count(IN_PLACE)} there already" * (IN_PLACE in states)
+            notes.append(f"{file.patch.path}: {states.count(PLACED)} edits placed by what its code does{there}.")
+        notes += [f"Warning: {key} is there already; it stays, and slim reads it." for key in foreign_keys(file)]
+    return notes
+
+
+def foreign_keys(file: FileFit) -> list[str]:
+    """Settings of that name which are not from us, as they stand in the file."""
+    lines = file.before.decode("utf-8", "replace").split("\n")
+    numbers = sorted({line for finding in file.findings for line in finding.kept})
+    return [
+        f"{file.patch.path}:{number}: `{lines[number - 1].strip()}`"
+        for number in numbers
+        if " slim: " not in lines[number - 1]
+    ]
 
 
 def refuse_applied(package: Path) -> None:
@@ -79,11 +114,21 @@ def refuse_applied(package: Path) -> None:
         raise PatchError(f"{package / 'slim'} is there already, from a fork or a patch by hand; remove it first.")
 
 
-def explain(checkout: Checkout, error: DoesNotFit) -> str:
-    """Why a patch that should fit may not."""
-    name = checkout.patch.name
-    reason = checkout.warning or f"{name} fits an unedited {checkout.version}, so there are local edits in this file."
-    return f"{error}\nUltralytics {checkout.version} in {checkout.package}. {reason} Nothing was changed."
+def explain(checkout: Checkout, fits: list[FileFit]) -> str:
+    """Which edits could not be placed, and what to write by hand where."""
+    faults = []
+    for file in fits:
+        if file.unsettled:
+            faults.append(f"{file.patch.path}: {len(file.unsettled)} edits need a hand.")
+            faults += [by_hand(finding, file.before) for finding in file.unsettled]
+        elif file.fault:
+            faults.append(file.fault)
+    unedited = f"{checkout.patch.name} fits an unedited {checkout.version}, so there are local edits in this file."
+    reason = checkout.warning or unedited
+    if any(file.unsettled for file in fits):
+        reason += " Edits that are there already are left alone, also by revert."
+    listed = "\n".join(faults)
+    return f"{listed}\n{checkout.release} in {checkout.package}. {reason} Nothing was changed."
 
 
 def slim_files(slim: Path, package: Path) -> Contents:

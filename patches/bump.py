@@ -13,7 +13,6 @@ from patches.edit import check_result
 from patches.errors import DoesNotFit, PatchError
 from patches.fetch import cache_folder, fetch_release, run_pip_download, sha256, unpack
 from patches.pin import HERE, Pin, load_pin, load_series, version_key
-from patches.seams import seams_for
 from patches.unified import FilePatch, apply_to_bytes, read_patch
 
 
@@ -59,7 +58,7 @@ def find_misfits(wheel: Path, patch: list[FilePatch], version: str) -> list[str]
             after[path] = content
         if not faults:
             try:
-                check_result(package, patch, after, seams_for(version))
+                check_result(package, patch, after)
             except DoesNotFit as error:
                 faults.append(str(error))
         return faults

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from patches.errors import LocalEdits, PatchError
-from patches.pin import HERE, choose_patch
+from patches.errors import DoesNotFit, LocalEdits, PatchError
+from patches.pin import HERE, Range, choose_patch, load_series, version_key
+from patches.unified import FilePatch, apply_to_bytes, read_patch
 
-VERSION = re.compile(rb'^__version__ = ["\']([^"\']+)["\']', re.MULTILINE)
+VERSION = re.compile(rb'^(?:\xef\xbb\xbf)?__version__ *= *["\']([^"\']+)["\']', re.MULTILINE)
+UNKNOWN = "unknown"
 
 
 class Checkout(NamedTuple):
@@ -24,12 +26,45 @@ class Checkout(NamedTuple):
     patch: Path
     warning: str
 
+    @property
+    def release(self) -> str:
+        return "Ultralytics" if self.version == UNKNOWN else f"Ultralytics {self.version}"
+
 
 def find_checkout(place: Path, folder: Path = HERE) -> Checkout:
     """Look for an Ultralytics package at or right below `place`: a git checkout, an unpacked sdist, a site-packages."""
     package = find_package(Path(os.path.abspath(place)))
     version = find_version(package)
+    if not is_release(version, folder):
+        found = "no version is read" if version == UNKNOWN else f"{version} is no release of Ultralytics"
+        patch = closest_patch(package, folder)
+        return Checkout(package, UNKNOWN, patch, f"{package / '__init__.py'}: {found}; {patch.name} is the closest.")
     return Checkout(package, version, *choose_patch(version, folder))
+
+
+def is_release(version: str, folder: Path) -> bool:
+    """Whether a version is of upstream's numbering, rather than the owner's own."""
+    try:
+        return version_key(version)[0] >= version_key(load_series(folder)[0].first)[0]
+    except PatchError:
+        return False
+
+
+def closest_patch(package: Path, folder: Path) -> Path:
+    """The patch of which most files fit a package as they are, the newest of equals."""
+
+    def fitting(entry: Range) -> int:
+        return sum(fits_as_text(package, file) for file in read_patch(folder / entry.patch))
+
+    return folder / max(reversed(load_series(folder)), key=fitting).patch
+
+
+def fits_as_text(package: Path, file: FilePatch) -> bool:
+    path = package / file.inner
+    try:
+        return path.is_file() and bool(apply_to_bytes(path.read_bytes(), file))
+    except DoesNotFit:
+        return False
 
 
 def find_package(place: Path) -> Path:
@@ -46,11 +81,9 @@ def find_package(place: Path) -> Path:
 
 
 def find_version(package: Path) -> str:
-    """The `__version__` of a package, read without importing it."""
+    """The `__version__` of a package, read without importing it; "unknown" where there is not one such line."""
     found = VERSION.findall((package / "__init__.py").read_bytes())
-    if len(found) != 1:
-        raise PatchError(f'{package / "__init__.py"}: expected one line __version__ = "...", found {len(found)}.')
-    return found[0].decode()
+    return found[0].decode("utf-8", "replace") if len(found) == 1 else UNKNOWN
 
 
 def refuse_unwritable(paths: Iterable[Path], package: Path) -> None:

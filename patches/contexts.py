@@ -16,7 +16,11 @@ Change = tuple[int, int, int, int]  # old[i:j] becomes new[k:l]
 def minimal_diff(name: str, old: Lines, new: Lines) -> bytes:
     """The diff of one file; `old` and `new` are its lines with their endings."""
     opcodes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    changes = [tuple(span) for tag, *span in opcodes if tag != "equal"]
+    return diff_of_changes(name, old, new, [tuple(span) for tag, *span in opcodes if tag != "equal"])
+
+
+def diff_of_changes(name: str, old: Lines, new: Lines, changes: list[Change]) -> bytes:
+    """The diff of one file of which it is known what changed where."""
     hunks = b"".join(hunk(old, new, *group) for group in widen(old, new, changes))
     return f"--- a/ultralytics/{name}\n+++ b/ultralytics/{name}\n".encode() + hunks
 

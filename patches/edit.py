@@ -10,7 +10,7 @@ from pathlib import Path
 from patches.errors import DoesNotFit, PatchError
 from patches.journal import SUFFIX, remove_empty
 from patches.materialise import check_syntax
-from patches.seams import Seam, verify_seams
+from patches.seams import verify_seams
 from patches.state import Contents
 from patches.unified import FilePatch, apply_to_bytes, reversed_patch
 
@@ -20,16 +20,28 @@ def work_out(package: Path, patch: list[FilePatch]) -> tuple[Contents, Contents]
     before, after = {}, {}
     for file in patch:
         path = package / file.inner
-        if not path.is_file():
-            raise DoesNotFit(f"{file.path}: the patch edits this file, and {package} has none of that name.")
-        before[path] = path.read_bytes()
-        after[path] = apply_to_bytes(before[path], file)
-        if apply_to_bytes(after[path], reversed_patch(file)) != before[path]:
-            raise DoesNotFit(f"{file.path}: mixed line endings around an edit, which could not be taken back.")
+        before[path] = read_edited(package, file)
+        after[path] = apply_both_ways(before[path], file)
     return before, after
 
 
-def check_result(package: Path, patch: list[FilePatch], after: Contents, seams: tuple[Seam, ...]) -> None:
+def read_edited(package: Path, file: FilePatch) -> bytes:
+    """The content of a file that the patch edits."""
+    path = package / file.inner
+    if not path.is_file():
+        raise DoesNotFit(f"{file.path}: the patch edits this file, and {package} has none of that name.")
+    return path.read_bytes()
+
+
+def apply_both_ways(content: bytes, file: FilePatch) -> bytes:
+    """Apply `file`; raises `DoesNotFit` also where taking it back would not give `content` again."""
+    result = apply_to_bytes(content, file)
+    if apply_to_bytes(result, reversed_patch(file)) != content:
+        raise DoesNotFit(f"{file.path}: mixed line endings around an edit, which could not be taken back.")
+    return result
+
+
+def check_result(package: Path, patch: list[FilePatch], after: Contents) -> None:
     """Seams and syntax of the new files, in a scratch folder that holds only those."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "ultralytics"
@@ -37,7 +49,7 @@ def check_result(package: Path, patch: list[FilePatch], after: Contents, seams: 
             target = copy / path.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        verify_seams(copy, seams)
+        verify_seams(copy)
         check_syntax(copy, patch)
 
 

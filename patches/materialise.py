@@ -8,7 +8,7 @@ from pathlib import Path
 from patches.errors import DoesNotFit
 from patches.fetch import fetch_wheel, sha256, unpack
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
-from patches.seams import Seam, seams_for, verify_seams
+from patches.seams import verify_seams
 from patches.tree import (
     Hashes,
     find_edits,
@@ -39,7 +39,7 @@ def materialise(root: Path = ROOT, force: bool = False, merge: bool = False, fol
     with staging_folder(package) as staging:
         new = unpack(fetch_wheel(pin), staging)
         pristine = hash_tree(new)
-        build(new, pin, read_patch(patch), () if merge else seams_for(pin.version))
+        build(new, pin, read_patch(patch), checked=not merge)
         after = hash_tree(new)
         kept = set() if force else keep_or_refuse(package, present, last["files"] or pristine, after, pristine, merge)
         move_into_place(new, package, present, after, kept)
@@ -62,11 +62,12 @@ def keep_or_refuse(
     return kept
 
 
-def build(package: Path, pin: Pin, patch: list[FilePatch], seams: tuple[Seam, ...]) -> None:
-    """Patch, stamp and check an unpacked upstream tree."""
+def build(package: Path, pin: Pin, patch: list[FilePatch], checked: bool) -> None:
+    """Patch and stamp an unpacked upstream tree; check its syntax, and its seams if `checked`."""
     apply_patch(package, patch)
     stamp(package, pin)
-    verify_seams(package, seams)
+    if checked:
+        verify_seams(package)
     check_syntax(package, patch)
 
 

@@ -11,7 +11,7 @@ from patches.errors import PatchError
 from patches.fetch import fetch_wheel, unpack
 from patches.materialise import apply_patch, materialise, recipe_of
 from patches.pin import HERE, ROOT, Pin, load_pin, patch_for
-from patches.seams import seams_for, verify_seams
+from patches.seams import verify_seams
 from patches.tree import hash_tree, read_manifest
 from patches.unified import parse_patch, split_lines
 
@@ -29,7 +29,7 @@ def refresh(root: Path = ROOT, folder: Path = HERE) -> str:
         names = changed_files(pristine, package, pin)
         body = b"".join(diff_of(pristine, package, name, pin) for name in names)
         apply_patch(pristine, parse_patch(body, patch))
-        verify_seams(pristine, seams_for(pin.version))
+        verify_seams(pristine)
     write_patch(patch, read_header(patch) + body)
     hunks = body.count(b"\n@@ ")
     materialise(root, folder=folder)

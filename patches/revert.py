@@ -73,7 +73,7 @@ def refuse_changed_slim(package: Path, changed: list[str]) -> None:
 def take_back(package: Path, state: State) -> tuple[Contents, Contents]:
     """The patched files as they are, and without the patch."""
     before, after = {}, {}
-    for file in parse_patch(state.patch.encode(), package / STATE):
+    for file in parse_patch(state.patch.encode("utf-8", "surrogateescape"), package / STATE):
         try:
             path = place_in(package, file.inner)
         except ValueError as error:

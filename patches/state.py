@@ -26,11 +26,13 @@ class State(NamedTuple):
     added: dict[str, str]
 
 
-def make_state(package: Path, patch: Path, version: str, before: Contents, after: Contents, added: Contents) -> bytes:
-    """The note as JSON."""
+def make_state(
+    package: Path, name: str, patch: bytes, version: str, before: Contents, after: Contents, added: Contents
+) -> bytes:
+    """The note as JSON; `patch` is the whole text of the patch called `name`."""
     edited = {inner(package, path): [digest(before[path]), digest(after[path])] for path in before}
     new = {inner(package, path): digest(content) for path, content in added.items()}
-    state = State(patch.name, version, patch.read_text(encoding="utf-8"), edited, new)
+    state = State(name, version, patch.decode("utf-8", "surrogateescape"), edited, new)
     return (json.dumps(state._asdict(), indent=1) + "\n").encode()
 
 

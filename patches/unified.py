@@ -116,6 +116,16 @@ def apply_to_bytes(content: bytes, file: FilePatch) -> bytes:
     return b"".join(result + lines[done:])
 
 
+def render(file: FilePatch) -> bytes:
+    """The text of the patch of one file."""
+    head = f"--- a/{file.path}\n+++ b/{file.path}\n".encode()
+    return head + b"".join(
+        f"@@ -{hunk.start},{len(hunk.old)} +{hunk.new_start},{len(hunk.new)} @@\n".encode()
+        + b"".join(mark + text + b"\n" for mark, text in hunk.lines)
+        for hunk in file.hunks
+    )
+
+
 def split_lines(content: bytes) -> list[bytes]:
     """The lines of a file with their endings, which are \\n or \\r\\n; a lone \\r ends no line."""
     return re.findall(rb"[^\n]*\n|[^\n]+", content)
@@ -148,10 +158,18 @@ def locate(texts: list[bytes], hunk: Hunk, path: str, first: int, expected: int)
 
 
 def explain(texts: list[bytes], old: list[bytes], first: int) -> str:
-    """Name the line that is missing, as the reason why a hunk does not fit."""
+    """Say which line is missing, or where it stands instead, as the reason why a hunk does not fit."""
     for text in old:
-        if text not in texts[first:]:
-            return f"the line {text.decode('utf-8', 'replace').strip()!r} is not there."
+        if text in texts[first:]:
+            continue
+        shown = repr(text.decode("utf-8", "replace").strip())
+        if text in texts:
+            return f"the line {shown} stands before the place of the previous hunk, at line {texts.index(text) + 1}."
+        alike = [str(at) for at, other in enumerate(texts, 1) if other.strip() == text.strip()]
+        if alike:
+            listed = ", ".join(alike[:5]) + (", ..." if len(alike) > 5 else "")
+            return f"the line {shown} has other white space around it: line {listed}."
+        return f"the line {shown} is not there."
     return "its lines are there, but not next to each other."
 
 

@@ -370,7 +370,7 @@ def test_refresh_refuses_when_both_changed_the_same_file(project: Project):
 )
 def test_seams_are_read_from_the_parsed_source(tmp_path: Path, source: str, message: str | None):
     (tmp_path / "m.py").write_text(source)
-    seams = (Seam("m.py", "f", "b(1, x=2)", after="a()"), Seam("m.py", "f", "old()", gone=True))
+    seams = (Seam("m.py", "f", "b(1, x=2)", after=("a()",)), Seam("m.py", "f", "old()", gone=True))
     if message is None:
         return verify_seams(tmp_path, seams)
     with pytest.raises(DoesNotFit, match=message):

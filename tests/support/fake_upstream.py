@@ -29,7 +29,7 @@ PATCH = b"""Why each seam is there.
 +        loss += slim.loss(self)
          return loss
 """
-SEAM = Seam("engine/trainer.py", "Trainer.train", "loss += slim.loss(self)", after="loss = 1")
+SEAM = Seam("engine/trainer.py", "Trainer.train", "loss += slim.loss(self)", after=("loss = 1",))
 
 
 class Project:
