@@ -1,4 +1,4 @@
-"""Make the fork from upstream's pinned release, or patch your own Ultralytics.
+"""Make the fork from upstream's pinned release, or patch your own Ultralytics, also an edited one.
 
 DIR is a git checkout, an unpacked source release, or a site-packages: any folder with ultralytics/ in it.
 """
@@ -13,17 +13,19 @@ from patches.apply import apply, check
 from patches.bump import bump
 from patches.carry import carry
 from patches.errors import PatchError
-from patches.export import diff
+from patches.export import diff, export
 from patches.materialise import materialise
 from patches.refresh import refresh
 from patches.revert import revert, status
+from patches.show import show
 
 ON_A_CHECKOUT = (
     ("apply", apply, "patch the Ultralytics in DIR, all or nothing"),
     ("check", check, "tell whether `apply` would work; change nothing"),
     ("status", status, "tell whether DIR is patched, with what, and what changed since"),
     ("revert", revert, "take the patch back, byte for byte"),
-    ("diff", diff, "print what `apply` would do as one patch, for `git apply` by hand"),
+    ("show", show, "list every edit: in place, where it would go, or what to add by hand where"),
+    ("diff", diff, "print what `apply` would do, or has done, as one patch, for `git apply` by hand"),
 )
 
 
@@ -31,14 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; every error that the user can put right is one message and exit code 1."""
     options = parser().parse_args(arguments)
     try:
-        show(options.run(options))
+        write(options.run(options))
     except PatchError as error:
         print(f"patches: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def show(result: str | bytes) -> None:
+def write(result: str | bytes) -> None:
     """Print a sentence; write a patch as the bytes it is made of."""
     if isinstance(result, bytes):
         sys.stdout.buffer.write(result)
@@ -67,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("place", metavar="DIR", type=Path)
         command.set_defaults(run=lambda options, function=function: function(options.place))
+    exported = commands.add_parser("export", help="write that patch, or those for all releases, into FOLDER")
+    exported.add_argument(
+        "place", metavar="DIR", type=Path, nargs="?", help="left out: a patch for each range of releases"
+    )
+    exported.add_argument("folder", metavar="FOLDER", type=Path)
+    exported.set_defaults(run=lambda options: export(options.folder, options.place))
     return top
 
 

@@ -13,6 +13,7 @@ from patches.fit import FileFit, fit
 from patches.journal import is_interrupted, noted, recover
 from patches.pin import HERE, ROOT
 from patches.placing import IN_PLACE, PLACED
+from patches.seams import is_python
 from patches.show import by_hand
 from patches.state import STATE, Contents, make_state
 from patches.unified import read_patch, render
@@ -85,10 +86,12 @@ def notes_on(checkout: Checkout, fits: list[FileFit]) -> list[str]:
     """What the user should know of an unusual checkout."""
     notes = [f"Warning: {checkout.warning}"] if checkout.warning else []
     for file in fits:
-        if file.misfit:
+        if file.misfit and is_python(file.patch.path):
             states = [finding.state for finding in file.findings if not finding.seam.gone]
             there = f", {states.count(IN_PLACE)} there already" * (IN_PLACE in states)
-            notes.append(f"{file.patch.path}: {states.count(PLACED)} edits placed by what its code does{there}.")
+            notes.append(
+                f"{file.patch.path} is edited: {states.count(PLACED)} places found by what its code does{there}."
+            )
         notes += [f"Warning: {key} is there already; it stays, and slim reads it." for key in foreign_keys(file)]
     return notes
 

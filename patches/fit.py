@@ -14,9 +14,9 @@ from patches.contexts import diff_of_changes
 from patches.edit import apply_both_ways, read_edited
 from patches.errors import DoesNotFit
 from patches.placing import IN_PLACE, PLACED, Edit, Finding, place_seams
-from patches.seams import Seam, find_faults, is_python, key_line, standing
+from patches.seams import find_faults, is_python, key_line, standing
 from patches.source import Source
-from patches.unified import FilePatch, parse_patch, split_lines
+from patches.unified import FilePatch, parse_patch
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ Codes = tuple[str, ...]
 class Place:
     """`how` is before, after or instead of the statement that reads like one of `codes`; above the scope's `def`; end.
 
-    In a file that is not Python, `codes` are beginnings of lines. Statements in different arms of an `if` are meant all.
-    Of several in a row the last is meant if `latest`; else that is ambiguous. `anew` leaves out assignments that change
-    a value that is there, or set a constant.
+    In a file that is not Python, `codes` are beginnings of lines. Statements in different arms of an `if` are all
+    meant. Of several in a row the last is meant if `latest`; else that is ambiguous. `anew` leaves out assignments that
+    change a value that is there, or set a constant.
     """
 
     how: str

@@ -20,7 +20,7 @@ def show(place: Path, folder: Path = HERE) -> str:
     parts += [f"Warning: {checkout.warning}"] if checkout.warning else []
     for file in fit(checkout.package, read_patch(checkout.patch)):
         parts.append("\n" + file.patch.path)
-        parts += [_told(finding, file) for finding in file.findings] or [f"  {file.fault}"]
+        parts += dict.fromkeys(_told(finding, file) for finding in file.findings)
         if file.fault and not file.unsettled:
             parts.append(f"  cannot be patched: {file.fault}")
     return "\n".join(parts)
@@ -31,16 +31,15 @@ def _told(finding: Finding, file: FileFit) -> str:
     if not finding.is_settled:
         return by_hand(finding, file.before)
     if finding.seam.gone:
-        where = f"is to go, line {finding.line}" if finding.line else "is gone"
-        return f"  {finding.seam.text}: {where}"
-    where = f"  {finding.seam.text}: {finding.state} at {file.patch.path}:{finding.line}"
-    return "\n".join([where, *_indented(finding.lines)])
+        where = f"to be removed at {file.patch.path}:{finding.line}" if finding.line else "removed"
+        return f"  {where}: {finding.seam.text}"
+    return "\n".join([f"  {finding.state} at {file.patch.path}:{finding.line}:", *_indented(finding.lines)])
 
 
 def by_hand(finding: Finding, content: bytes) -> str:
     """Why one edit could not be placed, which lines may be meant, and what to add beside the one that is."""
     lines = content.decode("utf-8", "replace").split("\n")
-    told = [f"  {finding.seam.text}: {finding.state}: {finding.reason}"]
+    told = [f"  {finding.state}: {finding.seam.text}: {finding.reason}"]
     told += [f"    line {number}: {lines[number - 1].strip()}" for number in finding.candidates]
     if finding.seam.gone:
         return "\n".join([*told, "    Take it away by hand."])

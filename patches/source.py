@@ -1,4 +1,4 @@
-"""A Python file as parsed code with its lines: which function a node is in, which statement, what must come after what."""
+"""A Python file as parsed code with its lines: the function and the statement of a node, and what holds it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Source:
         return scope
 
     def scopes(self, dotted: str) -> list[ast.AST]:
-        """Return the function `Class.function`, and the class, in which its code may be found instead; what there is."""
+        """Return the function `Class.function` and the class, where its code may stand instead; what there is of both."""
         class_name = dotted.rpartition(".")[0]
         found = [self.find_scope(dotted), self.find_scope(class_name) if class_name else None]
         return [scope for scope in found if scope is not None]
@@ -79,7 +79,7 @@ class Source:
         return (ones[0] in shared.body) != (others[0] in shared.body)
 
     def condition_of(self, later: ast.stmt, earlier: ast.stmt) -> ast.stmt:
-        """Return the outermost statement that lets `later` run, or not, once `earlier` has; `later` if there is none."""
+        """Return the outermost condition of `later` that is none of `earlier`; `later` itself if there is none."""
         between = self.parting(earlier, later)[2]
         return next((holder for holder in between[:-1] if isinstance(holder, CONDITIONS)), later)
 

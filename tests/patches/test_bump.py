@@ -66,8 +66,8 @@ def test_every_misfit_is_listed_and_nothing_changed(project: Project):
 
 
 def test_a_seam_that_moved_out_of_place_is_a_misfit(project: Project):
-    """The hunk fits, but upstream renamed the method around it."""
-    moved = UPSTREAM["engine/trainer.py"].replace(b"def train", b"def fit")
+    """The hunk fits, but upstream renamed the class around it."""
+    moved = UPSTREAM["engine/trainer.py"].replace(b"class Trainer", b"class Coach")
     publish(project, "2.0.0", {**UPSTREAM, "engine/trainer.py": moved})
     with pytest.raises(DoesNotFit, match=r"no Trainer\.train"):
         bump("2.0.0", folder=project.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_a_fork_is_refused(theirs: Theirs):
     theirs.fails(PatchError, "slim is there already")
 
 
-@pytest.mark.parametrize(("version", "nearest"), [("0.9.0", "1.0"), ("0.1", "1.0")])
+@pytest.mark.parametrize(("version", "nearest"), [("1.1.9", "1.2"), ("1.0", "1.2")])
 def test_an_unknown_version_names_the_nearest(theirs: Theirs, version: str, nearest: str):
     theirs.write("__init__.py", f'__version__ = "{version}"\n'.encode())
     theirs.fails(PatchError, f"no patch for Ultralytics {version}.*nearest is {nearest}")
@@ -165,10 +166,28 @@ def test_a_newer_version_that_does_not_fit_says_that_it_is_newer(theirs: Theirs)
     theirs.fails(DoesNotFit, r"(?s)hunk 1.*2\.0\.0 is newer than 1\.9")
 
 
-@pytest.mark.parametrize("content", [b"", b"__version__ = get()\n"])
-def test_no_readable_version(theirs: Theirs, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "no version is read"),
+        (b"__version__ = get()\n", "no version is read"),
+        (b'__version__ = "0.1.0"\n', "0.1.0 is no release of Ultralytics"),
+        (b'__version__ = "mine"\n', "mine is no release of Ultralytics"),
+    ],
+)
+def test_without_upstreams_version_the_closest_patch_is_tried_with_a_warning(
+    theirs: Theirs, content: bytes, reason: str
+):
     theirs.write("__init__.py", content)
-    theirs.fails(PatchError, r"__init__\.py: expected one line __version__")
+    before = theirs.snapshot()
+    assert re.search(rf"Warning: .*__init__\.py: {reason}; x\.patch is the closest\.\n", theirs.apply())
+    revert(theirs.root)
+    assert theirs.snapshot() == before
+
+
+def test_a_version_behind_a_byte_order_mark_is_read(theirs: Theirs):
+    theirs.write("__init__.py", b'\xef\xbb\xbf__version__ = "1.2.3"\r\n')
+    assert "for Ultralytics 1.2.3 applied" in theirs.apply()
 
 
 def test_no_package_there(tmp_path: Path):
@@ -310,7 +329,8 @@ def test_diff_applies_with_git_and_gives_what_apply_gives(theirs: Theirs):
 def test_the_command_line(theirs: Theirs, capsys: pytest.CaptureFixture):
     assert main(["status", str(theirs.root)]) == 1
     out, error = capsys.readouterr()
-    assert out == "" and error.startswith("patches: no patch for Ultralytics 1.2.3") and "Traceback" not in error
+    assert out == "" and error.startswith("patches: ultralytics/engine/model.py: the patch edits this file")
+    assert "Traceback" not in error
 
 
 @pytest.mark.network

@@ -58,7 +58,7 @@ class Project:
                 archive.writestr(f"ultralytics/{name}", content)
         digest = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
         (self.folder / "pin.json").write_text(json.dumps({"version": version, "sha256": digest, "slim": slim}))
-        (self.folder / "series.json").write_text(json.dumps([{"patch": "x.patch", "first": "1.0", "last": "1.9"}]))
+        (self.folder / "series.json").write_text(json.dumps([{"patch": "x.patch", "first": "1.2", "last": "1.9"}]))
         self.monkeypatch.setenv(WHEEL_VARIABLE, str(self.wheel))
 
     def materialise(self, **options) -> str:
