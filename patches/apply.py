@@ -89,9 +89,7 @@ def notes_on(checkout: Checkout, fits: list[FileFit]) -> list[str]:
         if file.misfit and is_python(file.patch.path):
             states = [finding.state for finding in file.findings if not finding.seam.gone]
             there = f", {states.count(IN_PLACE)} there already" * (IN_PLACE in states)
-            notes.append(
-                f"{file.patch.path} is edited: {states.count(PLACED)} places found by what its code does{there}."
-            )
+            notes.append(f"{file.patch.path} is edited: {states.count(PLACED)} places found by its code{there}.")
         notes += [f"Warning: {key} is there already; it stays, and slim reads it." for key in foreign_keys(file)]
     return notes
 

@@ -1,8 +1,8 @@
 """Patterns of Python code, written as code: `_` stands for anything, `*_` for any further arguments.
 
-`self.loss, _ = _` is an assignment of two values whose first goes to `self.loss`; `get_cfg(*_)` a call of `get_cfg` with
-any arguments; `from _ import _` any such line. Layout, quotes and comments do not matter. The body of a loop in a pattern
-stands for one statement or expression that is somewhere in the body of the loop that is meant, not of one within it.
+`self.loss, _ = _` is an assignment of two values whose first goes to `self.loss`; `get_cfg(*_)` a call of `get_cfg`
+with any arguments; `from _ import _` any such line. Layout, quotes and comments do not matter. The body of a loop in a
+pattern stands for one statement or expression, somewhere in the body of the loop that is meant, not of one within it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Source:
         return scope
 
     def scopes(self, dotted: str) -> list[ast.AST]:
-        """Return the function `Class.function` and the class, where its code may stand instead; what there is of both."""
+        """Return the function `Class.function` and the class, in which its code may stand too; what there is."""
         class_name = dotted.rpartition(".")[0]
         found = [self.find_scope(dotted), self.find_scope(class_name) if class_name else None]
         return [scope for scope in found if scope is not None]
