@@ -47,7 +47,7 @@ def fit_file(content: bytes, file: FilePatch) -> FileFit:
     """Fit the patch of one file to its content."""
     own = [seam for seam in seams.SEAMS if seam.file == file.inner]
     source = Source(content, file.inner)
-    findings = place_seams(source, own, additions_of(file, own))
+    findings = place_seams(source, own, additions_of(file, own)) if _is_read(source) else []
     try:
         if any(finding.kept or (finding.state == IN_PLACE and not finding.seam.gone) for finding in findings):
             raise DoesNotFit(f"{file.path}: some of the edits are there already.")
@@ -57,6 +57,11 @@ def fit_file(content: bytes, file: FilePatch) -> FileFit:
         return FileFit(file, content, after, [_made(finding, after) for finding in findings])
     except DoesNotFit as error:
         return _place(content, file, source, findings, str(error))
+
+
+def _is_read(source: Source) -> bool:
+    """Tell whether a file that is Python parses."""
+    return source.tree is not None or not is_python(source.name)
 
 
 def _made(finding: Finding, after: bytes) -> Finding:
@@ -71,6 +76,8 @@ def _made(finding: Finding, after: bytes) -> Finding:
 
 def _place(content: bytes, file: FilePatch, source: Source, findings: list[Finding], misfit: str) -> FileFit:
     """Put each edit where the parsed code says; `misfit` is why the patch did not fit as text."""
+    if not _is_read(source):
+        return FileFit(file, content, content, [], misfit, fault=f"{file.path}: {source.fault}.")
     placeable = {finding.seam for finding in findings}
     own = [seam for seam in seams.SEAMS if seam.file == file.inner]
     if not own or any(seam not in placeable or not (seam.places or seam.gone) for seam in own):
@@ -94,7 +101,7 @@ def as_patch(file: FilePatch, source: Source, edits: list[Edit]) -> FilePatch:
     old = [line + b"\n" for line in source.lines]
     new: list[bytes] = []
     done, changes = 0, []
-    for edit in sorted(_distinct(edits), key=lambda edit: (edit.at, edit.removed)):
+    for edit in sorted(_distinct(edits), key=lambda edit: edit.rank):
         if edit.at < done:
             continue  # a line that is replaced is gone already
         new += old[done : edit.at]

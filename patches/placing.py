@@ -18,11 +18,18 @@ IN_PLACE, PLACED, AMBIGUOUS, NOT_FOUND = "in place", "would be placed", "ambiguo
 
 @dataclass(frozen=True)
 class Edit:
-    """`lines` instead of `removed` lines from index `at` on."""
+    """`lines` instead of `removed` lines from index `at` on; `follows` if they go with what stands before them."""
 
     at: int
     removed: int
     lines: list[bytes]
+    follows: bool = False
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """The order of edits: in one gap, what ends a block, the innermost first, then what begins the next."""
+        depth = len(self.lines[0]) - len(self.lines[0].lstrip()) if self.follows else 0
+        return self.at, not self.follows, -depth
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,6 @@ def place_seams(source: Source, seams: list[Seam], additions: dict[Seam, list[st
 def _place_seam(source: Source, seam: Seam, addition: list[str]) -> Finding:
     if not is_python(seam.file):
         return _place_keys(source, seam, addition)
-    if source.tree is None:
-        return Finding(seam, NOT_FOUND, addition, reason=source.fault)
     nodes = standing(source, seam)
     if seam.gone:
         return _remove(source, seam, nodes)
@@ -161,7 +166,8 @@ def _beside(source: Source, seam: Seam, place: Place, anchors: list[ast.stmt], a
         if place.how != "above" and source.shares_its_line(anchor):
             raise NoPlace("it shares its line with other code; give it one of its own", [anchor.lineno])
         lines, elsewhere = filled(source, seam, anchor, addition)
-        edits.append(Edit(*_span(source, place, anchor), _indented(lines, source.indent(anchor))))
+        span = _span(source, place, anchor)
+        edits.append(Edit(*span, _indented(lines, source.indent(anchor)), follows=span[0] == anchor.end_lineno))
         edits += [Edit(first.lineno - 1, 0, _indented([line], source.indent(first))) for line, first in elsewhere]
     return Finding(seam, PLACED, addition, edits[0].at + 1, edits)
 

@@ -202,7 +202,7 @@ def verify_seams(package: Path, seams: tuple[Seam, ...] | None = None) -> None:
 def find_faults(content: bytes, seams: list[Seam]) -> list[str]:
     """Return what is wrong with the seams of one file, as lines to print; empty when all are right."""
     source = Source(content, seams[0].file if seams else "")
-    return [fault for seam in seams for fault in _find_faults(source, seam)]
+    return list(dict.fromkeys(fault for seam in seams for fault in _find_faults(source, seam)))
 
 
 def _find_faults(source: Source, seam: Seam) -> list[str]:

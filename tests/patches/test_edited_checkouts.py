@@ -268,7 +268,7 @@ def test_not_found_says_where_it_would_go(theirs: Checkout):
 
 def test_a_file_that_does_not_parse_says_so(theirs: Checkout):
     theirs.edit_trainer(("def train(self):", "def train(self:"))
-    with pytest.raises(DoesNotFit, match="does not parse under this Python: line 14"):
+    with pytest.raises(DoesNotFit, match=r"trainer\.py: it does not parse under this Python: line 13"):
         theirs.check()
 
 
