@@ -58,9 +58,9 @@ def test_sizes_and_selections_follow_the_options(shipped):
 
 def test_attention_and_heads_without_nms(tmp_path):
     YOLO("yolo26n.yaml").save(tmp_path / "m.pt")
-    concerns = found(tmp_path / "m.pt")
-    assert any("attention" in what for what in concerns) and any("selection" in what for what in concerns)
-    assert not any("selection" in what for what in found(tmp_path / "m.pt", end2end=False))
+    plain, end2end = found(tmp_path / "m.pt"), found(tmp_path / "m.pt", end2end=True)
+    assert any("attention" in what for what in plain) and any("selection" in what for what in end2end)
+    assert not any("selection" in what for what in plain)
 
 
 def test_a_large_image_makes_a_softmax_too_large(shipped):

@@ -201,7 +201,7 @@ RULES: tuple[tuple[Callable[[_Graph], Iterator[str]], str, str, str, str], ...] 
         _silu,
         "SiLU",
         "There is no sigmoid among the operators of some (Axis ARTPEC-8: ReLU, ReLU6, HardSwish, GELU, ELU).",
-        "Train with another activation (in the model's YAML activation: torch.nn.ReLU6()), or leave it to the compiler.",
+        "Train with another activation (in the model's YAML activation: torch.nn.ReLU6()), or trust the compiler.",
         ARTPEC8,
     ),
     (
