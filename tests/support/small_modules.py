@@ -80,3 +80,73 @@ class Grouped(nn.Module):
 
     def forward(self, x):
         return self.cv(x)
+
+
+class AreaAttention(nn.Module):
+    """Attention over areas of the positions: query and key from one convolution, the value from another."""
+
+    def __init__(self, c: int = 32, num_heads: int = 2, area: int = 4):
+        super().__init__()
+        self.num_heads, self.head_dim, self.area = num_heads, c // num_heads, area
+        self.qk, self.v, self.proj = (self._layer(c, out) for out in (2 * c, c, c))
+        self.pe = self._layer(c, c, 5, c)
+
+    @staticmethod
+    def _layer(c: int, out: int, k: int = 1, groups: int = 1) -> nn.Sequential:
+        layer = nn.Sequential()
+        layer.add_module("conv", nn.Conv2d(c, out, k, padding=k // 2, groups=groups, bias=False))
+        layer.add_module("bn", nn.BatchNorm2d(out))
+        return layer
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        value = self.v(x)
+        places, areas = h * w // self.area, n * self.area
+        qk = self.qk(x).flatten(2).transpose(1, 2).reshape(areas, places, 2 * c)
+        q, k = qk.split([c, c], dim=2)
+        v = value.flatten(2).transpose(1, 2).reshape(areas, places, c)
+        q, k, v = (t.transpose(1, 2).view(areas, self.num_heads, self.head_dim, places) for t in (q, k, v))
+        weights = (q.transpose(2, 3) @ k * self.head_dim**-0.5).softmax(-1)
+        out = (v @ weights.transpose(2, 3)).permute(0, 3, 1, 2).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return self.proj(out + self.pe(value))
+
+
+class AAttn(AreaAttention):
+    """By the name under which forks have it."""
+
+
+class Counted(nn.Module):
+    """Code that computes with a width that it was built with, and that no tensor shows."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv, self.c = nn.Conv2d(c, c, 1), c
+
+    def forward(self, x):
+        return self.cv(x) * torch.ones(self.c).sum() / x.new_ones(x.shape[1]).sum()
+
+
+class Demanding(Counted):
+    """Code that fails where a width is another than the one that it was built with."""
+
+    def forward(self, x):
+        y = self.cv(x)
+        if y.shape[1] != self.c:
+            raise TypeError(f"expected {self.c} channels")
+        return y
+
+
+class Experts(nn.Module):
+    """A router picks one of several experts for each image; one that lies beside them is never used."""
+
+    def __init__(self, c: int = 32, count: int = 3):
+        super().__init__()
+        self.router = nn.Linear(c, count)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, 2 * c, 1), nn.SiLU(), nn.Conv2d(2 * c, c, 1)) for _ in range(count)
+        )
+        self.spare = nn.Conv2d(c, 7, 1)
+
+    def forward(self, x):
+        chosen = self.router(x.mean((2, 3))).argmax(1).tolist()
+        return torch.cat([self.experts[k](x[i : i + 1]) for i, k in enumerate(chosen)])

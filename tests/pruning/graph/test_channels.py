@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.slim.pruning.graph import channels
 from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.label_book import LabelBook
 from ultralytics.slim.pruning.graph.rewrite import slice_model
@@ -18,7 +19,7 @@ from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed
 from ultralytics.slim.pruning.select.pools import make_pools
 
 from random_models import shake
-from small_modules import Gate, Grouped, Halves, Net, Ordinary, Strange
+from small_modules import AAttn, Experts, Gate, Grouped, Halves, Net, Ordinary, Strange
 
 
 def prune(net: nn.Module, factor: float = 0.5) -> tuple[nn.Module, float]:
@@ -137,3 +138,178 @@ def test_a_comparison_in_place_leaves_the_model_as_it_was() -> None:
         assert net(torch.ones(1, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
     assert net.training and net.block.kept == (32, 32)
     assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.state_dict().items())
+
+
+def test_area_attention_in_its_first_form_is_cut_by_heads() -> None:
+    net = Net(AAttn())
+    pruned, error = prune(net)
+    block = pruned.block
+    assert error <= 1e-8 and not frozen_layers(net).keys() - {"end"}  # queries are scaled in float32
+    assert block.head_dim == 8 and block.qk.conv.weight.shape == (32, 16, 1, 1)
+    assert block.v.conv.out_channels == block.pe.conv.groups == block.proj.conv.in_channels == 16
+
+
+def test_a_concatenation_is_0_where_its_channels_are() -> None:
+    """The other piece holds no channel that could be masked."""
+
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cv = nn.Conv2d(35, 32, 1)
+
+        def forward(self, x):
+            return self.cv(torch.cat([x, torch.ones_like(x[:, :3])], 1))
+
+    class Beside(Joined):
+        def forward(self, x):
+            return self.cv(torch.cat([x, x.new_ones(len(x), 3, *x.shape[2:])], 1))
+
+    assert "indexing" in frozen_layers(Net(Joined()))["stem.0"]
+    assert "stem.0" not in frozen_layers(Net(Beside()))
+    assert prune(Net(Beside()))[1] <= 1e-12
+
+
+@pytest.mark.parametrize(
+    ("limits", "frozen"), [((-1, 1), False), ((None, 2), False), ((0.1, 1), True), ((None, -1), True)]
+)
+def test_limits_freeze_where_0_does_not_lie_between_them(limits: tuple, frozen: bool) -> None:
+    class Limited(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cv = nn.Conv2d(32, 32, 1)
+
+        def forward(self, x):
+            return self.cv(torch.nan_to_num(x) if torch.isnan(x).any() else torch.clamp(x, *limits))
+
+    net = Net(Limited())
+    assert ("stem.0" in frozen_layers(net)) == frozen
+    assert prune(net)[1] <= 1e-12
+
+
+# -- layers that did not run ------------------------------------------------------------------------------------------
+def test_what_no_code_names_stays_and_freezes_nothing_else() -> None:
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cv, self.unused = nn.Conv2d(32, 32, 1), nn.Sequential(nn.Conv2d(32, 7, 1), nn.ConvTranspose2d(7, 5, 2))
+
+        def forward(self, x):
+            return self.cv(x)
+
+        def other(self, x):
+            return self.unused(x)
+
+    net = Net(Unused())
+    frozen = frozen_layers(net)
+    assert set(frozen) == {"block.unused.0", "block.unused.1", "end"}
+    assert "never ran" in frozen["block.unused.0"] and "no code around it names it" in frozen["block.unused.0"]
+    pruned, error = prune(net)
+    assert error <= 1e-12 and pruned.block.cv.in_channels == 16 and pruned.block.unused[0].in_channels == 32
+
+
+@pytest.mark.parametrize("way", ["attribute", "getattr", "children", "helper", "property", "outside"])
+def test_what_code_may_come_to_is_joined_with_what_that_code_handles(way: str) -> None:
+    frozen = frozen_layers(Net(REACHES[way]()))
+    assert "may run for other images" in frozen["block.aside" if way != "outside" else "block.inner.aside"]
+    assert "never ran" in frozen["stem.0"]
+
+
+class _Aside(nn.Module):
+    """A layer that runs where it is asked for, in one of the ways in which code comes to a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.cv, self.aside, self.asked = nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 1), False
+
+    def forward(self, x):
+        return self.cv(x) + (self.other(x) if self.asked else 0)
+
+
+class _ByAttribute(_Aside):
+    def other(self, x):
+        return self.aside(x)
+
+
+class _ByGetattr(_Aside):
+    def other(self, x):
+        return getattr(self, "as" + "ide")(x)
+
+
+class _ByChildren(_Aside):
+    def other(self, x):
+        return list(self.children())[1](x)
+
+
+def _help(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return block.aside(x)
+
+
+class _ByHelper(_Aside):
+    def other(self, x):
+        return _help(self, x)
+
+
+class _ByProperty(_Aside):
+    @property
+    def mine(self):
+        return self.aside
+
+    def other(self, x):
+        return self.mine(x)
+
+
+class _Outside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.asked = _Aside(), False
+        self.inner.forward = self.inner.cv.forward
+
+    def forward(self, x):
+        return self.inner(x) + (self.inner.aside(x) if self.asked else 0)
+
+
+REACHES = {
+    "attribute": _ByAttribute,
+    "getattr": _ByGetattr,
+    "children": _ByChildren,
+    "helper": _ByHelper,
+    "property": _ByProperty,
+    "outside": _Outside,
+}
+
+
+def test_experts_that_did_not_run_stay_right_where_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal to the masked model for images that wake the experts that no image of the trace did."""
+    monkeypatch.setattr(channels, "WAKING", 0)
+    net = Net(Experts())
+    net.block.router.bias.data = torch.tensor([9.0, 0, 0])
+    shake(net)
+    frozen = frozen_layers(net)
+    assert {"block.experts.1.0", "block.experts.2.2", "block.spare"} <= set(frozen)
+    assert "block.experts.1" in frozen["stem.0"] and "block.experts.0.0" not in frozen
+    graph = trace_channels(net)
+    pools, book = make_pools(graph, np.random.default_rng(0).random(len(graph.book) + 1))
+    keep = ~np.isin(book.roots(), removed(pools, order_narrowings(pools, "layer", 8)))
+    pruned = copy.deepcopy(net)
+    slice_model(pruned, graph, keep)
+    assert pruned.block.experts[0][0].out_channels < 64
+    with masking(net, graph, keep):
+        for chosen in range(3):
+            for model in (net, pruned):
+                model.block.router.bias.data = 9.0 * torch.eye(3)[chosen]
+            assert check_equal(net, pruned) <= 1e-12
+
+
+def test_noise_wakes_experts_that_zeros_do_not() -> None:
+    torch.manual_seed(0)
+    net = Net(Experts(count=2))
+    shake(net)
+    net.eval()
+    with torch.no_grad():  # dark images go to one expert, others to another
+        dark, bright = (net.stem(level * torch.ones(1, 3, 64, 96)).mean((2, 3)) for level in (0.0, 0.5))
+        net.block.router.weight[:] = torch.cat([dark - bright, bright - dark])
+        net.block.router.bias[:] = torch.tensor([0.5, -0.5]) * (bright.square() - dark.square()).sum()
+    woken = trace_channels(net)
+    assert not any("never ran" in why and "expert" in why for why in woken.book.frozen().values())
+    assert woken.positions["block.experts.0.0.weight"] == woken.positions["block.experts.1.0.weight"]
+    assert prune(net)[1] <= 1e-12

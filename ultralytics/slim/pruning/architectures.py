@@ -20,7 +20,6 @@ from ultralytics.engine.model import Model
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 
-from .graph.refusals import Refusal
 from .prune import prune_model
 from .result import PruneResult
 
@@ -80,8 +79,6 @@ def main(factor: float = 0.3) -> int:
                 yolo = untrained(name)
                 shake(yolo.model)
                 line = row(name, prune_model(yolo, Path(folder) / "p.pt", factor, imgsz=640))
-            except Refusal as refusal:
-                line = f"| {name} | refused: {refusal} | | | | | |"
             except (RuntimeError, ValueError) as error:
                 line, failed = f"| {name} | **failed**: {error} | | | | | |", failed + 1
             sys.stdout.write(line + "\n")

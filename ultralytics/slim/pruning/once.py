@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from ..measuring.layer_times import LayerTimes
 from .gamma_check import check_gammas
 from .graph.blocks import Block
 from .graph.channels import ChannelGraph, trace_channels
+from .graph.distrust import distrust
 from .graph.rewrite import sliced
-from .graph.verify import check_equal, masking
+from .graph.verify import Unproved, advice, check_equal, in_float64, masking
 from .options import PruneOptions
 from .repair.repairs import Example, repair_model
 from .result import PruneResult, gather
@@ -41,6 +43,7 @@ from .select.times import TimeCosts
 from .shorter import Shorter, counted_with_blocks, named_as_before, offered_blocks, shortened
 
 LABELLED = 64  # most labelled images for the Taylor score
+PLANS = 8  # prunings that are tried, each with one more block whole, before one that cannot be proved is an error
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,18 @@ class Scores:
         about = self.model, self.graph, self.ranking.pools, roots, times, o.imgsz, o.batch, o.round_to, even
         return TimeCosts(*about).saved
 
+    def distrust(self, failure: Unproved) -> bool:
+        """Keep whole what a pruning failed at; return whether that was something, and anything else is left to cut."""
+        kept_whole = distrust(self.model, self.graph, self.ranking.book, failure)
+        self.ranking = self.ranking.without_frozen()
+        if not kept_whole or not self.ranking.pools:
+            return False
+        LOGGER.warning(
+            f"prune: {kept_whole} stays whole, and the pruning is planned again: narrower it fails "
+            f"({failure.why.splitlines()[0]})"
+        )
+        return True
+
     def blocks(self, what: str, cost: Callable[[nn.Module], float]) -> list[BlockScore]:
         """Return what the blocks are worth.
 
@@ -206,7 +221,21 @@ def _with_blocks_out(scores: Scores, goal: Target | float, floor: float, narrow:
 
 
 def _narrowed(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
-    """Return a copy of a model with fewer channels, repaired and verified; see `prune_once`."""
+    """Return a copy of a model with fewer channels, repaired and verified; see `prune_once`.
+
+    Where it cannot be verified the block that is at fault stays whole, and all is planned again, a few times at most.
+    """
+    for plan in count(1):
+        try:
+            return _planned(scores, goal, floor)
+        except Unproved as failure:
+            if plan == PLANS or not scores.distrust(failure):
+                told = f"{failure}; {advice(scores.graph.layers, failure.where)}"
+                raise Unproved(told, failure.where, failure.why) from failure
+
+
+def _planned(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
+    """Return a copy of a model with fewer channels, repaired; raise Unproved where it cannot be verified."""
     model, graph, options, images = scores.model, scores.graph, scores.options, scores.images
     last, shorter, ranking = scores.last, scores.shorter, scores.ranking
     pools, scope = ranking.pools, ranking.scope
@@ -247,11 +276,15 @@ def _currency(target: Target | None) -> str:
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
     """Return the pruned copy of `model` and its largest relative difference to the masked original.
 
-    The model itself is masked for the comparison, as a copy in float64 would take twice its memory.
+    The model itself is masked for the comparison, as a copy in float64 would take twice its memory. What attention
+    scales is scaled in float64, too, so that the proof is of what is done.
     """
-    pruned = sliced(model, graph, keep)
-    with masking(model, graph, keep):
-        return pruned, check_equal(model, pruned)
+    dtype = next(model.parameters()).dtype
+    with in_float64(model):
+        pruned = sliced(model, graph, keep)
+        with masking(model, graph, keep):
+            error = check_equal(model, pruned)
+    return pruned.to(dtype), error
 
 
 def can_shorten(options: PruneOptions) -> bool:

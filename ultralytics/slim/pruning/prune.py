@@ -58,7 +58,6 @@ def prune_model(
     Raises:
         InputError: An argument is out of range, a class unknown, a target out of reach, or nothing could be pruned.
         KindError: There is no such option, or `yolo` holds no PyTorch model.
-        Refusal: The model has a block that is not pruned.
         RuntimeError: The result is not equal to the masked original; nothing is written then.
     """
     options = with_keywords(options or PruneOptions(), keywords, "prune_model")

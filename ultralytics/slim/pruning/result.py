@@ -12,11 +12,14 @@ from torch import nn
 from ultralytics import __version__
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
+from ..hints import few
 from ..measuring.runtimes import RUNTIMES
 from .checkpoint import RECORD
 from .graph.channels import ChannelGraph
 from .graph.trace import OUTPUT
 from .select.pools import Pool
+
+REASONS = 6  # why channels are fixed: so many are told in the summary, all of them in the record
 
 
 @dataclass
@@ -87,6 +90,7 @@ class PruneResult:
             f"{self._timed()}"
             f"  {self.frozen_share:.1%} of the channels are fixed; equal to the masked original within {self.error:.1e}"
             f"{repaired}\n"
+            f"{self._kept_whole()}"
             f"{f'  {self.promise}' + chr(10) if self.promise else ''}"
             f"  saved as {self.path}"
         )
@@ -123,7 +127,22 @@ class PruneResult:
             "gflops": [float(g) for g in self.gflops],
             "imgsz": self.imgsz,
             "widths": {name: [before, after] for name, before, after in self.widths},
+            "frozen": self.fixed(),
         }
+
+    def fixed(self) -> dict[str, str]:
+        """Return {layer: how many of its channels could not be cut, and why} of what is no prediction."""
+        lines = [line for line in self.frozen if not line.endswith(f"{OUTPUT})")]
+        return dict(line.split(": ", 1) for line in lines)
+
+    def _kept_whole(self) -> str:
+        """Return the reasons for which channels are fixed, a line each, the most frequent first."""
+        reasons: dict[str, list[str]] = {}
+        for layer, why in self.fixed().items():
+            reasons.setdefault(why.partition(" channels ")[2].strip("()"), []).append(layer)
+        lines = sorted(reasons.items(), key=lambda item: -len(item[1]))
+        told = [f"    {few(layers, 3)}: {why}\n" for why, layers in lines[:REASONS]]
+        return "".join(told) + (f"    and for {len(lines) - REASONS} more reasons\n" if lines[REASONS:] else "")
 
 
 def join(results: list[PruneResult]) -> PruneResult:

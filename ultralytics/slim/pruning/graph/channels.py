@@ -19,10 +19,11 @@ from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
 from .operations import RULES
 from .raw import is_fused
-from .refusals import refuse_unrun
 from .stand_ins import stand_ins
 from .trace import OUTPUT, Trace
-from .unrun import free_prompts, keep_unrun
+from .unrun import free_prompts, keep_known, keep_unrun, prediction_readers, sleeping
+
+WAKING = 8  # images of noise that may run what zeros do not, such as the experts behind a router
 
 
 @dataclass
@@ -46,6 +47,7 @@ class ChannelGraph:
         attributes: (module name, attribute, label arrays) of sizes written out in modules.
         groups: Input labels of channelwise convolutions, by module name.
         positions: Output positions of each layer's weight, by tensor name, on `input_size`.
+        handled: Labels that the code of each module itself has in hand, by module name.
     """
 
     book: LabelBook
@@ -54,6 +56,7 @@ class ChannelGraph:
     attributes: list[tuple[str, str, tuple[np.ndarray, ...]]]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
+    handled: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def total(self) -> int:
         """Return the number of channels that the model's layers put out."""
@@ -76,30 +79,48 @@ def without_features(output: Any) -> Any:
 
 
 def trace_channels(model: nn.Module) -> ChannelGraph:
-    """Return the channel graph of `model`, which is not modified.
-
-    Raises:
-        Refusal: If a layer with weights never ran; the message names it (see `refusals`).
-    """
+    """Return the channel graph of `model`, which is not modified."""
     net = copy.deepcopy(model).float().cpu()
-    net.train(not is_fused(net))
-    for m in net.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            m.eval()
+    _set_mode(net, not is_fused(net))
     trace, hooks = Trace(net, RULES), []
     for m in net.modules():
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
-    x = torch.zeros(input_size(net))
     with torch.no_grad(), stand_ins(net), trace:
-        output = net(x)
+        outputs = [net(torch.zeros(input_size(net)))]
+        keep_known(net, trace)
+        outputs += _wake(net, trace)
     for hook in hooks:  # they would tie the copy to the trace, and so keep it in memory
         hook.remove()
     keep_unrun(net, trace)
-    refuse_unrun(net, trace)
     free_prompts(net, trace)
-    trace.unknown(OUTPUT, without_features(output))
+    for output in outputs:
+        trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net)
+
+
+def _set_mode(net: nn.Module, training: bool) -> None:
+    """Put a model in training or evaluation mode, and its BatchNorms in the latter."""
+    net.train(training)
+    for m in net.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.eval()
+
+
+def _wake(net: nn.Module, trace: Trace) -> list[Any]:
+    """Run a model on noise for as long as that may run layers that nothing ran yet; return what it put out.
+
+    The first time it is in evaluation mode, as some layers run in that alone.
+    """
+    outputs, random, training = [], torch.Generator().manual_seed(0), net.training
+    for number in range(WAKING):
+        if not sleeping(net, trace):
+            break
+        _set_mode(net, training and number > 0)
+        counted = dict(trace.positions)
+        outputs.append(net(torch.rand(input_size(net), generator=random)))
+        trace.positions |= counted  # of one image
+    return outputs
 
 
 def _named(trace: Trace, net: nn.Module) -> ChannelGraph:
@@ -112,7 +133,9 @@ def _named(trace: Trace, net: nn.Module) -> ChannelGraph:
     modules = {id(m): n for n, m in net.named_modules()}
     slots = [Slot(tuple(names[id(t)]), dim, labels, role) for t, dim, labels, role in trace.slots if labels.any()]
     groups = {n.rpartition(".")[0]: ins for w, ins in trace.depthwise_inputs if ins.any() for n in names[id(w)]}
-    layers = {name: labels for name, labels, _ in trace.produced}
+    readers = prediction_readers(net)
+    layers = {name: labels for name, labels, _ in trace.produced if name not in readers}
     attributes = [(modules[id(m)], attr, labels) for m, attr, labels in trace.attributes]
     positions = {n: count for key, count in trace.positions.items() for n in names[key][:1]}
-    return ChannelGraph(trace.book, slots, layers, attributes, groups, positions)
+    handled = {name: list(found.values()) for name, found in trace.handled.items()}
+    return ChannelGraph(trace.book, slots, layers, attributes, groups, positions, handled)

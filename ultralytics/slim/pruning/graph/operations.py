@@ -27,7 +27,7 @@ ZERO_KEEPING = (
     "silu relu relu6 leaky_relu gelu tanh hardtanh hardswish mish elu selu celu prelu abs neg dropout dropout1d "
     "dropout2d feature_dropout contiguous clone detach to float half double type type_as alias identity requires_grad "
     "max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_max_pool1d adaptive_max_pool2d interpolate upsample sqrt square sign cpu cuda"
+    "adaptive_max_pool1d adaptive_max_pool2d interpolate upsample sqrt square sign nan_to_num zeros_like cpu cuda"
 ).split()
 ZERO_LOSING = "sigmoid hardsigmoid softplus exp cos logsigmoid reciprocal rsqrt".split()
 
@@ -52,6 +52,15 @@ def keep(trace: Trace, x: torch.Tensor, *args: Any, **kwargs: Any) -> Outcome:
 def keep_but_not_zero(trace: Trace, x: torch.Tensor, *args: Any, **kwargs: Any) -> Outcome:
     """Pass labels, and note that a masked channel no longer reads as 0 behind this operation."""
     return trace.labels(x), False
+
+
+@rule("clamp", "clip")
+def clamp(trace: Trace, x: torch.Tensor, min: Any = None, max: Any = None) -> Outcome:
+    """Pass labels through limits, between which 0 may lie or not."""
+    if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
+        return trace.unknown("limits that are tensors", x, min, max)
+    keeps_zero = (min is None or min <= 0) and (max is None or max >= 0)
+    return trace.labels(x), keeps_zero and trace.zero(x)
 
 
 @rule("add", "iadd", "radd", "sub", "isub", "rsub", "maximum", "minimum")

@@ -10,9 +10,10 @@ from torch import nn
 
 from ultralytics.nn.modules import RepConv
 
-from ...compat import AAttn, RepVGGDW
+from ...compat import RepVGGDW
 from ...kinds import is_a
 from ...widths import note_parameters
+from .attention import is_area_attention, is_first_form
 from .channels import ChannelGraph
 
 
@@ -26,7 +27,7 @@ def sliced(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> nn.Module
 def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None:
     """Keep only the channels whose label is true in `keep`, shape (labels + 1,), `keep[0]` being true."""
     modules = dict(model.named_modules())
-    old_dims = {n: m.head_dim for n, m in modules.items() if isinstance(m, AAttn)}
+    old_dims = {n: m.head_dim for n, m in modules.items() if is_area_attention(m)}
     old_dims |= {n: m.hc for n, m in modules.items() if is_a(m, "MaxSigmoidAttnBlock")}
     _slice_tensors(modules, graph, keep)
     for name, attribute, labels in graph.attributes:
@@ -35,7 +36,7 @@ def slice_model(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> None
     for name, m in modules.items():
         _set_widths(m, int(keep[graph.groups[name]].sum()) if name in graph.groups else None)
     for name, m in modules.items():
-        if isinstance(m, AAttn) and m.head_dim != old_dims[name]:
+        if is_area_attention(m) and m.head_dim != old_dims[name]:
             _rescale_queries(m, (m.head_dim / old_dims[name]) ** 0.5)
         elif is_a(m, "MaxSigmoidAttnBlock"):
             _rescale_texts(m, (m.hc / old_dims[name]) ** 0.5)
@@ -81,12 +82,16 @@ def _set_widths(m: nn.Module, groups: int | None) -> None:
 
 
 @torch.no_grad()
-def _rescale_queries(m: AAttn, factor: float) -> None:
+def _rescale_queries(m: nn.Module, factor: float) -> None:
     """Scale the query channels of `m`, which divides by the root of its head width: the product stays what it was."""
-    layer = m.qkv.bn if hasattr(m.qkv, "bn") else m.qkv.conv
+    made_by = m.qk if is_first_form(m) else m.qkv
+    layer = made_by.bn if hasattr(made_by, "bn") else made_by.conv
     for tensor in (layer.weight, layer.bias):
-        heads = tensor.view(m.num_heads, 3 * m.head_dim, *tensor.shape[1:])
-        heads[:, : m.head_dim] *= factor
+        if is_first_form(m):  # all queries, then all keys
+            tensor[: len(tensor) // 2] *= factor
+        else:
+            heads = tensor.view(m.num_heads, 3 * m.head_dim, *tensor.shape[1:])
+            heads[:, : m.head_dim] *= factor
 
 
 @torch.no_grad()

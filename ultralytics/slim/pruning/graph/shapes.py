@@ -29,7 +29,7 @@ def cat(trace: Trace, tensors: Sequence[torch.Tensor], dim: int = 0, **kwargs: A
             np.broadcast_to(p, tuple(t.shape[dim] if d == dim else 1 for d in range(t.dim())))
             for p, t in zip(parts, tensors)
         ]
-        return np.concatenate(wide, axis=dim), all(trace.zero(t) for t in tensors)
+        return np.concatenate(wide, axis=dim), all(trace.zero(t) for t in tensors if trace.has_labels(t))
     if any(p.shape[dim] != 1 for p in parts):
         return trace.unknown("concatenation across channels in two dimensions", *tensors)
     for p in parts[1:]:

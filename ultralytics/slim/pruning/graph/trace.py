@@ -23,8 +23,8 @@ COMPARED = {"ContrastiveHead": TO_TEXTS, "BNContrastiveHead": TO_TEXTS}  # reaso
 OUTPUT = "model output"  # the reason for which predictions are frozen
 WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no channel
     "get set size dim numel stride is_floating_point is_complex len data_ptr get_device is_contiguous "
-    "empty zeros ones arange full zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full "
-    "linspace tensor"
+    "empty zeros ones arange full ones_like empty_like full_like new_zeros new_ones new_empty new_full "
+    "linspace tensor isnan isinf isfinite"
 ).split()
 
 
@@ -51,6 +51,8 @@ class Trace(TorchFunctionMode):
         attributes: (module, attribute, label arrays): sizes that modules carry written out.
         depthwise_inputs: (weight, labels) of channelwise convolutions, for their `groups`.
         positions: How often each weight is applied, by id: output positions of its layer on the traced input.
+        entered: Names of the modules that ran.
+        handled: Labels that the code of each module itself worked on, handed on or was given, by module name.
     """
 
     def __init__(self, model: nn.Module, rules: Mapping[str, Callable]):
@@ -58,7 +60,9 @@ class Trace(TorchFunctionMode):
         self._rules = rules
         self.book, self.slots, self.produced = LabelBook(), [], []
         self.attributes, self.depthwise_inputs, self.positions = [], [], {}
+        self.handled: dict[str, dict[int, np.ndarray]] = {}
         self._labels, self._zero, self._alive = {}, {}, []
+        self.entered: set[str] = set()
         self._met: set[int] = set()
         self._slot_of = {}
         self._stack = [("", model, None)]
@@ -69,11 +73,26 @@ class Trace(TorchFunctionMode):
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Forward pre-hook: `module` starts to run."""
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        self._handle(args)
+        self.entered.add(self._names[id(module)])
         self._stack.append((self._names[id(module)], module, first))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook: the running module is done."""
         self._stack.pop()
+        self._handle(output)
+
+    def _handle(self, values: Any) -> None:
+        """Note that the running module's own code has these tensors in hand."""
+        mine = self.handled.setdefault(self._stack[-1][0], {})
+        for tensor in tensors_in(values):
+            labels = self._labels.get(id(tensor))
+            if labels is not None and labels.any():
+                mine[id(labels)] = labels
+
+    def ran(self, name: str) -> bool:
+        """Return whether the module of this name ran; the model itself did."""
+        return not name or name in self.entered
 
     @property
     def module(self) -> nn.Module:
@@ -174,6 +193,12 @@ class Trace(TorchFunctionMode):
         self.produced.append((self._stack[-1][0], labels, weight))
         return labels
 
+    def made_by(self, block: nn.Module) -> np.ndarray:
+        """Return the labels that a block's only layer has put out; none where it has several, or has not run."""
+        own = {id(p) for p in block.parameters()}
+        found = [labels for _, labels, tensor in self.produced if id(tensor) in own]
+        return found[0] if len(found) == 1 else np.zeros(0, dtype=int)
+
     def consume(self, weight: torch.Tensor, dim: int, labels: np.ndarray, x: torch.Tensor) -> None:
         """Note that `weight` reads these channels along `dim`."""
         if labels.any() and not self.zero(x):
@@ -217,8 +242,8 @@ class Trace(TorchFunctionMode):
 
     def keep_whole(self, layer: nn.Module, why: str) -> None:
         """Note a layer that does not run with images: its outputs stay."""
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            labels = self.book.new(len(layer.weight))
+        if isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
+            labels = self.book.new(getattr(layer, "out_channels", None) or layer.out_features)
             self.produced.append((self._names[id(layer)], labels, layer.weight))
             self.book.freeze(labels, why)
         self._met.update(id(p) for p in layer.parameters(recurse=False))
@@ -236,6 +261,7 @@ class Trace(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func)).strip("_")
         self._met.update(id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self._own)
+        self._handle((args, kwargs))
         self.result = func(*args, **kwargs)
         if name in WITHOUT_CHANNELS:
             return self.result
@@ -263,3 +289,4 @@ class Trace(TorchFunctionMode):
         if isinstance(tensor, torch.Tensor):
             self._labels[id(tensor)], self._zero[id(tensor)] = labels, zero
             self._alive.append(tensor)  # an id is only unique among the living
+            self._handle(tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,6 +52,19 @@ def _tensors(net: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
+class Unproved(RuntimeError):
+    """A pruned model that cannot be shown to compute what it should.
+
+    Attributes:
+        where: The module whose code failed or whose output is the first to differ; '' where that cannot be told.
+        why: What happened there.
+    """
+
+    def __init__(self, message: str, where: str, why: str):
+        super().__init__(message)
+        self.where, self.why = where, why
+
+
 def check_equal(reference: nn.Module, model: nn.Module) -> float:
     """Compare both models on two image sizes; return the largest difference relative to the largest output.
 
@@ -63,7 +76,7 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
         model: What is tested; on the CPU.
 
     Raises:
-        RuntimeError: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
+        Unproved: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
     """
     random = torch.Generator().manual_seed(0)
     sizes = [input_size(model, *sides) for sides in ((2, 3), (3, 2))]
@@ -78,11 +91,25 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
         if not gap <= TOLERANCE:
             with in_float64(reference), stand_ins(reference), in_float64(model), stand_ins(model):
                 where = first_difference(reference, model, x)
-            raise RuntimeError(
-                f"pruning is not exact: outputs differ by {gap:.2e} of the largest (allowed {TOLERANCE:.0e}), first in "
-                f"{where}. Nothing was saved; prune with exclude=['{where}'] and report the model"
-            )
+            why = f"outputs differ by {gap:.2e} of the largest (allowed {TOLERANCE:.0e})"
+            told = f"pruning is not exact: {why}, first in {where or 'what the model makes of its layers'}"
+            raise Unproved(f"{told}. Nothing was saved", where, why)
     return max(gaps)
+
+
+def advice(layers: Iterable[str], where: str) -> str:
+    """Return what to do about a module at fault: excluding the innermost one around it that holds a layer, if any does.
+
+    Args:
+        layers: Names that `exclude=` takes, as those of a graph; what holds one of them is taken, too.
+        where: The module's name.
+    """
+    parts = where.split(".") if where else []
+    for depth in range(len(parts), 0, -1):
+        name = ".".join(parts[:depth])
+        if any(layer == name or layer.startswith(f"{name}.") for layer in layers):
+            return f"prune with exclude=['{name}'], and report the model"
+    return "please report the model"
 
 
 @contextmanager
@@ -100,20 +127,23 @@ def in_float64(model: nn.Module) -> Iterator[None]:
 
 
 def run(model: nn.Module, x: torch.Tensor) -> Any:
-    """Run the model; where it fails, say in which layer."""
-    trail: list[str] = []
-    handles = [
-        m.register_forward_pre_hook(lambda _, __, name=name: trail.append(name))
-        for name, m in model.named_modules()
-        if name
-    ]
+    """Run the model; where it fails, say in the code of which module.
+
+    Raises:
+        Unproved: It does; what it raised is the cause.
+    """
+    running: list[str] = []  # innermost last: an error leaves them there
+    handles = []
+    for name, m in model.named_modules():
+        if name:
+            handles.append(m.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+            handles.append(m.register_forward_hook(lambda *_: running.pop() and None))
     try:
         return model(x)
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-        where = trail[-1] if trail else "the model"
-        raise RuntimeError(
-            f"the pruned model does not run: {where}: {error}. Nothing was saved; prune with exclude=['{where}']"
-        ) from error
+    except Exception as error:  # other people's code raises anything
+        where, why = running[-1] if running else "", str(error) or type(error).__name__
+        told = f"the pruned model does not run: {where or 'the model'}: {why}"
+        raise Unproved(f"{told}. Nothing was saved", where, why) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -147,25 +177,52 @@ def flatten(output: Any) -> list[torch.Tensor]:
 
 
 def first_difference(reference: nn.Module, model: nn.Module, x: torch.Tensor) -> str:
-    """Return the name of the first layer whose output, summed over channels and positions, differs."""
+    """Return the name of the module whose code is the first to make a difference; '' where it is the model's own.
+
+    Tensors are compared by their sums over channels and positions, in the order in which modules start and end. What a
+    module is given was made by the code of the one that runs it. A difference that does not last until all that run the
+    module end is none: behind a sigmoid, say, a masked channel is not 0, and what reads it makes it so again.
+    """
     wanted, got = _sums(reference, x), _sums(model, x)
-    for name, value in wanted.items():
-        if name in got and abs(value - got[name]) > 1e-6 * max(abs(value), 1):
-            return name
-    return "the model's output"
+    differ = {key for key, (value, _) in wanted.items() if key in got and not _close(value, got[key][0])}
+    found = [(name, starts, wanted[name, starts][1]) for name, starts in wanted if (name, starts) in differ]
+    for name, starts, callers in found:
+        makers = callers if starts else (*callers, name)
+        if all((maker, False) in differ for maker in makers if maker):
+            return makers[-1]
+    return ""
 
 
-def _sums(net: nn.Module, x: torch.Tensor) -> dict[str, float]:
-    """Return the sum of every module's output, in the order in which they finish."""
-    found: dict[str, float] = {}
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-6 * max(abs(a), 1)
 
-    def note(name: str):
-        def hook(module: nn.Module, args: Any, output: Any):
-            found.setdefault(name, sum(t.sum().item() for t in flatten(output)))
+
+def _sums(net: nn.Module, x: torch.Tensor) -> dict[tuple[str, bool], tuple[float, tuple[str, ...]]]:
+    """Return {(module, whether it starts): (sum of what it is given or puts out, modules that run it)}, in order."""
+    found: dict[tuple[str, bool], tuple[float, tuple[str, ...]]] = {}
+    running = [""]
+
+    def total(values: Any) -> float:
+        return sum(t.sum().item() for t in flatten(values))
+
+    def start(name: str):
+        def hook(module: nn.Module, args: Any) -> None:
+            found.setdefault((name, True), (total(list(args)), tuple(running)))
+            running.append(name)
 
         return hook
 
-    handles = [m.register_forward_hook(note(name)) for name, m in net.named_modules() if name]
+    def end(name: str):
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            running.pop()
+            found.setdefault((name, False), (total(output), tuple(running)))
+
+        return hook
+
+    handles = []
+    for name, m in net.named_modules():
+        if name:
+            handles += [m.register_forward_pre_hook(start(name)), m.register_forward_hook(end(name))]
     try:
         with torch.no_grad():
             net(x)

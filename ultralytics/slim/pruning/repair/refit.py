@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from ultralytics.utils import TQDM
 
-from ...compat import AAttn
 from ...kinds import is_a
+from ..graph.attention import is_area_attention
 from ..graph.raw import raw
 from ..score.sensitivity import pick_positions
 
@@ -187,8 +187,10 @@ def _is_rescaled(layer: nn.Module, name: str) -> bool:
     owner, _, key = name.rpartition(".")
     if key == "gl":
         return is_a(layer.get_submodule(owner), "MaxSigmoidAttnBlock")
-    parent = layer.get_submodule(name.rpartition(".qkv")[0]) if name.endswith(".qkv.conv") else None
-    return isinstance(parent, AAttn) and not hasattr(parent.qkv, "bn")
+    block, _, made_by = owner.rpartition(".")
+    if key != "conv" or made_by not in ("qk", "qkv"):
+        return False
+    return is_area_attention(layer.get_submodule(block)) and not hasattr(layer.get_submodule(owner), "bn")
 
 
 def patches(x: torch.Tensor, m: nn.Conv2d, at: Any) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -45,6 +46,13 @@ class Ranking:
     pools: list[Pool]
     book: LabelBook
     where: dict[str, torch.Tensor]
+
+    def without_frozen(self) -> Ranking:
+        """Return what is left of it to prune after its book was told to freeze some more."""
+        frozen = list(self.book.frozen())
+        free = [(pool, ~np.isin(pool.units, frozen)) for pool in self.pools]
+        left = [replace(p, units=p.units[stay], scores=p.scores[stay]) for p, stay in free if stay.any()]
+        return replace(self, pools=left)
 
     def narrowings(
         self,

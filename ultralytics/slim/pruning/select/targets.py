@@ -99,10 +99,20 @@ class Target:
         return f"{amount:.4g} {unit}" if unit else f"{amount / self.whole:.4g} of the original"
 
 
+def _counted_flops(model: nn.Module, imgsz: int) -> float:
+    """Return the GFLOPs of a model; where they cannot be counted Ultralytics says 0, which would be any goal met."""
+    if gflops := get_flops(model, imgsz):
+        return gflops
+    raise InputError(
+        "the GFLOPs of this model cannot be counted: thop is not installed, or the model fails in it. Give "
+        "params=, size_mb=, latency_ms= or factor= in the place of flops="
+    )
+
+
 def amount(model: nn.Module, what: str, imgsz: int) -> float:
     """Return the GFLOPs, the parameters or the MB on disk of a model; images have `imgsz` pixels a side."""
     if what == "flops":
-        return get_flops(model, imgsz)
+        return _counted_flops(model, imgsz)
     if what == "params":
         return float(get_num_params(model))
     buffer = io.BytesIO()
