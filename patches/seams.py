@@ -159,8 +159,8 @@ SEAMS: tuple[Seam, ...] = (
         "self.ckpt = checkpoint_of(self, _)",
         places=(
             Place("instead", PIP_ADVICE),
-            Place("after", ("self._check_is_pytorch_model()",)),
             Place("before", ("overrides = _",)),
+            Place("after", ("self._check_is_pytorch_model()",)),
         ),
         names={"kwargs": "**"},
     ),

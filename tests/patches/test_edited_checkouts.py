@@ -189,13 +189,18 @@ def mixed(text: str) -> bytes:
     return b"\n".join(line + b"\r" * (at % 2) for at, line in enumerate(lines[:-1])) + b"\n"
 
 
+def gbk(text: str) -> bytes:
+    """With a comment in a line that the patch of this checkout quotes."""
+    return b"# -*- coding: gbk -*-\n" + text.replace("backward()", "backward()  # 训练").encode("gbk")
+
+
 @pytest.mark.parametrize(
     ("encode", "ending"),
     [
         (crlf, b"\r\n"),
         (mixed, None),
         (lambda text: b"\xef\xbb\xbf" + crlf(text), b"\r\n"),
-        (lambda text: b"# -*- coding: gbk -*-\n" + text.replace("A trainer", "训练器").encode("gbk"), b"\n"),
+        (gbk, b"\n"),
         (lambda text: text.rstrip("\n").encode(), b"\n"),
         (lambda text: text.replace("    ", "\t").encode(), b"\n"),
     ],
@@ -280,6 +285,17 @@ def test_edits_made_by_hand_are_left_alone_also_by_revert(theirs: Checkout):
     lines = theirs.patched()
     assert sum("distillation_loss" in line for line in lines) == sum("slim.closing" in line for line in lines) == 1
     assert "in place at ultralytics/engine/trainer.py:" in theirs.show()
+
+
+def test_what_is_there_already_is_not_added_twice_where_the_patch_would_fit(theirs: Checkout):
+    """Nothing else is edited, so every quoted line is there."""
+    summed = LOSS.replace("self.loss, ", "loss, ") + " " * 20 + "self.loss = loss.sum()\n"
+    theirs.edit_trainer((LOSS, summed), ("    def train", "    @slim.closing\n    def train"))
+    assert sum("slim.closing" in line for line in theirs.patched()) == 1
+    (settings,) = (file for file in read_patch(HERE / "8.0.239.patch") if file.inner == "cfg/default.yaml")
+    quoted = settings.hunks[0].old[0]
+    theirs.write("cfg/default.yaml", b"epochs: 1\ndistill_tau: 2.0\n\n" + quoted + b"\n")
+    assert sum(line.startswith("distill_tau") for line in theirs.patched("cfg/default.yaml")) == 1
 
 
 def test_all_by_hand_adds_slim_alone(theirs: Checkout):
