@@ -29,7 +29,7 @@ def stripped(model: nn.Module) -> nn.Module:
     """
     net = copy.deepcopy(model).cpu().eval().requires_grad_(False)._apply(_halved)
     if hasattr(net, "criterion"):
-        net.criterion = None
+        del net.criterion  # made anew by the next training; None in its place would be called by some releases
     if hasattr(net, "args"):
         net.args = {k: v for k, v in dict(as_dict(net.args)).items() if k in DEFAULT_CFG_KEYS}
     for m in net.modules():
