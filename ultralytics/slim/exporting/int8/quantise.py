@@ -1,4 +1,4 @@
-"""Make the int8 file of a model: the fastest way that holds what the float model says, or the best of all."""
+"""Make the int8 file of a model: the first way that holds what the float model says, or the best of all."""
 
 from __future__ import annotations
 
