@@ -15,6 +15,7 @@ from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.verify import advice
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.pruning.result import PruneResult
+from ultralytics.slim.pruning.score.ranking import rank
 from ultralytics.slim.pruning.select.pools import exclude_layers
 
 from random_models import randomised, shake
@@ -151,3 +152,11 @@ def test_an_error_that_stays_advises_what_exclude_takes(tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
     (name,) = re.findall(r"exclude=\['(.+)'\]", str(raised.value))
     assert prune_model(yolo, tmp_path / "p.pt", 0.5, imgsz=64, exclude=("model.3", name)).error <= 1e-8
+
+
+def test_an_analysis_counts_on_what_can_be_proved() -> None:
+    model = with_block(Demanding).model.float().eval()
+    graph = trace_channels(model)
+    ranking = once.proved(model, graph, rank(model, graph, "l1", "layer"), 8)
+    assert not any(f"model.{AT}.cv" in pool.layers for pool in ranking.pools)
+    assert any("model.2.cv2.conv" in pool.layers for pool in ranking.pools)

@@ -24,6 +24,7 @@ from ultralytics.slim.report.blocks import Card, Chart, Document, Grid, Pair, Se
 from ultralytics.slim.report.markdown import to_markdown
 from ultralytics.slim.report.measures import cost, latencies
 from ultralytics.slim.report.run_folder import gamma_histograms, read_columns
+from ultralytics.slim.report.training_section import channel_blocks
 from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.record import Run
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -457,3 +458,10 @@ def test_no_cell_of_a_csv_is_a_formula(tmp_path):
     rows = [["=1+1", "+cmd", "-2.5", "@x", "-x", 3, -4.0, "\ttab", "plain", "1e-5"]]
     path = write_csv(tmp_path / "table.csv", ["=head"], rows)
     assert path.read_text() == "'=head\n'=1+1,'+cmd,-2.5,'@x,'-x,3,-4.0,'\ttab,plain,1e-5\n"
+
+
+def test_the_table_of_widths_says_what_could_not_be_cut_and_why():
+    why = "8 of 8 channels (model.2 (Own): operation 'cumsum')"
+    facts = {"gamma": None, "widths": [["a", 16, 8], ["b", 8, 8]], "fixed": {"b": why}}
+    (table,) = [block for block in channel_blocks(facts) if isinstance(block, Grid)]
+    assert [row[-1] for row in table.rows] == ["", why]

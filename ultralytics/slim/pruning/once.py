@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import get_flops
 
 from ..errors import InputError
 from ..hints import few
 from ..inputs.devices import find_device
 from ..inputs.unlabelled import load_images
+from ..measuring.flops import count_gflops
 from ..measuring.layer_times import LayerTimes
 from .gamma_check import check_gammas
 from .graph.blocks import Block
@@ -32,7 +32,7 @@ from .result import PruneResult, gather
 from .score.blocks import FEWEST, BlockScore, Judge, score_blocks
 from .score.labelled import LabelledImages
 from .score.memory import fit_in_memory
-from .score.ranking import SURGEON, TAYLOR, choose, rank
+from .score.ranking import SURGEON, TAYLOR, Ranking, choose, rank
 from .select.depth import Selection, choose_blocks
 from .select.goals import TIME
 from .select.narrowing import Saved, kept, take_share
@@ -144,18 +144,6 @@ class Scores:
         about = self.model, self.graph, self.ranking.pools, roots, times, o.imgsz, o.batch, o.round_to, even
         return TimeCosts(*about).saved
 
-    def distrust(self, failure: Unproved) -> bool:
-        """Keep whole what a pruning failed at; return whether that was something, and anything else is left to cut."""
-        kept_whole = distrust(self.model, self.graph, self.ranking.book, failure)
-        self.ranking = self.ranking.without_frozen()
-        if not kept_whole or not self.ranking.pools:
-            return False
-        LOGGER.warning(
-            f"prune: {kept_whole} stays whole, and the pruning is planned again: narrower it fails "
-            f"({failure.why.splitlines()[0]})"
-        )
-        return True
-
     def blocks(self, what: str, cost: Callable[[nn.Module], float]) -> list[BlockScore]:
         """Return what the blocks are worth.
 
@@ -200,7 +188,7 @@ def _with_blocks_out(scores: Scores, goal: Target | float, floor: float, narrow:
         return scores.judge.loss(model, copy.deepcopy(pruned.result.model), pruned.kept, names)
 
     def flops(net: nn.Module) -> float:
-        return get_flops(net, options.imgsz) / narrow.result.gflops[0]
+        return count_gflops(net, options.imgsz) / narrow.result.gflops[0]
 
     what, cost = (goal.what, goal.share) if isinstance(goal, Target) else ("flops", flops)
     alone = change(narrow, Example.of(model, ranking.where).names)
@@ -229,9 +217,40 @@ def _narrowed(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
         try:
             return _planned(scores, goal, floor)
         except Unproved as failure:
-            if plan == PLANS or not scores.distrust(failure):
-                told = f"{failure}; {advice(scores.graph.layers, failure.where)}"
-                raise Unproved(told, failure.where, failure.why) from failure
+            scores.ranking = _replanned(scores.model, scores.graph, scores.ranking, failure, plan)
+
+
+def proved(model: nn.Module, graph: ChannelGraph, ranking: Ranking, round_to: int) -> Ranking:
+    """Return a ranking without the blocks at which a pruning by half fails, which are frozen in graph and book.
+
+    Raises:
+        Unproved: It still fails after a few such blocks.
+    """
+    for plan in count(1):
+        taken = take_share(ranking.pools, ranking.narrowings(model, graph, round_to, 0.0), ranking.scope, 0.5)
+        try:
+            _cut(model, graph, kept(ranking.book.roots(), ranking.pools, taken))
+            return ranking
+        except Unproved as failure:
+            ranking = _replanned(model, graph, ranking, failure, plan)
+
+
+def _replanned(model: nn.Module, graph: ChannelGraph, ranking: Ranking, failure: Unproved, plan: int) -> Ranking:
+    """Return what is left to prune once the block at which a pruning failed stays whole.
+
+    Raises:
+        Unproved: `failure` with advice, where this was the last plan, or nothing would be left.
+    """
+    kept_whole = distrust(model, graph, ranking.book, failure) if plan < PLANS else ""
+    ranking = ranking.without_frozen()
+    if not kept_whole or not ranking.pools:
+        told = f"{failure}; {advice(graph.layers, failure.where)}"
+        raise Unproved(told, failure.where, failure.why) from failure
+    LOGGER.warning(
+        f"prune: {kept_whole} stays whole, and the pruning is planned again: narrower it fails "
+        f"({failure.why.splitlines()[0]})"
+    )
+    return ranking
 
 
 def _planned(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:

@@ -12,13 +12,14 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
 from ..classes import listed, names_of
 from ..errors import InputError
 from ..fewer_classes import only_classes, read_classes
 from ..inputs.images import check_sides
 from ..inputs.weights import check_checkpoint_path, torch_model
+from ..measuring.flops import count_gflops
 from ..measuring.seen import tell_seen
 from ..stored import plain_copy
 from .checkpoint import as_dict, save_checkpoint
@@ -137,7 +138,7 @@ class Pruner:
                 result,
                 classes=(tuple(map(str, names_of(self.model).values())), len(names_of(original))),
                 params=(get_num_params(original), result.params[1]),
-                gflops=(get_flops(original, options.imgsz), result.gflops[1]),
+                gflops=(count_gflops(original, options.imgsz), result.gflops[1]),
             )
         if not (result.ratio or target or factor == 0):
             raise InputError(_nothing(factor, options.round_to))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 from torch import nn
 
 from ultralytics import __version__
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
 from ..hints import few
+from ..measuring.flops import count_gflops
 from ..measuring.runtimes import RUNTIMES
 from .checkpoint import RECORD
 from .graph.channels import ChannelGraph
@@ -139,10 +141,16 @@ class PruneResult:
         """Return the reasons for which channels are fixed, a line each, the most frequent first."""
         reasons: dict[str, list[str]] = {}
         for layer, why in self.fixed().items():
-            reasons.setdefault(why.partition(" channels ")[2].strip("()"), []).append(layer)
+            reasons.setdefault(_kind_of(why), []).append(layer)
         lines = sorted(reasons.items(), key=lambda item: -len(item[1]))
-        told = [f"    {few(layers, 3)}: {why}\n" for why, layers in lines[:REASONS]]
+        told = [f"    {why}: {few(layers, 3)}\n" for why, layers in lines[:REASONS]]
         return "".join(told) + (f"    and for {len(lines) - REASONS} more reasons\n" if lines[REASONS:] else "")
+
+
+def _kind_of(why: str) -> str:
+    """Return a reason, "64 of 64 channels (model.4 (Block): operation 'cumsum')", without the name and the numbers."""
+    reason = why.partition(" channels (")[2].removesuffix(")")
+    return re.sub(r"^\S+ \((\w+)\): ", r"\1: ", reason)
 
 
 def join(results: list[PruneResult]) -> PruneResult:
@@ -184,7 +192,7 @@ def gather(
         None,
         gone / max(total, 1),
         tuple(get_num_params(m) for m in (model, pruned)),
-        tuple(get_flops(m, imgsz) for m in (model, pruned)),
+        tuple(count_gflops(m, imgsz) for m in (model, pruned)),
         widths,
         frozen,
         imgsz=imgsz,

@@ -8,8 +8,9 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
+from ..measuring.flops import count_gflops
 from .graph.blocks import Block, find_blocks, names_left, proved_without, with_needed
 from .graph.channels import ChannelGraph
 from .repair.refit import refit
@@ -89,7 +90,9 @@ def named_as_before(result: PruneResult, shorter: Shorter) -> PruneResult:
     """Return what a pruning did with layers by the names that they had before blocks were taken out."""
     found = {shorter.example.names[name]: (before, after) for name, before, after in result.widths}
     widths = [(name, *found.get(name, (0, 0))) for name in shorter.widths]
-    return replace(result, widths=widths, blocks=shorter.blocks)
+    split = [line.partition(": ") for line in result.frozen]
+    frozen = [f"{shorter.example.names[name]}: {why}" for name, _, why in split]
+    return replace(result, widths=widths, frozen=frozen, blocks=shorter.blocks)
 
 
 def counted_with_blocks(result: PruneResult, shorter: Shorter, imgsz: int) -> PruneResult:
@@ -100,7 +103,7 @@ def counted_with_blocks(result: PruneResult, shorter: Shorter, imgsz: int) -> Pr
         result,
         ratio=sum(before - after for _, before, after in widths) / max(shorter.channels[0], 1),
         params=(get_num_params(whole), result.params[1]),
-        gflops=(get_flops(whole, imgsz), result.gflops[1]),
+        gflops=(count_gflops(whole, imgsz), result.gflops[1]),
         widths=widths,
         error=max(result.error, shorter.error),
     )

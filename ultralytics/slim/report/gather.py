@@ -68,6 +68,7 @@ def gather(run: RunFolder) -> dict[str, Any]:
         "curves": curves,
         "gamma": _gamma(run, weights, widths),
         "widths": widths,
+        "fixed": prune_record(weights[PRUNE.makes]).get("frozen") or {} if PRUNE.makes in weights else {},
         "samples": _samples(run, models, weights, source, known),
         "files": {p.relative_to(run.path).as_posix(): disk_size(p) for p in _outputs(run.path / "weights")},
         "missing": run.missing,

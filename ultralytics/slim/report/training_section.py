@@ -81,8 +81,13 @@ def channel_blocks(facts: dict[str, Any]) -> list[Block]:
         gone = 1 - sum(after for *_, after in widths) / max(1, sum(before for _, before, _ in widths))
         note = f"{cut} of {len(widths)} layers are narrower; {percent(gone, 1)} of all channels are gone."
         blocks.append(Chart("widths", "Widths before and after pruning", drawn, note))
-        rows = [(name, str(before), str(after), percent(after / max(1, before))) for name, before, after in widths]
-        blocks.append(Grid(("layer", "before", "after", "kept"), rows, folded="Widths layer by layer"))
+        fixed = facts["fixed"]
+        rows = [
+            (name, str(before), str(after), percent(after / max(1, before)), fixed.get(name, ""))
+            for name, before, after in widths
+        ]
+        columns = ("layer", "before", "after", "kept", "could not be cut")
+        blocks.append(Grid(columns, rows, folded="Widths layer by layer"))
     return blocks
 
 

@@ -29,6 +29,7 @@ from ..gamma_check import check_gammas
 from ..graph.channels import ChannelGraph, trace_channels
 from ..graph.rewrite import sliced
 from ..graph.verify import masking
+from ..once import proved
 from ..options import AnalyseOptions, with_keywords
 from ..prune import image_size
 from ..repair.repairs import Example, read_repairs, repair_model
@@ -75,6 +76,7 @@ def analyse_model(
     taught = LabelledImages(model, data, "train", imgsz) if score == TAYLOR else None
     images = load_images(data, imgsz, *fit_in_memory(graph, model, imgsz))
     ranking = rank(model, graph, score, scope, options.exclude, options.seed, images, taught, "refit" in repairs)
+    ranking = proved(model, graph, ranking, options.round_to)
     gammas = check_gammas(model, options.factor)
     found = Analysis(options.metric, options.keep, labelled.count, gammas, score, repairs)
 

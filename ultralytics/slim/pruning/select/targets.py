@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from ultralytics.utils import TQDM
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
 from ...errors import InputError
+from ...measuring.flops import count_gflops
 from ..checkpoint import stripped
 from ..graph.channels import ChannelGraph
 from ..graph.label_book import LabelBook
@@ -101,7 +102,7 @@ class Target:
 
 def _counted_flops(model: nn.Module, imgsz: int) -> float:
     """Return the GFLOPs of a model; where they cannot be counted Ultralytics says 0, which would be any goal met."""
-    if gflops := get_flops(model, imgsz):
+    if gflops := count_gflops(model, imgsz):
         return gflops
     raise InputError(
         "the GFLOPs of this model cannot be counted: thop is not installed, or the model fails in it. Give "
