@@ -186,6 +186,50 @@ def test_limits_freeze_where_0_does_not_lie_between_them(limits: tuple, frozen: 
     assert prune(net)[1] <= 1e-12
 
 
+def test_numpys_words_are_understood() -> None:
+    class Axes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.cv = nn.Conv2d(64, 64, 1), nn.Conv2d(64, 32, 1)
+
+        def forward(self, x):
+            x = torch.cat([x, 2 * x], axis=1)
+            return self.cv(x * self.fc(x.mean(axis=(2, 3), keepdims=True)))
+
+    net = Net(Axes())
+    assert set(frozen_layers(net)) == {"end"}
+    pruned, error = prune(net)
+    assert error <= 1e-12 and pruned.block.cv.in_channels == 32
+
+
+def test_a_parameter_that_code_puts_another_in_the_place_of_keeps_its_name() -> None:
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cv = nn.Conv2d(32, 32, 1)
+
+        def forward(self, x):
+            y = self.cv(x)
+            self.cv.weight = nn.Parameter(self.cv.weight.detach().clone())
+            return y
+
+    net = Net(Replacing())
+    pruned, error = prune(net)
+    assert error <= 1e-12 and pruned.block.cv.in_channels == 16
+
+
+def test_an_image_may_have_more_channels_than_the_first_weight_reads() -> None:
+    class Parted(Net):
+        yaml = {"ch": 4}
+
+        def forward(self, x):
+            return super().forward(x[:, 1:4])
+
+    net = Parted(Halves())
+    assert channels.input_size(net)[1] == 4 and channels.input_size(Net(Halves()))[1] == 3
+    assert prune(net)[1] <= 1e-12
+
+
 # -- layers that did not run ------------------------------------------------------------------------------------------
 def test_what_no_code_names_stays_and_freezes_nothing_else() -> None:
     class Unused(nn.Module):

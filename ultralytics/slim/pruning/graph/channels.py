@@ -82,7 +82,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     """Return the channel graph of `model`, which is not modified."""
     net = copy.deepcopy(model).float().cpu()
     _set_mode(net, not is_fused(net))
-    trace, hooks = Trace(net, RULES), []
+    trace, hooks, names = Trace(net, RULES), [], _names(net)  # before code that puts others in their place runs
     for m in net.modules():
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
@@ -96,7 +96,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     free_prompts(net, trace)
     for output in outputs:
         trace.unknown(OUTPUT, without_features(output))
-    return _named(trace, net)
+    return _named(trace, net, names)
 
 
 def _set_mode(net: nn.Module, training: bool) -> None:
@@ -123,13 +123,18 @@ def _wake(net: nn.Module, trace: Trace) -> list[Any]:
     return outputs
 
 
-def _named(trace: Trace, net: nn.Module) -> ChannelGraph:
-    """Replace the tensors and modules of the traced copy by their names, which the original shares."""
+def _names(net: nn.Module) -> dict[int, list[str]]:
+    """Return every name of each parameter and buffer, by id."""
     names: dict[int, list[str]] = {}
     for prefix, module in net.named_modules():
         for key, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is not None:
                 names.setdefault(id(tensor), []).append(f"{prefix}.{key}" if prefix else key)
+    return names
+
+
+def _named(trace: Trace, net: nn.Module, names: dict[int, list[str]]) -> ChannelGraph:
+    """Replace the tensors and modules of the traced copy by their names, which the original shares."""
     modules = {id(m): n for n, m in net.named_modules()}
     slots = [Slot(tuple(names[id(t)]), dim, labels, role) for t, dim, labels, role in trace.slots if labels.any()]
     groups = {n.rpartition(".")[0]: ins for w, ins in trace.depthwise_inputs if ins.any() for n in names[id(w)]}

@@ -21,6 +21,7 @@ from .label_book import LabelBook
 TO_TEXTS = "compared with embeddings of texts, whose width stays"
 COMPARED = {"ContrastiveHead": TO_TEXTS, "BNContrastiveHead": TO_TEXTS}  # reasons by block, in place of operations
 OUTPUT = "model output"  # the reason for which predictions are frozen
+NUMPY_WORDS = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch takes these, too
 WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no channel
     "get set size dim numel stride is_floating_point is_complex len data_ptr get_device is_contiguous "
     "empty zeros ones arange full ones_like empty_like full_like new_zeros new_ones new_empty new_full "
@@ -258,11 +259,12 @@ class Trace(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ):
         """Run one operation and give its result labels."""
-        kwargs = kwargs or {}
+        given = kwargs or {}
+        kwargs = {NUMPY_WORDS.get(key, key): value for key, value in given.items()}
         name = getattr(func, "__name__", str(func)).strip("_")
         self._met.update(id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self._own)
         self._handle((args, kwargs))
-        self.result = func(*args, **kwargs)
+        self.result = func(*args, **given)
         if name in WITHOUT_CHANNELS:
             return self.result
         if name not in self._rules:
