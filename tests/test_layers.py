@@ -28,7 +28,8 @@ LAYERS = (  # the lowest first; what stands in one line does not know each other
     {"training_run"},
     {"trainer", "report"},
     {"compress", "front"},
-    {"command"},
+    {"command", "wrapper"},
+    {"__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from .moved import keep_earlier_names
 
 FACE = {  # name -> the module that has it
+    "PruneModel": "wrapper",
     "prune_model": "pruning.prune",
     "analyse_model": "pruning.analysis.scan",
     "PruneResult": "pruning.result",

@@ -6,7 +6,9 @@ otherwise there. On the release that this fork is pinned to, everything is upstr
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import nn
 from ultralytics import utils
 from ultralytics.nn import modules
 from ultralytics.nn.modules import block
-from ultralytics.utils import torch_utils
+from ultralytics.utils import metrics, torch_utils
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -32,6 +34,15 @@ RealNVP = getattr(block, "RealNVP", _Absent)
 RepVGGDW = getattr(modules, "RepVGGDW", _Absent)
 
 unwrap_model = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # renamed in 8.3.2xx
+
+try:
+    from ultralytics.utils.nms import non_max_suppression as suppress
+except ImportError:  # before 8.3.2xx
+    from ultralytics.utils.ops import non_max_suppression as suppress
+NMS_OPTIONS = inspect.signature(suppress).parameters
+TAKES_DEVICE = bool(inspect.signature(torch_utils.time_sync).parameters)
+batch_probiou = getattr(metrics, "batch_probiou", None)  # before 8.1 there are no rotated boxes
+OLDER_INT8_FORMATS = frozenset(("openvino", "engine", "coreml", "saved_model", "tflite", "edgetpu"))
 
 if hasattr(utils, "YAML"):
     YAML = utils.YAML
@@ -63,6 +74,52 @@ def converted_data(data: str) -> str:
 
     convert = getattr(data_utils, "convert_ndjson_to_yolo_if_needed", None)
     return str(convert(data)) if convert else data
+
+
+def own_bars() -> ModuleType | SimpleNamespace:
+    """Return Ultralytics' module of progress bars, or something like it where the release takes those of tqdm."""
+    bars = getattr(utils, "tqdm", None)
+    return bars if hasattr(bars, "is_noninteractive_console") else SimpleNamespace(is_noninteractive_console=None)
+
+
+def int8_formats() -> frozenset[str]:
+    """Return the formats of an export that are made with whole numbers of eight bits."""
+    from ultralytics.engine import exporter  # imports slim
+
+    return getattr(exporter, "INT8_FORMATS", OLDER_INT8_FORMATS)
+
+
+def int8_options() -> dict[str, Any]:
+    """Return the options of an export that ask for whole numbers of eight bits."""
+    return {"quantize": 8} if "quantize" in utils.DEFAULT_CFG_DICT else {"int8": True}
+
+
+def non_max_suppression(prediction: torch.Tensor, *args, end2end: bool = False, **options) -> list[torch.Tensor]:
+    """Return each image's detections (M, 6 or more); releases before 8.1 have no boxes that are `rotated`."""
+    if "end2end" in NMS_OPTIONS:
+        options["end2end"] = end2end
+    return suppress(prediction, *args, **{key: value for key, value in options.items() if key in NMS_OPTIONS})
+
+
+def verify_label(image: Path, label: Path, *rules) -> Any:
+    """Return what Ultralytics finds of an image and its label file; None first where it leaves both out.
+
+    Args:
+        image, label: The files.
+        rules: Whether there are keypoints, the number of classes, how many keypoints and numbers each.
+    """
+    from ultralytics.data.utils import verify_image_label  # imports slim
+
+    asked = (str(image), str(label), "", *rules, False)  # the last one, whether all are one class, is newer
+    try:
+        return verify_image_label(asked)
+    except ValueError:  # it is taken apart before anything is looked at
+        return verify_image_label(asked[:-1])
+
+
+def time_sync(device: torch.device | None = None) -> float:
+    """Return the time in seconds once a device is done; older releases wait for the current GPU."""
+    return torch_utils.time_sync(*([device] if TAKES_DEVICE else []))
 
 
 def has_bfloat16() -> bool:

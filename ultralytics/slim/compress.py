@@ -10,11 +10,11 @@ from ultralytics.utils import LOGGER
 
 from .errors import InputError
 from .exporting.check import check_exports
+from .installation import is_fork
 from .logs import quiet
 from .measuring.accuracy import measured_once
 from .measuring.comparison import ComparisonTable, compare_models
-from .prediction.evaluate import relations_of, relations_text
-from .prediction.predict import typical_prediction
+from .prediction.results import Evaluation, relations_text
 from .report.write import write_report
 from .runs.record import Run
 from .runs.rehearsal import Estimate, rehearse
@@ -43,10 +43,7 @@ def compress_run(run: Run) -> ComparisonTable:
         given = {"original": models[ORIGINAL], **settings.export.options}
         exported = check_exports(final, settings.export.format, data, **given)
         LOGGER.info(f"\n{exported}")
-        picture = typical_prediction(data, final, run.folder, settings.device)
-        relations = relations_of(
-            data, {name: models[name] for name in (ORIGINAL, last)}, settings.imgsz, settings.device
-        )
+        pictures, relations = _relations(run, data, {name: models[name] for name in (ORIGINAL, last)})
         compared = models, data, settings.imgsz, settings.device
         if settings.images:  # the truth of its data is what the original detects
             table = compare_models(*compared, str(Path(data).with_name("images")), "agreement")
@@ -59,7 +56,7 @@ def compress_run(run: Run) -> ComparisonTable:
         measured |= {"promise": verdict} if promised else {}
         run.measured({**measured, "exports": exported.to_dicts()})
         files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:] if row.path}}
-        files |= {"picture": picture.saved, "record": run.record}
+        files |= {**pictures, "record": run.record}
         try:
             files["report"] = write_report(run.folder)
             run.finish()
@@ -68,6 +65,21 @@ def compress_run(run: Run) -> ComparisonTable:
             told = "\n".join(filter(None, (table.verdict, verdict)))
             LOGGER.info(f"\n{table}\n\n{told}\n\n{relations_text(relations)}\n\n{listed}")
     return table
+
+
+def _relations(run: Run, data: str, models: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Evaluation]]:
+    """Return a picture of what the last model finds, and the relation scores of all by name.
+
+    Neither of a patched checkout, which has no relation.py.
+    """
+    if not is_fork():
+        return {}, {}
+    from .prediction.evaluate import relations_of
+    from .prediction.predict import typical_prediction
+
+    imgsz, device = run.settings.imgsz, run.settings.device
+    picture = typical_prediction(data, list(models.values())[-1], run.folder, device)
+    return {"picture": picture.saved}, relations_of(data, models, imgsz, device)
 
 
 def open_run(project: str | Path, name: str | None, resume: bool | str | Path, given: Mapping[str, Any]) -> Run:

@@ -1,4 +1,4 @@
-"""Notice two packages named ultralytics, of which one is imported and the other one installed."""
+"""What Ultralytics this is: this project's fork or a checkout that was patched; and whether it is the installed one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ from pathlib import Path
 
 import ultralytics
 from ultralytics.utils import LOGGER, RANK
+
+PACKAGE = Path(next(iter(ultralytics.__path__))).resolve()
+SCRIPT, MODULE = "python prune_model.py", "python -m ultralytics.slim"  # the command line, in the fork and everywhere
+
+
+def is_fork() -> bool:
+    """Return whether this is the project's fork, which has relation.py, the example's data and its weights beside it.
+
+    A checkout of the user's own that was patched has `ultralytics.slim` alone.
+    """
+    return "+slim" in ultralytics.__version__
+
+
+def command_line() -> str:
+    """Return how the command line is called in this installation."""
+    return SCRIPT if is_fork() else MODULE
 
 
 def tell_mixed(version: str, place: Path) -> str | None:
@@ -35,5 +51,5 @@ def tell_mixed(version: str, place: Path) -> str | None:
 
 def warn_mixed() -> None:
     """Log `tell_mixed` once a process, on the first rank."""
-    if RANK in {-1, 0} and (words := tell_mixed(ultralytics.__version__, Path(ultralytics.__file__).resolve().parent)):
+    if RANK in {-1, 0} and (words := tell_mixed(ultralytics.__version__, PACKAGE)):
         LOGGER.warning(words)

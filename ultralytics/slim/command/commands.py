@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from ..exporting.check import check_exports
 from ..front.settings import FRONT_KEYS
+from ..installation import SCRIPT, is_fork
 from ..pruning.options import AnalyseOptions
 from ..recovery.options import RecoverOptions
 from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
@@ -46,10 +47,10 @@ COMMANDS = (
     Command(REPORT, "page about a run", "folder compare"),
 )
 HELP = """\
-usage: python prune_model.py [STAGE] [key=value ...]  (installed: prune-model)
-Without arguments: the whole pipeline on the shipped diagrams.
-  python prune_model.py data=my.yaml weights=best.pt factor=0.3 epochs=100
-  python prune_model.py images=photos/ weights=best.pt     without any labels
+usage: {called} [STAGE] [key=value ...]{installed}
+{alone}
+  {called} data=my.yaml weights=best.pt factor=0.3 epochs=100
+  {called} images=photos/ weights=best.pt     without any labels
 resume=True goes on with the last unfinished run, dry_run=True checks all first.
 STAGE, by default run            its own keys besides weights=
 {commands}
@@ -60,9 +61,15 @@ TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
 """
 
 
-def help_text() -> str:
-    """Return what `--help` prints."""
-    return HELP.format(commands="\n".join(f"  {c.name:<9} {c.does:<22} {c.keys}" for c in COMMANDS))
+IN_FORK = "Without arguments: the whole pipeline on the shipped diagrams."
+PATCHED = "In this patched Ultralytics give weights=, and data= or images=; all but\npredict and evaluate works."
+
+
+def help_text(called: str = SCRIPT) -> str:
+    """Return what `--help` prints; `called` is how the command line was called."""
+    installed = "  (installed: prune-model)" if called == SCRIPT else ""
+    about = {"called": called, "installed": installed, "alone": IN_FORK if is_fork() else PATCHED}
+    return HELP.format(**about, commands="\n".join(f"  {c.name:<9} {c.does:<22} {c.keys}" for c in COMMANDS))
 
 
 def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:

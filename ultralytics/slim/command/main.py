@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UsageError
 from ..exporting.formats import read_formats
 from ..hints import split_list
+from ..installation import MODULE, SCRIPT
 from ..loading import load_safely
 from ..logs import quiet
 from ..pruning.options import TARGETS
@@ -21,7 +22,9 @@ from .running import run_command, use_cores
 from .terminal import plain_where_piped
 
 
-def main_of(wrapper: type, methods: Mapping[str, Callable], args: list[str], cores: str | None = None) -> int:
+def main_of(
+    wrapper: type, methods: Mapping[str, Callable], args: list[str], cores: str | None = None, called: str = SCRIPT
+) -> int:
     """Do what a command line asks for; return the exit status.
 
     Args:
@@ -29,10 +32,11 @@ def main_of(wrapper: type, methods: Mapping[str, Callable], args: list[str], cor
         methods: What each command calls, by its name: methods of the wrapper, or functions; the default first.
         args: The words after the program's name.
         cores: On how many to compute, as the user set it; all of them if not given.
+        called: How this command line is called, for the help.
     """
-    program = Path(sys.argv[0]).name
+    program = MODULE if called == MODULE else Path(sys.argv[0]).name
     if any(word in ("help", "-h", "--help") for word in args):
-        return run_command(program, lambda: print(help_text(), flush=True))
+        return run_command(program, lambda: print(help_text(called), flush=True))
     use_cores(cores)
     warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)  # of what Ultralytics' exporter calls
     with plain_where_piped():

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,18 @@ def use_cores(asked: str | None = None) -> None:
     os.environ["OMP_NUM_THREADS"] = str(count)
     torch.set_num_threads(count)
     torch_utils.NUM_THREADS = count
+
+
+def asked_cores() -> str | None:
+    """Return what the user set as OMP_NUM_THREADS, which Ultralytics sets itself on import; None where that is unknown.
+
+    Linux remembers the environment that a process began with; elsewhere a 1 is most likely Ultralytics'.
+    """
+    try:
+        began_with = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None if (now := os.environ.get("OMP_NUM_THREADS")) == "1" else now
+    return dict(pair.partition("=")[::2] for pair in began_with).get("OMP_NUM_THREADS")
 
 
 def run_command(program: str, work: Callable[[], object]) -> int:

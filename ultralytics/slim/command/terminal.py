@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from ultralytics.utils import LOGGER, remove_colorstr, tqdm
+from ultralytics.utils import LOGGER, remove_colorstr
+
+from ..compat import own_bars
 
 
 class PlainStream:
@@ -27,19 +29,23 @@ class PlainStream:
 
 @contextmanager
 def plain_where_piped() -> Iterator[None]:
-    """Write plain lines unless standard output is a terminal; of each progress bar only its end."""
+    """Write plain lines unless standard output is a terminal; of each progress bar only its end.
+
+    Bars of releases that take them from tqdm stay as they are: they go to standard error.
+    """
     if sys.stdout.isatty():
         yield
         return
-    stdout, bars_redraw = sys.stdout, tqdm.is_noninteractive_console
+    stdout, bars = sys.stdout, own_bars()
+    bars_redraw = bars.is_noninteractive_console
     ours = {h: h.stream for h in LOGGER.handlers if type(h) is logging.StreamHandler and h.stream is stdout}
     sys.stdout = plain = PlainStream(stdout)
-    tqdm.is_noninteractive_console = lambda: True  # Ultralytics' bars know CI by the name of one service alone
+    bars.is_noninteractive_console = lambda: True  # Ultralytics' bars know CI by the name of one service alone
     for handler in ours:
         handler.setStream(plain)
     try:
         yield
     finally:
-        sys.stdout, tqdm.is_noninteractive_console = stdout, bars_redraw
+        sys.stdout, bars.is_noninteractive_console = stdout, bars_redraw
         for handler, stream in ours.items():
             handler.setStream(stream)

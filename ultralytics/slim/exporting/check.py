@@ -15,9 +15,9 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import time_sync
 
 from .. import logs
+from ..compat import time_sync
 from ..errors import InputError
 from ..files import disk_size
 from ..inputs.data import check_data

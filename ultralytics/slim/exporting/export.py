@@ -18,6 +18,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils import LOGGER
 
 from .. import logs
+from ..compat import int8_options
 from ..errors import FailedError, InputError, SlimError, translated
 from ..files import disk_size
 from ..inputs.data import check_data, is_data_set, prepare_data
@@ -49,7 +50,7 @@ def export_model(weights: str | Path, name: str, data: str | None = None, images
     (name,) = read_formats(name)
     base, int8 = name.removesuffix(INT8), name.endswith(INT8)
     ours = int8 and base in QUANTISERS and not options.get("dynamic")  # whose ranges Ultralytics takes at one size
-    check_packages([base + INT8 * (int8 or options.get("quantize") == 8)])
+    check_packages([base + INT8 * (int8 or int8_options().items() <= options.items())])
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
@@ -112,7 +113,7 @@ def _int8_defaults(name: str, given: Any) -> dict:
 
         nncf.set_log_level(logging.WARNING)  # it names every layer
     count = len(list_images(check_data(given)["train"]))
-    return {"quantize": 8, "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
+    return {**int8_options(), "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
 
 
 def _place(made: Path, folder: Path) -> Path:

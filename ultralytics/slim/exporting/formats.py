@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ultralytics.engine.exporter import INT8_FORMATS, export_formats
+from ultralytics.engine.exporter import export_formats
 
+from ..compat import int8_formats
 from ..errors import InputError, MissingPackageError
 from ..hints import hint, split_list
 
@@ -25,7 +26,7 @@ def read_formats(formats: str | list[str]) -> list[str]:
         InputError: Ultralytics cannot export to one of them.
     """
     known = [f for f in export_formats()["Argument"] if f != "-"]
-    known += [name + INT8 for name in known if name in INT8_FORMATS]
+    known += [name + INT8 for name in known if name in int8_formats()]
     names = split_list(formats)
     for name in names:
         if name not in known:

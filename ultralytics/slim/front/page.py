@@ -10,6 +10,7 @@ from ultralytics.utils import LOGGER
 
 from .. import charts
 from ..files import write_csv, write_text
+from ..installation import command_line
 from ..measuring.comparison import ComparisonTable, ModelRow
 from ..report.blocks import Block, Chart, Document, Grid, Section, Words
 from ..report.figures import NONE
@@ -162,6 +163,6 @@ def _further(folder: Path, settings: FrontSettings, models: Mapping[str, dict]) 
     chosen = f"{shares[len(shares) // 2]:g}" if shares else "0.5"
     what = "learns from the original for longer" if settings.images else "is trained further, by distillation,"
     return (
-        f"One that you like {what} with: python prune_model.py front resume={folder} train={chosen} {longer}. It then "
+        f"One that you like {what} with: {command_line()} front resume={folder} train={chosen} {longer}. It then "
         "stands on this page, too."
     )

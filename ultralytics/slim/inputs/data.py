@@ -13,8 +13,9 @@ from ..classes import BOX_TASKS
 from ..compat import YAML, converted_data
 from ..errors import DATA_ERRORS, InputError, KindError, MissingFileError, translated
 from ..files import stand_in, write_whole
+from ..installation import is_fork
 from .images import check_images, check_labels, check_rows, list_images
-from .places import PROJECT, find_file, looked_in, read_yaml
+from .places import PROJECT, SHIPPED_DATA, find_file, looked_in, read_yaml
 
 YAMLS = (".yaml", ".yml")
 PACKED = (".ndjson", ".zip", ".tar", ".gz", ".tgz")  # forms that Ultralytics makes such a YAML of
@@ -37,6 +38,11 @@ def find_data(data: str | Path, beside: Path = PROJECT) -> str:
     names = [f"{data}{ending}" for ending in ("", *(YAMLS if not Path(data).suffix else ()))]  # coco8 is coco8.yaml
     places = (find_file(name, beside) or checks.check_file(name, hard=False) for name in names)
     found = next(filter(None, places), None)
+    if not found and str(data) == SHIPPED_DATA and not is_fork():
+        raise MissingFileError(
+            f"give data=, a data YAML with train:, val: and names:; the default, {SHIPPED_DATA}, is not in a patched "
+            f"checkout"
+        )
     if not found:
         raise MissingFileError(
             f"data={data}: no such file in {looked_in(beside)}; give a data YAML with train:, val: and names:"

@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from ultralytics.data.utils import IMG_FORMATS, img2label_paths, verify_image_label
+from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 from ultralytics.utils import LOGGER, patches
 
+from ..compat import verify_label
 from ..errors import InputError, MissingFileError
 from ..hints import few
 from .known_good import find_faults
@@ -115,10 +116,10 @@ def check_rows(images: list[Path], split: str, data: Mapping[str, Any]) -> None:
     """
     points, width = data.get("kpt_shape") or (0, 0)
     pairs = [(image, label) for image, label in zip(images, label_files(images)) if label.is_file()]
-    rules = bool(points), data["nc"], points, width, False
+    rules = bool(points), data["nc"], points, width
 
     def fault_of(image: Path, label: Path) -> str:
-        result = verify_image_label((str(image), str(label), "", *rules))
+        result = verify_label(image, label, *rules)
         why = str(result[-1])
         return "" if result[0] is not None else why.partition("image/label: ")[2] or why
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ultralytics
-
 from ..compat import YAML
 from ..errors import InputError
+from ..installation import PACKAGE
 
-PROJECT = Path(next(iter(ultralytics.__path__))).resolve().parent  # the wrapper, diagram.yaml and weights/ lie here
+PROJECT = PACKAGE.parent  # the wrapper, diagram.yaml and weights/ lie here
+SHIPPED_DATA = "diagram.yaml"
 
 
 def find_file(given: str | Path, beside: Path = PROJECT) -> Path | None:

@@ -13,10 +13,10 @@ import torchvision  # noqa: F401 (where it is imported, non_max_suppression take
 from torch import nn
 
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.utils.metrics import ap_per_class, batch_probiou, box_iou
-from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.metrics import ap_per_class, box_iou
 
 from ..classes import task_of
+from ..compat import batch_probiou, non_max_suppression
 
 TRUE_CONF = 0.25  # detections of the reference below this score are no truth
 LEAST_CONF, NMS_IOU = 0.001, 0.7  # as Ultralytics validates

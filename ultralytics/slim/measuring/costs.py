@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import time_sync
-
+from ..compat import time_sync
 from ..loading import load_checkpoint
 from .runtimes import torch_run
 from .timing import take_turns

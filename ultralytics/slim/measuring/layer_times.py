@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from ultralytics.utils import TQDM, USER_CONFIG_DIR
-from ultralytics.utils.torch_utils import get_cpu_info, time_sync
+from ultralytics.utils.torch_utils import get_cpu_info
 
+from ..compat import time_sync
 from ..files import write_text
 from .costs import device_name
 from .runtimes import session_of

@@ -10,6 +10,7 @@ from ultralytics.utils import LOGGER
 
 from ..classes import BOX_TASKS, task_of
 from ..inputs.unlabelled import load_images
+from .agreement import Reference
 
 LOOKED_AT = 32  # images
 ENOUGH = 0.5  # of them; less is warned of
@@ -29,8 +30,6 @@ def tell_seen(model: nn.Module, source: Any, imgsz: int, channels: int, who: str
         return
     images = load_images(source, imgsz, channels, LOOKED_AT)
     try:
-        from .agreement import Reference  # of a part of Ultralytics that older releases have elsewhere
-
         seen = Reference(model, images).seen
     except Exception:  # of a head of the user's own: any kind
         return

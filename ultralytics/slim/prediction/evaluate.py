@@ -96,12 +96,3 @@ def relations_of(data: str, weights: Mapping[str, str | Path], imgsz: int, devic
         name: evaluate_relations(open_model(path), path, root, save=False, settings=settings)
         for name, path in weights.items()
     }
-
-
-def relations_text(relations: Mapping[str, Evaluation]) -> str:
-    """Return the scores as lines, or why there are none."""
-    lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
-    return (
-        "\n".join(lines)
-        or "no relation scores: no plabels/val beside the data's images/val, no relation in it, or classes taken out"
-    )

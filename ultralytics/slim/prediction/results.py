@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +74,16 @@ class Evaluation(RelationScores):
         write_csv(self.folder / "relations.csv", self.images[0], [row.values() for row in self.images])
         found = {**about, "images": len(self.images), **self._asdict(), "causes": self.causes}
         write_text(self.folder / "relations.json", json.dumps(found, indent=2, default=str) + "\n")
+
+
+def relations_text(relations: Mapping[str, Evaluation]) -> str:
+    """Return the scores as lines, or why there are none."""
+    lines = [f"{name:<9} {scores}" for name, scores in relations.items()]
+    return (
+        "\n".join(lines)
+        or "no relation scores: no plabels/val beside the data's images/val, no relation in it, classes taken out, or "
+        "a patched checkout, which has no relation.py"
+    )
 
 
 @dataclass(frozen=True)

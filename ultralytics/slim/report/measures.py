@@ -13,8 +13,9 @@ import torch
 
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params, time_sync
+from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params
 
+from ..compat import time_sync
 from ..inputs.devices import find_device
 from ..loading import load_checkpoint
 from ..measuring.accuracy import validate

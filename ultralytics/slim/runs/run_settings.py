@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..exporting.export import check_options
 from ..exporting.formats import check_packages, read_formats
 from ..hints import split_list
+from ..installation import is_fork
 from ..measuring.runtimes import has_onnx_runtime
 from ..pruning.select.goals import RUN_FACTOR, check_factor
 from ..recovery.options import RecoverOptions
@@ -90,10 +91,11 @@ class RunSettings:
             SlimError: A setting that a later stage would refuse, perhaps after hours.
         """
         sources = [key for key in ("data", "images") if given.get(key)]
-        if len(sources) > 1 or bool(given.get("weights")) != bool(sources):
+        if len(sources) > 1 or bool(given.get("weights")) != bool(sources) or not (sources or is_fork()):
+            demo = "; or none of them for the demo" if is_fork() else ""
             raise InputError(
                 "give weights= (a trained checkpoint) with data= (its data YAML) or, where nothing is labelled, with "
-                "images= (a folder); or none of them for the demo"
+                f"images= (a folder){demo}"
             )
         file_format = {"format": "onnx" if has_onnx_runtime() else "torchscript"}
         if given.get("keep") is not None and given.get("factor") is not None:

@@ -20,7 +20,7 @@ from ..errors import InputError, translated
 from ..fewer_classes import data_for
 from ..files import copy_whole
 from ..inputs.data import prepare_data
-from ..inputs.places import read_yaml
+from ..inputs.places import SHIPPED_DATA, read_yaml
 from ..inputs.weights import check_checkpoint_path, open_model
 from ..loading import load_checkpoint
 from ..settings import TRAIN_ARGS, SlimSettings
@@ -28,7 +28,7 @@ from ..stored import check_finite, infinite_in
 
 # What this project's trainings start from where nothing else is asked for.
 TRAINING: Mapping[str, Any] = MappingProxyType(
-    {"data": "diagram.yaml", "imgsz": 640, "batch": 20, "workers": 4, "amp": False, "device": None}
+    {"data": SHIPPED_DATA, "imgsz": 640, "batch": 20, "workers": 4, "amp": False, "device": None}
 )
 # `optimizer=auto` would ignore lr0, so distillation names its optimizer; AdamW's biases must not start at lr 0.1.
 FINE_TUNING: Mapping[str, Any] = MappingProxyType(

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import time_sync
-
+from ...compat import time_sync
 from ...errors import InputError
 from ...inputs.devices import find_device
 from ...measuring.runtimes import RUNTIMES, missing_packages, onnx_run, torch_run
