@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim.errors import SlimError
+from ultralytics.slim.installation import MODULE
 from ultralytics.slim.prediction import evaluate, predict
 from ultralytics.slim.prediction.relation_errors import CAUSES
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -390,6 +391,7 @@ def test_help_fits_a_screen(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24 and max(map(len, lines)) <= 80
     assert all(f"  {stage} " in "\n".join(lines) for stage in prune_model.METHODS)
+    assert all(len(line.replace("python prune_model.py", MODULE)) <= 80 for line in lines[2:])
 
 
 @pytest.mark.slow
@@ -522,7 +524,11 @@ def test_bad_relations_are_one_message(weights, relations, run_there, capsys, sp
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("stock", "stock release 8.4"), ("empty", "not made yet"), ("patched", "is the release 8.4.2, patched")],
+    [
+        ("stock", "stock release 8.4"),
+        ("empty", "not made yet"),
+        ("patched", "is the release 8.4.2, patched: there, `python -m ultralytics.slim` and"),
+    ],
 )
 def test_another_ultralytics_in_place_of_the_fork_is_named(stock_ultralytics, tmp_path, kind, message):
     """The stock package over the fork, a checkout whose ultralytics/ is not made yet, or someone's own one."""

@@ -50,7 +50,7 @@ HELP = """\
 usage: {called} [STAGE] [key=value ...]{installed}
 {alone}
   {called} data=my.yaml weights=best.pt factor=0.3 epochs=100
-  {called} images=photos/ weights=best.pt     without any labels
+  {called} images=photos/ weights=best.pt  without any labels
 resume=True goes on with the last unfinished run, dry_run=True checks all first.
 STAGE, by default run            its own keys besides weights=
 {commands}
@@ -62,7 +62,7 @@ TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
 
 
 IN_FORK = "Without arguments: the whole pipeline on the shipped diagrams."
-PATCHED = "In this patched Ultralytics give weights=, and data= or images=; all but\npredict and evaluate works."
+PATCHED = "Patched: give weights=, and data= or images=; predict and evaluate are not here."
 
 
 def help_text(called: str = SCRIPT) -> str:
