@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.slim.errors import InputError
 from ultralytics.slim.pruning.graph import channels
 from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.label_book import LabelBook
@@ -216,6 +217,31 @@ def test_a_parameter_that_code_puts_another_in_the_place_of_keeps_its_name() -> 
     net = Net(Replacing())
     pruned, error = prune(net)
     assert error <= 1e-12 and pruned.block.cv.in_channels == 16
+
+
+@pytest.mark.parametrize("groups", [1, 32])
+def test_a_convolution_by_weights_that_are_computed_stays(groups: int) -> None:
+    class Computed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(32, 32 // groups, 1, 1))
+            self.cv = nn.Conv2d(32, 32, 1)
+
+        def forward(self, x):
+            return self.cv(nn.functional.conv2d(x, 2 * self.weight, groups=groups))
+
+    net = Net(Computed())
+    assert "computed, not stored" in frozen_layers(net)["stem.0"]
+    assert prune(net)[1] <= 1e-12
+
+
+def test_a_model_that_does_not_run_is_told_where() -> None:
+    class Large(nn.Module):
+        def forward(self, x):
+            return x.unfold(2, 64, 64)
+
+    with pytest.raises(InputError, match=r"3 channels, 64 x 96 pixels, it fails in block \(Large\): maximum size"):
+        trace_channels(Net(Large()))
 
 
 def test_an_image_may_have_more_channels_than_the_first_weight_reads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from .graph.blocks import Block
 from .graph.channels import ChannelGraph, trace_channels
 from .graph.distrust import distrust
 from .graph.rewrite import sliced
+from .graph.trace import OUTPUT
 from .graph.verify import Unproved, advice, check_equal, in_float64, masking
 from .options import PruneOptions
 from .repair.repairs import Example, repair_model
@@ -262,7 +264,9 @@ def _planned(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
     saved = scores.saved(goal) if goal and options.cost == TIME else None
     narrowings = ranking.narrowings(model, graph, options.round_to, floor, _currency(target), saved)
     if last is None and not narrowings and goal:
-        raise InputError(f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels)")
+        raise InputError(
+            f"nothing to prune: every layer is fixed or at its floor ({len(pools)} groups of channels){_reasons(graph)}"
+        )
     if target:
         is_whole = shorter is None and options.classes is None
         start = last.reached if last else Reading(target.whole) if is_whole else target.measure(model)
@@ -285,6 +289,12 @@ def _planned(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
         result = named_as_before(result, shorter) if last else counted_with_blocks(result, shorter, options.imgsz)
     chosen = Selection(pools, narrowings, taken)
     return _Narrowed(result, scores.first, reached, shorter, graph, chosen, stays)
+
+
+def _reasons(graph: ChannelGraph) -> str:
+    """Return the most frequent reasons for which channels are fixed, but for predictions, in words."""
+    reasons = Counter(why for why in graph.book.frozen().values() if not why.endswith(OUTPUT))
+    return f"; most are fixed by {few([why for why, _ in reasons.most_common()], 3)}" if reasons else ""
 
 
 def _currency(target: Target | None) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...errors import InputError
 from ...kinds import input_channels
 from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
@@ -79,7 +80,11 @@ def without_features(output: Any) -> Any:
 
 
 def trace_channels(model: nn.Module) -> ChannelGraph:
-    """Return the channel graph of `model`, which is not modified."""
+    """Return the channel graph of `model`, which is not modified.
+
+    Raises:
+        InputError: The model does not run on an image of `input_size`; the message says where it fails.
+    """
     net = copy.deepcopy(model).float().cpu()
     _set_mode(net, not is_fused(net))
     trace, hooks, names = Trace(net, RULES), [], _names(net)  # before code that puts others in their place runs
@@ -87,7 +92,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
     with torch.no_grad(), stand_ins(net), trace:
-        outputs = [net(torch.zeros(input_size(net)))]
+        outputs = [_first_run(net, trace)]
         keep_known(net, trace)
         outputs += _wake(net, trace)
     for hook in hooks:  # they would tie the copy to the trace, and so keep it in memory
@@ -97,6 +102,18 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     for output in outputs:
         trace.unknown(OUTPUT, without_features(output))
     return _named(trace, net, names)
+
+
+def _first_run(net: nn.Module, trace: Trace) -> Any:
+    """Return what a model puts out for an image of zeros."""
+    size = input_size(net)
+    try:
+        return net(torch.zeros(size))
+    except Exception as error:  # other people's code raises anything
+        raise InputError(
+            f"cannot prune this model: on an image of {size[1]} channels, {size[2]} x {size[3]} pixels, it fails in "
+            f"{trace.where()}: {error}"
+        ) from error
 
 
 def _set_mode(net: nn.Module, training: bool) -> None:
@@ -137,10 +154,10 @@ def _named(trace: Trace, net: nn.Module, names: dict[int, list[str]]) -> Channel
     """Replace the tensors and modules of the traced copy by their names, which the original shares."""
     modules = {id(m): n for n, m in net.named_modules()}
     slots = [Slot(tuple(names[id(t)]), dim, labels, role) for t, dim, labels, role in trace.slots if labels.any()]
-    groups = {n.rpartition(".")[0]: ins for w, ins in trace.depthwise_inputs if ins.any() for n in names[id(w)]}
+    groups = {n.rpartition(".")[0]: ins for w, ins in trace.depthwise_inputs if ins.any() for n in names.get(id(w), [])}
     readers = prediction_readers(net)
     layers = {name: labels for name, labels, _ in trace.produced if name not in readers}
     attributes = [(modules[id(m)], attr, labels) for m, attr, labels in trace.attributes]
-    positions = {n: count for key, count in trace.positions.items() for n in names[key][:1]}
+    positions = {n: count for key, count in trace.positions.items() for n in names.get(key, [])[:1]}
     handled = {name: list(found.values()) for name, found in trace.handled.items()}
     return ChannelGraph(trace.book, slots, layers, attributes, groups, positions, handled)

@@ -220,7 +220,8 @@ class Trace(TorchFunctionMode):
         if tensor is None:
             return
         if id(tensor) not in self._own:
-            self.book.freeze(labels, f"{self.where()}: weights that are computed, not stored")
+            for one in (labels, self.labels(tensor)):  # what it is computed from may have channels of its own
+                self.book.freeze(one, f"{self.where()}: weights that are computed, not stored")
             return
         key = (id(tensor), dim)
         if key in self._slot_of:
