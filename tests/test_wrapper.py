@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,6 @@ from ultralytics.slim.command.commands import help_text
 from ultralytics.slim.command.main import main_of
 from ultralytics.slim.command.running import asked_cores
 from ultralytics.slim.front.page import _further
-from ultralytics.slim.front.settings import FrontSettings
 from ultralytics.slim.installation import MODULE, SCRIPT
 from ultralytics.slim.runs.run_settings import RunSettings
 
@@ -110,7 +110,7 @@ def test_data_must_be_given_where_none_is_shipped(command, weights, patched, tmp
 
 
 @pytest.mark.parametrize(("version", "called"), [("8.4.190+slim.0.1.0", SCRIPT), ("8.1.34", MODULE)])
-def test_a_page_names_the_command_that_is_there(version, called, weights, tiny_data, monkeypatch):
+def test_a_page_names_the_command_that_is_there(version, called, monkeypatch):
     monkeypatch.setattr(ultralytics, "__version__", version)
-    settings = FrontSettings.read({"weights": str(weights), "images": str(Path(tiny_data).parent / "images/train")})
-    assert f"with: {called} front resume=" in _further(Path("folder"), settings, {"a": {"share": 0.5}})
+    told = _further(Path("folder"), SimpleNamespace(images="photos"), {"a": {"share": 0.5}})
+    assert f"with: {called} front resume=folder train=0.5" in told

@@ -47,13 +47,16 @@ def test_a_patched_release_trains_prunes_and_resumes(
 ):
     """cwd, mgd+logit, sparse, prune, retrain at the pruned widths, resume: each for an epoch or two.
 
+    On one release of each patch also the commands, a whole run among them.
+
     No package can be imported that the release does not require, directly or by way of another.
     """
     unpack(fetch_release(version), tmp_path)
     apply(tmp_path)
     script = SUPPORT / "release_smoke.py"
+    commands = ["commands"] if version in MIDDLE.values() else []
     done = subprocess.run(
-        [sys.executable, SUPPORT / "own_requirements.py", tmp_path, script, tiny_data, tmp_path / "runs"],
+        [sys.executable, SUPPORT / "own_requirements.py", tmp_path, script, tiny_data, tmp_path / "runs", *commands],
         cwd=tmp_path,
         env={
             **os.environ,

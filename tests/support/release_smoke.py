@@ -1,6 +1,7 @@
-"""Run by test_releases.py in its own process, with a patched release on the path: python release_smoke.py DATA OUT.
+"""Run by test_releases.py in its own process, with a patched release on the path: release_smoke.py DATA OUT [commands].
 
-Each step trains for real, on the tiny data set; the first that fails ends the process with its traceback.
+Each step trains for real, on the tiny data set; the first that fails ends the process with its traceback. With a third
+word the commands of `python -m ultralytics.slim` are run, too.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
+import runpy
 import sys
 from pathlib import Path
 
 import torch
 
 from ultralytics import YOLO
+from ultralytics.slim import PruneModel
 from ultralytics.slim.distillation.preflight import _copy
 from ultralytics.slim.distillation.teacher import freeze
 from ultralytics.slim.losses.logit import LogitLoss, raw_predictions
-from ultralytics.slim.pruning.prune import prune_model
 
 DATA, OUT = sys.argv[1], Path(sys.argv[2])
 TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"
@@ -65,6 +67,33 @@ def resume() -> None:
     assert (again.trainer.start_epoch, again.trainer.epoch) == (1, 1)
 
 
+def command(*words: str) -> None:
+    """Do what `python -m ultralytics.slim` does with these words, in this process and its choice of packages."""
+    sys.argv = ["ultralytics.slim", *words]
+    try:
+        runpy.run_module("ultralytics.slim", run_name="__main__")
+    except SystemExit as done:
+        assert done.code == 0, words
+
+
+def commands() -> None:
+    """What the commands leave: files that hold what they should, and a whole run with its report."""
+    data = (f"data={DATA}", "imgsz=64", "device=cpu")
+    training = (*data, "batch=4", "epochs=1", "workers=0", "plots=False")
+    pruned, taught = str(OUT / "by_command.pt"), OUT / "taught.pt"
+    command("prune", f"weights={TEACHER}", "factor=0.3", f"save_dir={pruned}")
+    command("train", f"weights={pruned}", *training, f"save_dir={pruned}")
+    command("distill", f"weights={pruned}", f"t_weight={TEACHER}", "loss_type=cwd", *training, f"save_dir={taught}")
+    assert parameters(YOLO(taught)) == parameters(YOLO(pruned)) < parameters(YOLO("yolov8n.yaml"))
+    command("compare", f"weights={TEACHER},{taught}", *data, "agreement=True")
+    command("export", f"weights={taught}", "format=torchscript", *data)
+    assert taught.with_suffix(".torchscript").is_file()
+    command(
+        "run", f"weights={TEACHER}", *training, "format=torchscript", "sparse.epochs=0", f"project={OUT}", "name=run"
+    )
+    assert (OUT / "run/report.md").is_file()
+
+
 def raw_of_every_head() -> None:
     """Boxes and scores are found in what every head puts out, training or not, and the loss reaches them."""
     import ultralytics
@@ -101,10 +130,12 @@ train(YOLO(TEACHER), "sparse", loss_type="sparse")
 with open(OUT / "sparse" / "results.csv", newline="") as file:
     rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
 assert all(float(row["gamma/moved"]) > 0 for row in rows), rows  # the optimizer stepped, and the penalty with it
-prune_model(YOLO(TEACHER), str(PRUNED), 0.5, images=DATA, score="taylor", imgsz=64)  # the loss, too
-pruned = YOLO(PRUNED)
-before = parameters(pruned)
+wrapped = PruneModel(TEACHER)
+wrapped.prune(0.5, PRUNED, images=DATA, score="taylor", imgsz=64)  # the loss, too
+before = parameters(wrapped.model)
 assert before < parameters(YOLO("yolov8n.yaml"))
-assert parameters(train(pruned, "retrain", epochs=1)) == before, "retraining lost the pruned widths"
+assert parameters(train(wrapped.model, "retrain", epochs=1)) == before, "retraining lost the pruned widths"
 resume()
+if sys.argv[3:]:
+    commands()
 print("every step ran")

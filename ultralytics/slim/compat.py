@@ -7,6 +7,9 @@ otherwise there. On the release that this fork is pinned to, everything is upstr
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from ultralytics.utils import metrics, torch_utils
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
 
 
 class _Absent(nn.Module):
@@ -74,6 +78,40 @@ def converted_data(data: str) -> str:
 
     convert = getattr(data_utils, "convert_ndjson_to_yolo_if_needed", None)
     return str(convert(data)) if convert else data
+
+
+def validated_names(validator: BaseValidator) -> dict[int, str]:
+    """Return the classes of the data that a validator starts on; 8.0.x says so before it has read the data."""
+    if validator.data is None:
+        from ultralytics.data.utils import check_det_dataset  # imports slim
+
+        return check_det_dataset(validator.args.data)["names"]
+    return validator.data["names"]
+
+
+def keep_counts(validator: BaseValidator) -> None:
+    """Leave the number of objects by class with the metrics, where the release leaves it with the validator."""
+    if not hasattr(validator.metrics, "nt_per_class"):
+        validator.metrics.nt_per_class = validator.nt_per_class
+
+
+@contextmanager
+def onnx_by_torchscript() -> Iterator[None]:
+    """Let ONNX be written by TorchScript; a release older than torch's other exporter does not ask for that itself."""
+    plain = torch.onnx.export
+    if "dynamo" in inspect.signature(plain).parameters:
+        torch.onnx.export = partial(plain, dynamo=False)  # unless it is given
+    try:
+        yield
+    finally:
+        torch.onnx.export = plain
+
+
+def complete(model: nn.Module) -> nn.Module:
+    """Return the model with what the release's loss asks of it, and an older checkpoint lacks."""
+    if not hasattr(model, "end2end"):
+        model.end2end = getattr(model.model[-1], "end2end", False)
+    return model
 
 
 def own_bars() -> ModuleType | SimpleNamespace:

@@ -18,7 +18,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils import LOGGER
 
 from .. import logs
-from ..compat import int8_options
+from ..compat import int8_options, onnx_by_torchscript
 from ..errors import FailedError, InputError, SlimError, translated
 from ..files import disk_size
 from ..inputs.data import check_data, is_data_set, prepare_data
@@ -64,7 +64,7 @@ def export_model(weights: str | Path, name: str, data: str | None = None, images
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         with _told(source, name):
-            with logs.only(), hushed(base == "ncnn"):
+            with logs.only(), hushed(base == "ncnn"), onnx_by_torchscript():
                 made = Path(yolo.export(**options))
             if ours:
                 made = quantise(yolo, made, base, ranges, judged)

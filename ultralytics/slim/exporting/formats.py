@@ -17,6 +17,7 @@ NEEDS = {
     "ncnn": ("ncnn", "pnnx"),
 }  # to export and load back
 INT8_NEEDS = {"openvino": ("nncf",)}
+OURS = ("onnx", "openvino")  # whose int8 is made here, on every release
 
 
 def read_formats(formats: str | list[str]) -> list[str]:
@@ -26,7 +27,7 @@ def read_formats(formats: str | list[str]) -> list[str]:
         InputError: Ultralytics cannot export to one of them.
     """
     known = [f for f in export_formats()["Argument"] if f != "-"]
-    known += [name + INT8 for name in known if name in int8_formats()]
+    known += [name + INT8 for name in known if name in {*int8_formats(), *OURS}]
     names = split_list(formats)
     for name in names:
         if name not in known:

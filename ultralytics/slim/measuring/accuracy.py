@@ -15,6 +15,7 @@ from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 
 from ..classes import BOX_TASKS, Names, names_of, validate_by_name
+from ..compat import keep_counts, validated_names
 from ..errors import translated
 from ..fewer_classes import data_for, fewest_classes
 from ..files import fingerprint
@@ -74,7 +75,7 @@ def validate(weights: str | Path, data: str, imgsz: int, device: Any = None, **v
 
 
 def _by_name(validator: BaseValidator, names: Names, weights: str | Path) -> None:
-    if warning := validate_by_name(validator, validator.data["names"], names).warning:
+    if warning := validate_by_name(validator, validated_names(validator), names).warning:
         LOGGER.warning(f"{weights}: {warning}")
 
 
@@ -89,6 +90,7 @@ def _metrics(
     data = data_for(original.model, data)
     if yolo.task in BOX_TASKS:  # of others Ultralytics knows the classes by their folders
         yolo.add_callback("on_val_start", partial(_by_name, names=names_of(original.model), weights=weights))
+        yolo.add_callback("on_val_end", keep_counts)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"plots": False, "verbose": False, "workers": 0, **val}
         with translated():

@@ -167,7 +167,9 @@ def _compared(truths: Iterable[torch.Tensor], said: Iterable[torch.Tensor], iou:
         own = [own[0] + len(said_classes), own[1] + int(matched[:, 0].sum())]
     hits, scores, classes, wanted = map(np.concatenate, (hits, scores, classes, wanted))
     rows = np.concatenate(found_at)
-    average = ap_per_class(hits, scores, classes, wanted)[5] if len(wanted) and len(scores) else np.zeros((0, 10))
+    average = (
+        ap_per_class(hits, scores, classes, wanted, names={})[5] if len(wanted) and len(scores) else np.zeros((0, 10))
+    )
     bands = []
     for low, high in zip(BANDS, BANDS[1:]):
         within = rows[(rows[:, 0] >= low) & ((rows[:, 0] < high) | (high == BANDS[-1])), 1:]

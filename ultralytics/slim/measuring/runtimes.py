@@ -15,6 +15,7 @@ from torch import nn
 from ultralytics import YOLO
 
 from .. import logs
+from ..compat import onnx_by_torchscript
 from ..kinds import input_channels
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}  # key -> name
@@ -89,7 +90,7 @@ def _export(weights: str | Path, imgsz: int, batch: int) -> str:
     """
     threads, simplify = torch.get_num_threads(), bool(find_spec("onnxslim"))
     try:
-        with logs.only():
+        with logs.only(), onnx_by_torchscript():
             return YOLO(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
     finally:
         torch.set_num_threads(threads)

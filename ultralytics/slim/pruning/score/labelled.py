@@ -25,6 +25,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of, task_of
+from ...compat import complete
 from ...errors import DATA_ERRORS, InputError, translated
 from ...fewer_classes import data_for
 from ...inputs.data import as_yaml
@@ -143,7 +144,7 @@ def _is_detr(model: nn.Module) -> bool:
 
 def with_loss(model: nn.Module) -> nn.Module:
     """Return a copy that puts out raw predictions in evaluation mode and knows its loss's settings."""
-    net = copy.deepcopy(model).float().eval().requires_grad_(True)
+    net = complete(copy.deepcopy(model).float().eval().requires_grad_(True))
     net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, **as_dict(getattr(model, "args", None))})
     if hasattr(net, "criterion"):
         del net.criterion  # the loss is made anew; None in its place would be called by older releases
