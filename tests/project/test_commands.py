@@ -16,6 +16,7 @@ from ultralytics.cfg import entrypoint
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim.command.parsing import ULTRALYTICS, parse
 from ultralytics.slim.diagrams import draw_dataset
+from ultralytics.slim.installation import MODULE, SCRIPT
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.runs import training
 from ultralytics.slim.runs.run_settings import RUN_KEYS
@@ -29,6 +30,7 @@ DETAILS = (
     "distillation",
     "exports",
     "how-it-works",
+    "patched",
     "relations",
     "stages",
     "troubleshooting",
@@ -95,8 +97,9 @@ def reason(command: str) -> str | None:
 def tiny(command: str) -> str:
     """Return the command with settings that run in seconds."""
     words = shlex.split(command.partition(" > ")[0])
-    if words[:2] == ["python", "prune_model.py"]:
-        words = ["prune-model", *words[2:]]
+    for called in (SCRIPT, MODULE):
+        if words[: len(called.split())] == called.split():
+            words = ["prune-model", *words[len(called.split()) :]]
     if words[0] == "yolo":
         extras = TRAINED if "resume" not in words else {}
     elif words[0] == "prune-model" and not any(word.startswith(("resume=", "-")) for word in words):

@@ -45,10 +45,33 @@ def test_nothing_for_equal_predictions_and_more_for_worse_ones(name):
     assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
 
 
+def older(raw):
+    """Return raw predictions as older releases give them: maps of boxes and scores, the extras behind them."""
+    if "scores" not in raw:
+        return {branch: older(predictions) for branch, predictions in raw.items()}
+    both = torch.cat([raw["boxes"], raw["scores"]], 1)
+    sides = [level.shape[-2:] for level in raw["feats"]]
+    maps = [part.unflatten(2, side) for part, side in zip(both.split([h * w for h, w in sides], 2), sides)]
+    extras = [raw[key] for key in raw if key not in ("boxes", "scores", "feats")]
+    return (maps, *extras) if extras else maps
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8n-seg.yaml", "yolo26n.yaml"])
+def test_the_form_of_older_releases_is_the_same(name):
+    """In it the divergence is that of the newer form, of extras and both branches, too."""
+    teacher, student = (randomised(name).model.float().eval() for _ in range(2))
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.mul_(1.1)
+        said, found = (run_raw(model, torch.rand(1, 3, 64, 64)) for model in (teacher, student))
+    loss = RecoveryLoss(student, teacher)
+    assert 0 < float(loss(found, said)) == pytest.approx(float(loss(older(found), older(said))), rel=1e-5)
+
+
 def test_scores_and_boxes_by_hand():
     """One anchor point, one class, two bins."""
     loss = object.__new__(RecoveryLoss)
-    loss.part = SharedPart(2)
+    loss.part, loss._heads = SharedPart(2), (None, None)
     teacher = {"scores": torch.full((1, 1, 1), 0.0), "boxes": torch.zeros(1, 8, 1)}
     student = {"scores": torch.full((1, 1, 1), 2.0), "boxes": torch.zeros(1, 8, 1)}
     student["boxes"][0, 0] = 1.0  # the first bin of the first side

@@ -23,6 +23,7 @@ from ..files import disk_size
 from ..inputs.data import check_data
 from ..inputs.unlabelled import readable_images, spread
 from ..inputs.weights import open_model
+from ..kinds import input_channels
 from ..measuring.accuracy import file_accuracy
 from ..measuring.costs import device_name
 from ..measuring.detections import Found, choose_images, detect, match_detections
@@ -199,7 +200,8 @@ def compare_exports(
         with logs.only():
             detect(models[name], images[:1], **settings)
     running = [*found, *before]
-    latencies = _latencies({name: models[name].predictor for name in running})
+    channels = input_channels(torch_model.model)
+    latencies = _latencies({name: models[name].predictor for name in running}, channels)
     for name in filter(None, map(partial(slower_than_float, latencies), files)):
         LOGGER.warning(name)
     predictor = torch_model.predictor
@@ -268,12 +270,12 @@ def agreement(reference: list[Found], other: list[Found]) -> dict[str, float | N
     }
 
 
-def _latencies(predictors: dict) -> dict[str, Latency]:
-    """Time the loaded networks on one image of noise."""
+def _latencies(predictors: dict, channels: int) -> dict[str, Latency]:
+    """Time the loaded networks on one image of noise of so many channels."""
     device = predictors[TORCH].device
     runs = {}
     for name, predictor in predictors.items():
-        image = torch.rand(1, predictor.model.channels, *predictor.imgsz, device=device)
+        image = torch.rand(1, channels, *predictor.imgsz, device=device)
         runs[name] = partial(predictor.model, image)
     with torch.inference_mode():
         return take_turns(runs, partial(time_sync, device), REST)

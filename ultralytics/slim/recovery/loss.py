@@ -11,7 +11,7 @@ from torch import nn
 from ..classes import task_of
 from ..errors import InputError
 from ..kinds import is_a
-from ..losses.logit import SharedPart, shared_part
+from ..losses.logit import SharedPart, raw_predictions, shared_part
 
 BOXES, EXTRAS = 2.0, 1.0  # weights beside the class scores
 TOLD = ("WorldDetect", "YOLOEDetect")  # heads that compare with texts
@@ -38,7 +38,7 @@ class RecoveryLoss:
 
     def __init__(self, student: nn.Module, teacher: nn.Module):
         tasks = [task_of(model) for model in (student, teacher)]
-        heads = [model.model[-1] for model in (student, teacher)]
+        self._heads = heads = [model.model[-1] for model in (student, teacher)]
         if tasks[0] != tasks[1]:
             raise InputError(f"the model's task is {tasks[0]} and the teacher's {tasks[1]}; give a teacher of its task")
         if tasks[0] not in TASKS or (tasks[0] != "classify" and not hasattr(heads[0], "reg_max")):
@@ -63,6 +63,7 @@ class RecoveryLoss:
 
     def __call__(self, student: Any, teacher: Any) -> torch.Tensor:
         """Return the scalar divergence of raw predictions as `run_raw` returns them."""
+        student, teacher = (_named(raw, head) for raw, head in zip((student, teacher), self._heads))
         if isinstance(teacher, dict) and "scores" in teacher:
             return self._anchors(_branch(student), teacher)
         if isinstance(teacher, dict):
@@ -107,6 +108,16 @@ class RecoveryLoss:
             return _relative(student, teacher, best[:, None]) if student.shape[1] == width else torch.zeros_like(best)
         log_q, log_p = (x.reshape(n, 4, width // 4, a).log_softmax(2) for x in (student, teacher))
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(2).mean(1)
+
+
+def _named(raw: Any, head: nn.Module) -> Any:
+    """Return predictions by name, as newer releases give them; older ones give maps, and behind them the extras."""
+    if isinstance(raw, dict):
+        return raw if "scores" in raw else {name: _named(branch, head) for name, branch in raw.items()}
+    if not isinstance(raw, (list, tuple)):
+        return raw
+    extras = raw[1:] if isinstance(raw[0], (list, tuple)) else ()
+    return {**raw_predictions(raw, head), **{f"extra {i}": extra for i, extra in enumerate(extras)}}
 
 
 def _branch(raw: Any) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ from .ranges import RangeImages
 if TYPE_CHECKING:
     import onnx
 
+PER_CHANNEL = 13  # the first opset whose int8 has a scale a channel; older releases export to earlier ones
 TRAINED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -69,13 +70,17 @@ class OnnxQuantiser:
         return tuple(d.dim_value for d in onnx.load(path).graph.input[0].type.tensor_type.shape.dim)
 
     def __init__(self, path: Path, images: RangeImages, folder: Path):
-        import onnx
+        import onnx.version_converter
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         self.images, self.prepared = images, folder / "prepared.onnx"
-        quant_pre_process(str(path), str(self.prepared), skip_symbolic_shape=True)
+        model = onnx.load(path)
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if next(given.version for given in model.opset_import if not given.domain) < PER_CHANNEL:
+            model = onnx.version_converter.convert_version(model, PER_CHANNEL)
+        onnx.save(model, self.prepared)
+        quant_pre_process(str(self.prepared), str(self.prepared), skip_symbolic_shape=True)
         model = onnx.load(self.prepared)
-        self.metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
         self.input = model.graph.input[0].name
