@@ -87,6 +87,7 @@ def commands(path: Path) -> list[str]:
     ]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S))
     found = [" ".join(line.split("# ")[0].split()).removeprefix(".venv/bin/") for line in lines]
+    found = [line for line in found if line not in (SCRIPT, MODULE)]  # the program's name
     return [line for line in found if line.split(" ")[0] in PROGRAMS and " " in line and "..." not in line]
 
 
