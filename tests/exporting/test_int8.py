@@ -199,6 +199,15 @@ def test_every_task_is_quantised(name, tiny_data, tmp_path, log):
     assert "-cls" in name or "the float model detects nothing" in log.text
 
 
+@needs_onnx
+@pytest.mark.slow
+def test_ranges_from_arrays(shipped, log):
+    """As from files: a few arrays, in which the model finds nothing."""
+    images = [np.full((40, 60, 3), 9 * n, np.uint8) for n in range(4)]
+    assert export_model(shipped, "onnx-int8", images=images, imgsz=64).exists()
+    assert "its ranges come from 4 images" in log.text and "not judged" in log.text
+
+
 @needs_nncf
 @pytest.mark.slow
 def test_openvino_holds(shipped, tiny_data):

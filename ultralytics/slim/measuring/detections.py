@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = No
     """
     yolo = model if isinstance(model, YOLO) else open_model(model)
     found = []
-    for result in yolo.predict([str(i) for i in images], stream=True, verbose=False, **settings):
+    for result in predicted(yolo, images, **settings):
         boxes = boxes_of(result)
         classes, scores = (values.cpu().numpy() for values in (boxes.cls, boxes.conf))
         names = [result.names[int(c)] for c in classes]
@@ -82,6 +83,16 @@ def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = No
             classes = LabelNumbers(result.names, like).of(torch.from_numpy(classes)).numpy()
         found.append(Found(boxes.xyxy.cpu().numpy().astype(float), classes.astype(int), scores.astype(float), names))
     return found
+
+
+def predicted(yolo: YOLO, images: Iterable[Any], **settings: Any) -> Iterator[Results]:
+    """Give what a model predicts for each image, a path or a BGR array (H, W, 3).
+
+    Exported files of one image at a time are given one at a time, as 8.0.x hands over all of a list at once.
+    """
+    sources = [str(image) if isinstance(image, Path) else image for image in images]
+    for part in [sources] if isinstance(yolo.model, torch.nn.Module) else [[source] for source in sources]:
+        yield from yolo.predict(part, stream=True, verbose=False, **settings)
 
 
 def match_detections(original: Found, other: Found, same_iou: float) -> Difference:

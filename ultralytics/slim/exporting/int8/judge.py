@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics import YOLO
 
 from ... import logs
-from ...measuring.detections import Found, detect, match_detections
+from ...measuring.detections import Found, detect, match_detections, predicted
 
 HELD = 0.98  # share of the float model's detections that a file should find, at HELD_IOU
 HELD_IOU, CLOSE_IOU = 0.75, 0.9
@@ -72,4 +72,4 @@ class Judge:
     def _said_by(self, model: YOLO) -> list:
         if self.task != "classify":
             return detect(model, self.images, **self.settings)
-        return [result.probs.top1 for result in model.predict(self.images, stream=True, verbose=False, **self.settings)]
+        return [result.probs.top1 for result in predicted(model, self.images, **self.settings)]
