@@ -63,6 +63,7 @@ NOT_RUN = {  # beginning of a command -> why it is not run here
     "python - runs/baseline": "needs the result of those 45 minutes",
     "python -m patches materialise": "rewrites ultralytics/ under the running tests; test_patches.py does it elsewhere",
     "python -m patches refresh": "rewrites the patch; test_patches.py does it elsewhere",
+    "python -m patches export": "makes a patch of each range; test_edited_checkouts.py does it elsewhere",
     "python -m patches carry": "rewrites the patches; test_series.py does it elsewhere",
     "python -m patches bump": "moves the pin; test_bump.py does it elsewhere",
 }

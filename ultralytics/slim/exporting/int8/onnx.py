@@ -89,7 +89,8 @@ class OnnxQuantiser:
         readers, trained = read_graph(model)
         self.decoding = decoding_nodes(readers, trained)
         decoded = set(self.decoding)
-        self.last = [name for name in trained if set(readers[name]) <= decoded]
+        convs = {node.name for node in model.graph.node if node.op_type == "Conv"}  # a classifier's last layer is large
+        self.last = [name for name in trained if name in convs and set(readers[name]) <= decoded]
         self.first = [node.name for node in model.graph.node if node.op_type == "Conv" and self.input in node.input]
 
     def make(self, recipe: OnnxRecipe, path: Path) -> None:
