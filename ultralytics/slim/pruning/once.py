@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -22,6 +23,7 @@ from ..inputs.unlabelled import load_images
 from ..measuring.flops import count_gflops
 from ..measuring.layer_times import LayerTimes
 from .gamma_check import check_gammas
+from .graph.attention import is_area_attention
 from .graph.blocks import Block
 from .graph.channels import ChannelGraph, trace_channels
 from .graph.distrust import distrust
@@ -305,11 +307,11 @@ def _currency(target: Target | None) -> str:
 def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Module, float]:
     """Return the pruned copy of `model` and its largest relative difference to the masked original.
 
-    The model itself is masked for the comparison, as a copy in float64 would take twice its memory. What attention
-    scales is scaled in float64, too, so that the proof is of what is done.
+    The model itself is masked for the comparison, as a copy in float64 would take twice its memory. Where attention
+    scales what it keeps, that is done in float64, too, so that the proof is of what is done.
     """
-    dtype = next(model.parameters()).dtype
-    with in_float64(model):
+    dtype, scales = next(model.parameters()).dtype, any(map(is_area_attention, model.modules()))
+    with in_float64(model) if scales else nullcontext():
         pruned = sliced(model, graph, keep)
         with masking(model, graph, keep):
             error = check_equal(model, pruned)
