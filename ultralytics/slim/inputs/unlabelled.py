@@ -117,8 +117,8 @@ def readable_images(source: Any, tell: bool = True) -> list:
     return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
 
 
-def read_square(item: Any, imgsz: int, channels: int, cover: bool = False) -> torch.Tensor:
-    """Return one image, a path or an array (H, W, 3), as a square: (C, imgsz, imgsz), RGB, uint8.
+def read_square(item: Any, imgsz: int | tuple[int, int], channels: int, cover: bool = False) -> torch.Tensor:
+    """Return one image, a path or an array (H, W, 3), as a square or of a height and a width: (C, H, W), RGB, uint8.
 
     It is letterboxed, as for a detector, or with `cover` its middle is cut out, as for a classifier.
 
@@ -126,7 +126,8 @@ def read_square(item: Any, imgsz: int, channels: int, cover: bool = False) -> to
         InputError: If it cannot be read.
     """
     pixels = read_pixels(item)
-    square = CenterCrop(imgsz)(pixels) if cover else LetterBox((imgsz, imgsz), auto=False)(image=pixels)
+    sides = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    square = CenterCrop(sides)(pixels) if cover else LetterBox(sides, auto=False)(image=pixels)
     return as_tensor(square, channels)
 
 

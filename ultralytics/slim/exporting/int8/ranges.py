@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.data.augment import CenterCrop, LetterBox
 from ultralytics.utils import LOGGER
 
 from ...errors import InputError
-from ...inputs.unlabelled import as_tensor, read_pixels, readable_images, spread
+from ...inputs.unlabelled import read_square, readable_images, spread
 
 MOST = 300  # images for the ranges, as many as Ultralytics recommends
 JUDGED = 48  # further images on which the files are judged
@@ -40,9 +39,8 @@ class RangeImages:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield images (batch, C, H, W), RGB, float32 in 0..1."""
         for item in self.items:
-            pixels = read_pixels(item)
-            square = CenterCrop(self.sides)(pixels) if self.cover else LetterBox(self.sides, auto=False)(image=pixels)
-            yield np.repeat(as_tensor(square, self.channels)[None].float().numpy() / 255, self.batch, 0)
+            image = read_square(item, self.sides, self.channels, self.cover)
+            yield np.repeat(image[None].float().numpy() / 255, self.batch, 0)
 
 
 def split_for_ranges(source: Any) -> tuple[list, list]:
