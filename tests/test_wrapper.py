@@ -64,6 +64,7 @@ def test_help_in_a_patched_checkout_says_what_is_not_there(patched):
     assert "predict and evaluate are not here" in own[1] and max(map(len, own)) <= 80 and len(own) <= 24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the environment at the start is Linux' to tell")
 @pytest.mark.parametrize("asked", [None, "1", "3"])
 def test_the_cores_that_were_asked_for_are_known_after_the_import(asked, tmp_path):
