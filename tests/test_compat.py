@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics import YOLO, models
 from ultralytics.data import utils as data_utils
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim import compat
 from ultralytics.utils import torch_utils
 
@@ -96,3 +99,22 @@ def test_bars_of_a_release_without_its_own(monkeypatch):
     assert callable(compat.own_bars().is_noninteractive_console)
     monkeypatch.setattr(compat.utils, "tqdm", SimpleNamespace(tqdm=None))
     assert compat.own_bars() is not compat.utils.tqdm and compat.own_bars().is_noninteractive_console is None
+
+
+def test_a_forks_own_class_is_known_by_its_network(weights, monkeypatch):
+    """Such as YOLOv10 of the fork that brought it; those that YOLO has stay YOLO's."""
+
+    class Net(DetectionModel):
+        pass
+
+    class Own(YOLO):
+        @property
+        def task_map(self):
+            return {"detect": {"model": Net, "validator": DetectionValidator}}
+
+    network = YOLO(weights).model
+    assert compat.own_class(network) is None and compat.own_class(nn.Linear(1, 1)) is None
+    network.__class__ = Net
+    assert compat.own_class(network) is None
+    monkeypatch.setattr(models, "Own", Own, raising=False)
+    assert compat.own_class(network) == (Own, {"model": Net, "validator": DetectionValidator})

@@ -13,11 +13,13 @@ import pytest
 import prune_model
 from prune_model import PruneModel
 from ultralytics import YOLO
+from ultralytics.engine.model import Model
 from ultralytics.slim.diagrams.dataset import draw_dataset
 from ultralytics.slim.exporting import formats
 from ultralytics.slim.exporting.check import ExportTable, agreement, compare_exports
 from ultralytics.slim.exporting.export import export_model, hushed
 from ultralytics.slim.exporting.formats import packages_of, read_formats
+from ultralytics.slim.inputs import weights
 from ultralytics.slim.measuring.detections import Found
 from ultralytics.slim.pruning.prune import prune_model as prune
 
@@ -148,6 +150,24 @@ def test_int8_is_smaller_and_keeps_the_float_export(small, drawn):
     assert Path(floats.path).is_file() and Path(int8.path).is_file()
     assert int8.size_mb < 0.4 * floats.size_mb
     assert int8.of_torch is not None and floats.score_max < int8.score_max
+
+
+@pytest.mark.slow
+def test_files_of_a_forks_own_class_run_through_it(small, drawn, monkeypatch):
+    """Such as YOLOv10 of the fork that brought it, which is no YOLO: it alone knows what its head puts out."""
+    opened = []
+
+    class Own(Model):
+        def __init__(self, model, task=None):
+            super().__init__(model, task)
+            opened.append(Path(model).suffix)
+
+        task_map = YOLO.task_map
+
+    monkeypatch.setattr(weights, "own_class", lambda network: (Own, {}))
+    table = PruneModel(small).check_exports("torchscript", drawn, imgsz=IMGSZ, images=4)
+    assert opened.count(".pt") >= 1 and opened.count(".torchscript") == 1
+    assert table[0].found > 0 and table[1].of_torch == 1
 
 
 @pytest.mark.slow

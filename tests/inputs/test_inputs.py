@@ -7,14 +7,16 @@ import pytest
 from PIL import Image
 
 from prune_model import PruneModel
+from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
 from ultralytics.slim.files import write_whole
 from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
+from ultralytics.slim.inputs import weights as weights_module
 from ultralytics.slim.inputs.data import check_data, find_data, prepare_data, relations_folder
 from ultralytics.slim.inputs.images import label_files, list_images, typical_images
 from ultralytics.slim.inputs.sources import check_source
-from ultralytics.slim.inputs.weights import find_weights
+from ultralytics.slim.inputs.weights import find_weights, open_model
 
 
 @pytest.fixture
@@ -270,3 +272,14 @@ def test_spaces_and_other_alphabets(data):
     yaml.write_text(data.read_text().replace(data.parent.as_posix(), folder.as_posix()), encoding="utf-8")
     Image.open(folder / "images/val/val0.png").save(folder / "images/val/val0 é.webp")
     assert len(list_images(check_data(str(yaml))["val"])) == 5
+
+
+def test_a_forks_own_class_opens_its_models(weights, monkeypatch):
+    """As its trainer, which alone knows the loss, is to be found; all else stays YOLO's."""
+
+    class Own(YOLO):
+        pass
+
+    assert type(open_model(weights)) is YOLO
+    monkeypatch.setattr(weights_module, "own_class", lambda network: (Own, {}))
+    assert type(open_model(weights)) is Own

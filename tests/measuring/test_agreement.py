@@ -48,23 +48,45 @@ def test_a_partner_is_taken_once_and_weak_ones_are_no_truth():
     assert _compared([found()], [found()], IOU, 0).value == 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["yolov8n.yaml", "yolo26n.yaml", pytest.param("yolov8n-obb.yaml", marks=pytest.mark.slow), "yolov8n-seg.yaml"],
-)
-def test_every_head_agrees_with_itself(name):
-    """Also one-to-one heads and rotated boxes; scores are lifted so that an untrained model sees something."""
+def seeing(name):
+    """An untrained model whose scores are lifted so that it sees something."""
     model = randomised(name).model.float().eval()
     head = model.model[-1]
     for branches in (head.cv3, getattr(head, "one2one_cv3", None) or ()):
         for branch in branches:
             branch[-1].weight.data *= 30
             branch[-1].bias.data += 4
+    return model
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["yolov8n.yaml", "yolo26n.yaml", pytest.param("yolov8n-obb.yaml", marks=pytest.mark.slow), "yolov8n-seg.yaml"],
+)
+def test_every_head_agrees_with_itself(name):
+    """Also one-to-one heads and rotated boxes."""
+    model = seeing(name)
     reference = Reference(model, torch.rand(2, 3, 64, 64))
     agreed = reference.agreement(model)
     assert reference.seen == 2 and agreed.truths > 0
     assert agreed.matched == (1, 1, 1) and agreed.flips == agreed.extra == 0
     assert agreed.value > 0.8  # boxes of one class that lie on each other
+
+
+def test_both_branches_of_a_forks_head_agree_by_the_one_that_is_used():
+    """It puts them out by name in evaluation, too, where Ultralytics' own puts the detections first."""
+    model, images = seeing("yolov8n.yaml"), torch.rand(2, 3, 64, 64)
+
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.task, self.names, self.model = model, "detect", model.names, model.model
+
+        def forward(self, x):
+            return {"one2many": None, "one2one": self.net(x)}
+
+    both, one = (Reference(net, images).says for net in (Both(), model))
+    assert all(len(found) and found.equal(other) for found, other in zip(both, one, strict=True))
 
 
 def test_a_classifiers_first_class():

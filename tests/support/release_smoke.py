@@ -88,9 +88,8 @@ def commands() -> None:
     command("compare", f"weights={TEACHER},{taught}", *data, "agreement=True")
     command("export", f"weights={taught}", "format=torchscript", *data)
     assert taught.with_suffix(".torchscript").is_file()
-    command(
-        "run", f"weights={TEACHER}", *training, "format=torchscript", "sparse.epochs=0", f"project={OUT}", "name=run"
-    )
+    whole = ("sparse.epochs=0", "retrain.epochs=0", "format=torchscript", f"project={OUT}", "name=run")
+    command("run", f"weights={TEACHER}", *training, *whole)
     assert (OUT / "run/report.md").is_file()
 
 

@@ -44,6 +44,7 @@ try:
 except ImportError:  # before 8.3.2xx
     from ultralytics.utils.ops import non_max_suppression as suppress
 NMS_OPTIONS = inspect.signature(suppress).parameters
+UPSTREAM_CLASSES = frozenset(("YOLO", "YOLOWorld", "YOLOE", "RTDETR", "NAS", "SAM", "FastSAM", "LLM"))
 TAKES_DEVICE = bool(inspect.signature(torch_utils.time_sync).parameters)
 batch_probiou = getattr(metrics, "batch_probiou", None)  # before 8.1 there are no rotated boxes
 OLDER_INT8_FORMATS = frozenset(("openvino", "engine", "coreml", "saved_model", "tflite", "edgetpu"))
@@ -105,6 +106,24 @@ def onnx_by_torchscript() -> Iterator[None]:
         yield
     finally:
         torch.onnx.export = plain
+
+
+def own_class(network: nn.Module) -> tuple[type, dict[str, type]] | None:
+    """Return a fork's class beside upstream's that has a network among its own, such as YOLOv10, and its parts.
+
+    The parts are by name: `trainer`, `validator`, `predictor`. None of a network that no such class has.
+    """
+    from ultralytics import models  # imports slim
+    from ultralytics.engine.model import Model
+
+    for name, kind in vars(models).items():
+        if not isinstance(kind, type) or not issubclass(kind, Model) or name in UPSTREAM_CLASSES:
+            continue
+        table = vars(kind).get("task_map")
+        for parts in table.fget(None).values() if isinstance(table, property) else ():
+            if parts.get("model") is type(network):
+                return kind, parts
+    return None
 
 
 def complete(model: nn.Module) -> nn.Module:

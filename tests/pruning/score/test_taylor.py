@@ -13,6 +13,7 @@ from torch import nn
 from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.graph.verify import masking
 from ultralytics.slim.pruning.prune import prune_model
+from ultralytics.slim.pruning.score import labelled
 from ultralytics.slim.pruning.score.labelled import LabelledImages, with_loss
 from ultralytics.slim.pruning.score.ranking import rank
 from ultralytics.slim.pruning.score.taylor import gate_gradients, label_scores, taylor_scores
@@ -161,3 +162,12 @@ def test_every_task_has_a_loss(task: str, tmp_path: Path, tiny_data: Path) -> No
     labelled = LabelledImages(model, yaml, "train", 64, limit=2)
     assert np.isfinite(labelled.loss(with_loss(model))) and labelled.loss(with_loss(model)) > 0
     assert 0 <= labelled.accuracy(model) <= 1
+
+
+def test_a_forks_own_validator_judges_its_network(yolo_of_two, tiny_data, monkeypatch):
+    class Own(labelled.VALIDATORS["detect"]):
+        pass
+
+    monkeypatch.setattr(labelled, "own_class", lambda network: (None, {"validator": Own}))
+    with LabelledImages(yolo_of_two.model, tiny_data, "val", 64, limit=2)._validator() as validator:
+        assert type(validator) is Own

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 from .. import logs
@@ -22,7 +21,7 @@ from ..errors import InputError
 from ..files import disk_size
 from ..inputs.data import check_data
 from ..inputs.unlabelled import readable_images, spread
-from ..inputs.weights import open_model
+from ..inputs.weights import open_export, open_model
 from ..kinds import input_channels
 from ..measuring.accuracy import file_accuracy
 from ..measuring.costs import device_name
@@ -185,7 +184,7 @@ def compare_exports(
     """
     before = before or {}
     torch_model = open_model(weights)
-    models = {TORCH: torch_model} | {name: YOLO(str(path), task=torch_model.task) for name, path in files.items()}
+    models = {TORCH: torch_model} | {name: open_export(path, torch_model) for name, path in files.items()}
     # Without rect=False PyTorch would pad less than an export of fixed size has to.
     settings = {"conf": conf, "device": device, "rect": False} | ({"imgsz": imgsz} if imgsz else {})
     found = {TORCH: detect(torch_model, images, **settings)}
@@ -196,7 +195,7 @@ def compare_exports(
         except Exception as error:  # of a runtime: any kind
             LOGGER.warning(f"{name}: {path} was exported, but cannot be run on this machine and compared: {error}")
     for name, path in before.items():
-        models[name] = YOLO(str(path), task=torch_model.task)
+        models[name] = open_export(path, torch_model)
         with logs.only():
             detect(models[name], images[:1], **settings)
     running = [*found, *before]

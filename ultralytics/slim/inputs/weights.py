@@ -11,6 +11,7 @@ from ultralytics.engine.exporter import export_formats
 from ultralytics.engine.model import Model
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
+from ..compat import own_class
 from ..errors import InputError, KindError, MissingFileError, translated
 from ..loading import NEEDED, as_checkpoint, opening
 from ..stored import check_finite, store_computed
@@ -57,9 +58,17 @@ def open_model(weights: str | Path) -> YOLO:
     path = as_checkpoint(weights)
     with translated(Exception), opening(path):
         yolo = YOLO(path)
+        if type(yolo) is YOLO and (own := own_class(yolo.model)):
+            yolo = own[0](path)
     if isinstance(yolo.model, nn.Module):
         store_computed(yolo.model)
     return yolo
+
+
+def open_export(path: str | Path, original: Model) -> Model:
+    """Return the Ultralytics model of a file exported from a checkpoint, by the class that knows the checkpoint's."""
+    own = own_class(original.model)
+    return (own[0] if own else YOLO)(str(path), task=original.task)
 
 
 def torch_model(yolo: YOLO | nn.Module, doing: str) -> nn.Module:

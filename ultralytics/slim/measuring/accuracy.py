@@ -19,7 +19,7 @@ from ..compat import keep_counts, validated_names
 from ..errors import translated
 from ..fewer_classes import data_for, fewest_classes
 from ..files import fingerprint
-from ..inputs.weights import open_model
+from ..inputs.weights import open_export, open_model
 
 if TYPE_CHECKING:
     from ultralytics.engine.validator import BaseValidator
@@ -40,7 +40,7 @@ def file_accuracy(path: str | Path, original: YOLO, data: str, imgsz: int, devic
         original: The model it was exported from, which says which classes are which of the data's.
         data, imgsz, device: As for `accuracy`.
     """
-    yolo = YOLO(str(path), task=original.task)
+    yolo = open_export(path, original)
     metrics = _metrics(yolo, original, str(path), data, imgsz, device, rect=False)
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
 

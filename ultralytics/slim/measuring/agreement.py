@@ -125,8 +125,8 @@ class Reference:
         for part in self.images.split(self.batch):
             part = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
             said = model(part)
-            while isinstance(said, (tuple, list)):  # detections come first, before prototypes and raw predictions
-                said = said[0]
+            while not isinstance(said, torch.Tensor):  # detections come first, before prototypes and raw predictions
+                said = said["one2one" if isinstance(said, dict) else 0]
             if self.classifies:
                 found.append(said.argmax(1).cpu())
                 continue

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ultralytics import YOLO
+from ultralytics.engine.model import Model
 from ultralytics.utils.metrics import box_iou
 
 from ..classes import LabelNumbers, Names
@@ -64,7 +64,7 @@ def boxes_of(result: Results) -> Boxes | OBB:
     return boxes
 
 
-def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = None, **settings) -> list[Found]:
+def detect(model: Model | str | Path, images: list[Path], like: Names | None = None, **settings) -> list[Found]:
     """Return what a model finds in each image.
 
     Args:
@@ -73,7 +73,7 @@ def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = No
         like: Class names of another model that it is compared with: classes are numbered as in that one, by name.
         settings: Those of Ultralytics' `predict`.
     """
-    yolo = model if isinstance(model, YOLO) else open_model(model)
+    yolo = model if isinstance(model, Model) else open_model(model)
     found = []
     for result in predicted(yolo, images, **settings):
         boxes = boxes_of(result)
@@ -85,7 +85,7 @@ def detect(model: YOLO | str | Path, images: list[Path], like: Names | None = No
     return found
 
 
-def predicted(yolo: YOLO, images: Iterable[Any], **settings: Any) -> Iterator[Results]:
+def predicted(yolo: Model, images: Iterable[Any], **settings: Any) -> Iterator[Results]:
     """Give what a model predicts for each image, a path or a BGR array (H, W, 3).
 
     Exported files of one image at a time are given one at a time, as 8.0.x hands over all of a list at once.

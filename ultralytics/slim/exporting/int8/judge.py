@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultralytics import YOLO
+from ultralytics.engine.model import Model
 
 from ... import logs
+from ...inputs.weights import open_export
 from ...measuring.detections import Found, detect, match_detections, predicted
 
 HELD = 0.98  # share of the float model's detections that a file should find, at HELD_IOU
@@ -45,8 +46,8 @@ class Judge:
         settings: Those of Ultralytics' `predict` that both are run with, such as imgsz.
     """
 
-    def __init__(self, model: YOLO, images: Sequence[Any], **settings: Any):
-        self.images, self.task = list(images), model.task
+    def __init__(self, model: Model, images: Sequence[Any], **settings: Any):
+        self.model, self.images, self.task = model, list(images), model.task
         self.settings = {"conf": CONF, "rect": False, **settings}  # rect: padded as an export of fixed size has to
         self.expected = self._said_by(model)
 
@@ -58,7 +59,7 @@ class Judge:
     def verdict(self, path: str | Path) -> Verdict:
         """Compare one exported file with it."""
         with logs.only():
-            said = self._said_by(YOLO(str(path), task=self.task))
+            said = self._said_by(open_export(path, self.model))
         if not self.seen:
             return Verdict(1.0, 1.0)  # nothing to lose; the caller says so
         if self.task == "classify":
@@ -69,7 +70,7 @@ class Judge:
     def _share(self, said: list[Found], iou: float) -> float:
         return sum(len(match_detections(a, b, iou).both) for a, b in zip(self.expected, said)) / self.seen
 
-    def _said_by(self, model: YOLO) -> list:
+    def _said_by(self, model: Model) -> list:
         if self.task != "classify":
             return detect(model, self.images, **self.settings)
         return [result.probs.top1 for result in predicted(model, self.images, **self.settings)]

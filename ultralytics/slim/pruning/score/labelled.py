@@ -25,7 +25,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, IterableSimpleNamespace
 
 from ... import logs
 from ...classes import LabelNumbers, listed, names_of, task_of
-from ...compat import complete
+from ...compat import complete, own_class
 from ...errors import DATA_ERRORS, InputError, translated
 from ...fewer_classes import data_for
 from ...inputs.data import as_yaml
@@ -63,6 +63,8 @@ class LabelledImages:
         self.task, self.data, self.split = task_of(model), data_for(model, str(data)), split
         if self.task not in VALIDATORS:
             raise InputError(f"the loss of task '{self.task}' is not measured here, only of {', '.join(VALIDATORS)}")
+        own = own_class(model)
+        self._kind = own[1]["validator"] if own else VALIDATORS[self.task]
         self.is_detr = _is_detr(model)
         self.settings = {"task": self.task, "data": self.data, "split": split, "imgsz": imgsz, "batch": batch}
         self.settings |= {"workers": 0, "device": "cpu", "plots": False, "verbose": False}
@@ -105,7 +107,7 @@ class LabelledImages:
     def _validator(self):
         """Give a validator of the task, with a folder that goes with it."""
         with tempfile.TemporaryDirectory() as folder:
-            kind = RTDETRValidator if self.is_detr else VALIDATORS[self.task]
+            kind = RTDETRValidator if self.is_detr else self._kind
             validator = kind(save_dir=Path(folder), args=dict(self.settings))
             validator.device = torch.device("cpu")
             yield validator
