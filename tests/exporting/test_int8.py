@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ultralytics.slim.exporting import export
 from ultralytics.slim.exporting.check import check_exports, slower_than_float, with_float
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.exporting.formats import packages_of
+from ultralytics.slim.exporting.int8 import judge
 from ultralytics.slim.exporting.int8 import quantise as quantising
 from ultralytics.slim.exporting.int8.decoding import decoding_nodes, is_expectation
 from ultralytics.slim.exporting.int8.judge import Judge, Verdict
@@ -151,8 +153,8 @@ def ways(monkeypatch, tmp_path):
     monkeypatch.setattr(Judge, "_said_by", lambda self, model: [0] * 4)
     monkeypatch.setattr(Judge, "verdict", lambda self, path: Verdict(float(path.read_text()), 0))
     (tmp_path / "x.onnx").write_text("float")
-    model = type("Model", (), {"task": "classify"})()
-    return lambda: quantising.quantise(model, tmp_path / "x.onnx", "onnx", [], []).read_text()
+    model = SimpleNamespace(task="classify")
+    return lambda *teach: quantising.quantise(model, tmp_path / "x.onnx", "onnx", [], [], *teach).read_text()
 
 
 def test_the_first_way_that_holds_is_taken(ways):
@@ -161,8 +163,27 @@ def test_the_first_way_that_holds_is_taken(ways):
 
 def test_where_none_holds_it_is_the_best_and_said(ways, monkeypatch, log, tmp_path):
     monkeypatch.setattr(Ways, "shares", (0.5, 0.9, 0.7))
-    assert ways() == "0.9" and "of 3 ways the best" in log.text and "less than 98%" in log.text
+    assert ways() == "0.9" and "of all ways the best" in log.text and "less than 98%" in log.text
+    assert "iterations=300" in log.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_int8.onnx"], "no trial is left"
+
+
+@pytest.mark.parametrize(
+    ("shares", "learnt", "taken"),
+    [((0.5, 0.99), (1.0,), "0.99"), ((0.5, 0.9), (0.99, 1.0), "0.99"), ((0.5, 0.9), (0.8, 0.7), "0.9")],
+)
+def test_it_learns_only_where_none_holds(ways, monkeypatch, tmp_path, shares, learnt, taken):
+    """And what holds more is taken, learnt or not."""
+    monkeypatch.setattr(Ways, "shares", shares)
+
+    def teach(folder, imgsz):
+        assert imgsz == 32
+        monkeypatch.setattr(Ways, "shares", learnt)
+        (folder / "x.onnx").write_text("float")
+        return folder / "x.onnx"
+
+    assert ways(teach) == taken
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_int8.onnx"]
 
 
 # ------------------------------------------------------------------------------------------------------ the real tools
@@ -206,6 +227,27 @@ def test_ranges_from_arrays(shipped, log):
     images = [np.full((40, 60, 3), 9 * n, np.uint8) for n in range(4)]
     assert export_model(shipped, "onnx-int8", images=images, imgsz=64).exists()
     assert "its ranges come from 4 images" in log.text and "not judged" in log.text
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_a_model_learns_to_do_with_int8(shipped, tiny_data, log, monkeypatch):
+    """Where no way is good enough; the checkpoint and the float file are as without."""
+    monkeypatch.setattr(judge, "HELD", 1.1)
+    before, images = shipped.read_bytes(), Path(tiny_data).parent / "images/train"
+    asked = {"images": images, "imgsz": 64}
+    export_model(shipped, "onnx", imgsz=64)
+    plain = shipped.with_suffix(".onnx").read_bytes()
+    path = export_model(shipped, "onnx-int8", **asked, iterations=2)
+    assert path.name == "shipped_int8.onnx" and "in 2 steps with int8's rounding" in log.text
+    assert shipped.read_bytes() == before and shipped.with_suffix(".onnx").read_bytes() == plain
+    assert len(list(shipped.parent.iterdir())) == 3
+
+
+@pytest.mark.parametrize("given", [-1, True, 1.5])
+def test_steps_are_a_whole_number(shipped, given):
+    with pytest.raises(InputError, match=f"iterations={given}: expected a whole number from 0"):
+        export_model(shipped, "onnx-int8", images="photos", iterations=given)
 
 
 @needs_nncf

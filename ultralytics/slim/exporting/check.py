@@ -116,6 +116,7 @@ def check_exports(
     conf: float = 0.25,
     original: str | Path | None = None,
     accuracy: bool = True,
+    ranges: Any = None,
     **options,
 ) -> ExportTable:
     """Export a checkpoint in each format, load each file back, and compare it with PyTorch on real images.
@@ -132,7 +133,8 @@ def check_exports(
         original: The model before it was pruned: where there are int8 files, its float ones are timed and validated
             beside them, and removed.
         accuracy: Whether int8 files, and what they stand beside, are validated on the whole `val` split of data.
-        options: Further ones of Ultralytics' `export`; `device` is also where everything runs, by default the CPU.
+        ranges: Images that int8 takes its ranges from instead.
+        options: Further ones of `export_model`; `device` is also where everything runs, by default the CPU.
     """
     names = with_float(read_formats(formats))
     check_packages(names)
@@ -141,7 +143,8 @@ def check_exports(
     if own == bool(data):
         raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
-    files = {name: export_model(weights, name, data, images if own else None, **options) for name in names}
+    ranges = images if own and ranges is None else ranges
+    files = {name: export_model(weights, name, data, ranges, **options) for name in names}
     shown = options.get("imgsz"), options["device"]
     if not any(name.endswith(INT8) for name in names):
         return compare_exports(weights, files, chosen, conf, *shown)

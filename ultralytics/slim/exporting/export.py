@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg
+from ultralytics.engine.model import Model
 from ultralytics.utils import LOGGER
 
 from .. import logs
@@ -24,14 +26,17 @@ from ..files import disk_size
 from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
+from ..recovery.recover import recover_model
 from .formats import INT8, check_packages, read_formats
 from .int8.quantise import QUANTISERS, quantise
 from .int8.ranges import MOST, split_for_ranges
 
-CHECKED = ("images", "conf")  # options of the comparison that follows, which are none of Ultralytics' export
+OWN = ("images", "conf", "iterations")  # options of ours and of the comparison, which are none of Ultralytics' export
 
 
-def export_model(weights: str | Path, name: str, data: str | None = None, images: Any = None, **options) -> Path:
+def export_model(
+    weights: str | Path, name: str, data: str | None = None, images: Any = None, iterations: int = 0, **options
+) -> Path:
     """Export a checkpoint in one format; the file or folder appears beside it when it is complete.
 
     Args:
@@ -39,6 +44,8 @@ def export_model(weights: str | Path, name: str, data: str | None = None, images
         name: A format of Ultralytics, or that and `-int8`.
         data: Data YAML whose training images int8 takes its ranges from.
         images: Other images for these, without labels: any source that `load_images` takes but a tensor.
+        iterations: Steps of recovery in which the model learns to do with int8 on these images (`recover_model`), where
+            no way of quantising it holds; its checkpoint stays as it is.
         options: Further ones of Ultralytics' `export`; `quantize=8` is Ultralytics' own int8.
 
     Raises:
@@ -51,6 +58,8 @@ def export_model(weights: str | Path, name: str, data: str | None = None, images
     base, int8 = name.removesuffix(INT8), name.endswith(INT8)
     ours = int8 and base in QUANTISERS and not options.get("dynamic")  # whose ranges Ultralytics takes at one size
     check_packages([base + INT8 * (int8 or int8_options().items() <= options.items())])
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+        raise InputError(f"iterations={iterations}: expected a whole number from 0")
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
@@ -64,13 +73,32 @@ def export_model(weights: str | Path, name: str, data: str | None = None, images
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
         with _told(source, name):
-            with logs.only(), hushed(base == "ncnn"), onnx_by_torchscript():
-                made = Path(yolo.export(**options))
+            made = _converted(yolo, options)
             if ours:
-                made = quantise(yolo, made, base, ranges, judged)
+                teach = partial(_taught, yolo, ranges, iterations, options) if iterations else None
+                made = quantise(yolo, made, base, ranges, judged, teach)
         path = _place(made, source.parent)
     LOGGER.info(f"{name}: {path}, {disk_size(path) / 1e6:.2f} MB, in {time.monotonic() - started:.0f} s")
     return path
+
+
+def _converted(yolo: Model, options: dict[str, Any]) -> Path:
+    """Return what Ultralytics exports a model to."""
+    with logs.only(), hushed(options["format"] == "ncnn"), onnx_by_torchscript():
+        return Path(yolo.export(**options))
+
+
+def _taught(yolo: Model, images: list, iterations: int, options: dict[str, Any], folder: Path, imgsz: int) -> Path:
+    """Return the float file, in a folder, of a model that learnt from what it is to do with int8."""
+    path = folder / Path(yolo.model.pt_path).name
+    how = {"int8": True, "iterations": iterations, "imgsz": imgsz, "device": options.get("device")}
+    with logs.only():  # it tells of a checkpoint that nobody keeps
+        done = recover_model(yolo, yolo, images, path, **how)
+    LOGGER.info(
+        f"no way of quantising holds; in {done.steps} steps with int8's rounding the model's agreement with itself, "
+        f"{done.after.measure}, went from {done.before.value:.4f} to {done.after.value:.4f}"
+    )
+    return _converted(open_model(path), options)
 
 
 @contextmanager
@@ -87,7 +115,7 @@ def _told(source: Path, name: str) -> Iterator[None]:
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise a SlimError where Ultralytics would refuse one of these options of an export."""
     with translated():
-        get_cfg(overrides={key: value for key, value in options.items() if key not in CHECKED})
+        get_cfg(overrides={key: value for key, value in options.items() if key not in OWN})
 
 
 def _defaults(name: str) -> dict:

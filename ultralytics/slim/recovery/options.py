@@ -21,6 +21,8 @@ class RecoverOptions:
         lr0: Largest learning rate of AdamW, or 'auto': the farther the model is from its teacher, the larger.
         features: Weight of the gap between features (`FeatureGap`) beside the divergence of the predictions; 0 leaves
             it out.
+        int8: Whether to learn with weights and activations rounded as an int8 file rounds them (`Int8Rounding`), and to
+            measure the agreement so; without mixed precision.
         holdout: Most images that are kept from the training, to measure the agreement on; a tenth of all at most.
         device: As in Ultralytics; by default the first GPU, else the CPU.
         amp: Whether to compute in mixed precision, on a GPU and on a processor that has bfloat16.
@@ -33,6 +35,7 @@ class RecoverOptions:
     imgsz: int | None = None
     lr0: float | str = "auto"
     features: float = 3.0
+    int8: bool = False
     holdout: int = 64
     device: Any = None
     amp: bool = True
@@ -57,6 +60,9 @@ class RecoverOptions:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name}={value}: expected a whole number from {least}")
+        for name in ("int8", "amp"):
+            if not isinstance(getattr(options, name), bool):
+                raise InputError(f"{name}={getattr(options, name)}: expected True or False")
         lr0 = options.lr0
         if lr0 != "auto" and (isinstance(lr0, (bool, str)) or not 0 < lr0 < 1):
             raise InputError(f"lr0={lr0}: expected 'auto', or a learning rate between 0 and 1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from .features import FeatureGap
 from .images import nothing_seen, split_images, squares_of
 from .loss import RecoveryLoss
 from .options import RecoverOptions
+from .rounding import Int8Rounding
 from .schedule import GROWTH, PATIENCE, learning_rate
 from .state import Progress, damage_told, load_state, save_state, state_file
 
@@ -136,13 +138,14 @@ class _Recovering:
         self.channels = self.held.shape[1]
         self.reference = Reference(self.teacher, self.held)
         self._check_seen()
-        self.before = self.reference.agreement(self.student, self.loss.classes)
+        self.as_used = Int8Rounding(self.student, self._passes(self.student)).on if settings.int8 else nullcontext
+        self.before = self._agreement(self.student)
         self.gap = FeatureGap(self.student, self.teacher).to(self.device)
         self.lr0 = learning_rate(self._distance()) if settings.lr0 == "auto" else settings.lr0
         trained = [p for p in (*self.student.parameters(), *self.gap.parameters()) if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp and self.device.type == "cuda")
-        self.precision = _mixed_precision(self.device) if settings.amp else None
+        self.precision = _mixed_precision(self.device) if settings.amp and not settings.int8 else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
         self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
         self.progress = Progress(settings.iterations)
         self.best, self.best_weights = self.before, _weights(self.student)
@@ -161,17 +164,23 @@ class _Recovering:
     def _distance(self) -> float:
         """Return how far the model is from its teacher on the images kept back; fit the maps of features to them."""
         far = []
-
-        def passes() -> Iterator[None]:
-            for part in self.held.split(self.settings.batch):
-                images = part.to(self.device, memory_format=torch.channels_last).float() / 255
-                yield far.append(float(self.loss(run_raw(self.student, images), run_raw(self.teacher, images))))
-
         self.gap.attach()
-        self.gap.fit(passes())
+        with self.as_used(self.student):
+            self.gap.fit(far.append(float(self.loss(*said))) for said in self._passes(self.student, self.teacher))
         self.gap.detach()
-        self._judge()
         return sum(far) / len(far)
+
+    @torch.no_grad()
+    def _passes(self, *models: nn.Module) -> Iterator[list[Any]]:
+        """Yield what models predict, raw, for the images kept back, batch by batch."""
+        for part in self.held.split(self.settings.batch):
+            images = part.to(self.device, memory_format=torch.channels_last).float() / 255
+            yield [run_raw(model, images) for model in models]
+        self._judge()
+
+    def _agreement(self, model: nn.Module) -> Agreement:
+        with self.as_used(model):
+            return self.reference.agreement(model, self.loss.classes)
 
     def _judge(self) -> None:
         """Let the heads put out detections again, not raw predictions."""
@@ -223,7 +232,8 @@ class _Recovering:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             with torch.no_grad():
                 expected = run_raw(self.teacher, images)
-            found = run_raw(self.student, images)
+            with self.as_used(self.student):
+                found = run_raw(self.student, images)
         loss = self.loss(found, expected)
         total = loss + self.settings.features * self.gap() if self.settings.features else loss
         self.optimizer.zero_grad()
@@ -239,7 +249,7 @@ class _Recovering:
     def _measure(self) -> None:
         """Measure the averaged weights, keep them if they are the best, and let the rate fall where nothing grows."""
         self.ema.ema.model[-1].training = False
-        agreement = self.reference.agreement(self.ema.ema, self.loss.classes)
+        agreement = self._agreement(self.ema.ema)
         progress = self.progress
         progress.stale = 0 if agreement.value > progress.peak + GROWTH else progress.stale + 1
         progress.peak = max(progress.peak, agreement.value)
@@ -303,7 +313,7 @@ class _Recovering:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
         self.progress, self.ema.updates = progress, progress.updates
-        self.best, self.best_weights = self.reference.agreement(best, self.loss.classes), _weights(best)
+        self.best, self.best_weights = self._agreement(best), _weights(best)
 
 
 def _mixed_precision(device: torch.device) -> torch.dtype | None:

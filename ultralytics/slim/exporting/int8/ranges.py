@@ -44,7 +44,7 @@ class RangeImages:
 
 
 def split_for_ranges(source: Any) -> tuple[list, list]:
-    """Return the images to take ranges from and others to judge by, of any source of images.
+    """Return the images to take ranges and learn from, and others to judge by, of any source of images.
 
     Where there are too few to keep some back, the files are judged by those that gave the ranges.
 
@@ -65,4 +65,4 @@ def split_for_ranges(source: Any) -> tuple[list, list]:
         return items, items
     judged = spread(items, min(JUDGED, len(items) // 4))
     known = set(map(id, judged))
-    return spread([item for item in items if id(item) not in known], MOST), judged
+    return [item for item in items if id(item) not in known], judged
