@@ -18,7 +18,7 @@ from ultralytics.slim.diagrams.dataset import draw_dataset
 from ultralytics.slim.exporting import formats
 from ultralytics.slim.exporting.check import ExportTable, agreement, compare_exports
 from ultralytics.slim.exporting.export import export_model, hushed
-from ultralytics.slim.exporting.formats import packages_of, read_formats
+from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats
 from ultralytics.slim.inputs import weights
 from ultralytics.slim.measuring.detections import Found
 from ultralytics.slim.pruning.prune import prune_model as prune
@@ -150,6 +150,19 @@ def test_int8_is_smaller_and_keeps_the_float_export(small, drawn):
     assert Path(floats.path).is_file() and Path(int8.path).is_file()
     assert int8.size_mb < 0.4 * floats.size_mb
     assert int8.of_torch is not None and floats.score_max < int8.score_max
+
+
+@pytest.mark.slow
+def test_half_precision_is_half_the_size_and_keeps_the_float_export(small, drawn):
+    """In every runtime that takes it; a checkpoint is in half precision itself."""
+    names = [name for name in FORMATS if name in HALVED]
+    table = PruneModel(small).check_exports(",".join(f"{n}-fp16" for n in names), drawn, imgsz=IMGSZ, images=4)
+    rows = {row.format: row for row in table}
+    assert list(rows) == ["PyTorch", *(one for name in names for one in (name, f"{name}-fp16"))]
+    for name in names:
+        whole, half = rows[name], rows[f"{name}-fp16"]
+        assert half.size_mb < 0.6 * whole.size_mb and Path(half.path).exists() and Path(whole.path).exists(), name
+        assert half.of_torch >= 0.9 and half.map50_95 == pytest.approx(whole.map50_95, abs=0.02), name
 
 
 @pytest.mark.slow

@@ -18,13 +18,12 @@ from ultralytics.slim.errors import InputError
 from ultralytics.slim.exporting import export
 from ultralytics.slim.exporting.check import check_exports, slower_than_float, with_float
 from ultralytics.slim.exporting.export import export_model
-from ultralytics.slim.exporting.formats import packages_of
+from ultralytics.slim.exporting.formats import FP16, INT8, packages_of, with_precision
 from ultralytics.slim.exporting.int8 import judge
 from ultralytics.slim.exporting.int8 import quantise as quantising
 from ultralytics.slim.exporting.int8.decoding import decoding_nodes, is_expectation
 from ultralytics.slim.exporting.int8.judge import Judge, Verdict
 from ultralytics.slim.exporting.int8.onnx import rounding_shift
-from ultralytics.slim.exporting.int8.quantise import int8_name
 from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
 from ultralytics.slim.measuring import processor
 from ultralytics.slim.measuring.timing import Latency
@@ -103,11 +102,14 @@ def test_ranges_and_judgement_have_images_of_their_own(log):
 
 
 def test_names_are_those_of_ultralytics():
-    assert int8_name("a.b.onnx") == "a.b_int8.onnx" and int8_name("x_openvino_model") == "x_int8_openvino_model"
+    assert with_precision("a.b.onnx", INT8) == "a.b_int8.onnx"
+    assert with_precision("x_openvino_model", INT8) == "x_int8_openvino_model"
+    assert with_precision("a_model.pt_ncnn_model", FP16) == "a_model.pt_fp16_ncnn_model"
 
 
 def test_the_float_file_stands_beside_each_int8_one():
     assert with_float(["onnx-int8", "torchscript"]) == ["onnx", "onnx-int8", "torchscript"]
+    assert with_float(["ncnn-fp16", "onnx-int8"]) == ["ncnn", "ncnn-fp16", "onnx", "onnx-int8"]
     assert with_float(["onnx", "onnx-int8"]) == ["onnx", "onnx-int8"]
 
 
@@ -121,6 +123,10 @@ def test_an_int8_file_that_gains_no_time_is_named(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx_vnni": True})
     assert processor.int8_instructions() == "VNNI" and "processor" not in slower_than_float(times, "onnx-int8")
     assert not slower_than_float({**times, "onnx-int8": Latency(8, 7, 9, 5)}, "onnx-int8")
+    halved = {**times, "onnx-fp16": times["onnx-int8"]}
+    assert slower_than_float(halved, "onnx-fp16").startswith(
+        "onnx-fp16: takes 1.20 times as long here as onnx: use onnx"
+    )
     assert not slower_than_float(times, "onnx") and not slower_than_float({}, "onnx-int8")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert processor.int8_instructions() is None

@@ -151,6 +151,11 @@ def int8_options() -> dict[str, Any]:
     return {"quantize": 8} if "quantize" in utils.DEFAULT_CFG_DICT else {"int8": True}
 
 
+def half_options() -> dict[str, Any]:
+    """Return the options of an export that ask for half precision."""
+    return {"quantize": 16} if "quantize" in utils.DEFAULT_CFG_DICT else {"half": True}
+
+
 def non_max_suppression(prediction: torch.Tensor, *args, end2end: bool = False, **options) -> list[torch.Tensor]:
     """Return each image's detections (M, 6 or more); releases before 8.1 have no boxes that are `rotated`."""
     if "end2end" in NMS_OPTIONS:

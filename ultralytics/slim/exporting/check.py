@@ -30,7 +30,7 @@ from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
 from .export import export_model
-from .formats import INT8, check_packages, read_formats
+from .formats import INT8, check_packages, float_format, read_formats
 
 TORCH = "PyTorch"  # the checkpoint's own row
 ORIGINAL = "{}, original"  # rows of the model before it was pruned
@@ -121,7 +121,7 @@ def check_exports(
 ) -> ExportTable:
     """Export a checkpoint in each format, load each file back, and compare it with PyTorch on real images.
 
-    Of an int8 file the float one is made and compared, too, and both are validated.
+    Of an int8 or fp16 file the float one is made and compared, too, and both are validated.
 
     Args:
         weights: A checkpoint that finds boxes.
@@ -130,9 +130,9 @@ def check_exports(
         images: How many images to look at, evenly spaced; or without data the images themselves, from any source that
             `load_images` takes but a tensor: int8 takes its ranges from them, too.
         conf: Least score of a detection.
-        original: The model before it was pruned: where there are int8 files, its float ones are timed and validated
+        original: The model before it was pruned: where there are such files, its float ones are timed and validated
             beside them, and removed.
-        accuracy: Whether int8 files, and what they stand beside, are validated on the whole `val` split of data.
+        accuracy: Whether such files, and what they stand beside, are validated on the whole `val` split of data.
         ranges: Images that int8 takes its ranges from instead.
         options: Further ones of `export_model`; `device` is also where everything runs, by default the CPU.
     """
@@ -146,17 +146,18 @@ def check_exports(
     ranges = images if own and ranges is None else ranges
     files = {name: export_model(weights, name, data, ranges, **options) for name in names}
     shown = options.get("imgsz"), options["device"]
-    if not any(name.endswith(INT8) for name in names):
+    less = [name for name in names if float_format(name) != name]
+    if not less:
         return compare_exports(weights, files, chosen, conf, *shown)
     with tempfile.TemporaryDirectory() as folder:
-        before = _export_original(original, names, Path(folder), options) if original else {}
+        before = _export_original(original, less, Path(folder), options) if original else {}
         return compare_exports(weights, files, chosen, conf, *shown, before, data if accuracy else None)
 
 
 def _export_original(weights: str | Path, names: list[str], folder: Path, options: dict[str, Any]) -> dict[str, Path]:
-    """Return the original checkpoint and its float files in the formats of the int8 ones, by name of the row."""
+    """Return the original checkpoint and its float files in the formats that these come from, by name of the row."""
     copied = Path(shutil.copy(weights, folder / "original.pt"))
-    bases = [name.removesuffix(INT8) for name in names if name.endswith(INT8)]
+    bases = dict.fromkeys(map(float_format, names))
     with logs.only():
         return {ORIGINAL.format(TORCH): copied} | {
             ORIGINAL.format(base): export_model(copied, base, **options) for base in bases
@@ -221,19 +222,20 @@ def compare_exports(
 
 
 def with_float(names: list[str]) -> list[str]:
-    """Return the formats with the float one before each int8 one, to compare it with."""
-    return list(dict.fromkeys(one for name in names for one in (name.removesuffix(INT8), name)))
+    """Return the formats with the float one before each of less precision, to compare it with."""
+    return list(dict.fromkeys(one for name in names for one in (float_format(name), name)))
 
 
 def slower_than_float(latencies: dict[str, Latency], name: str) -> str:
-    """Return what is to be said of an int8 file that gains no time over its float one here, '' of others."""
-    base = name.removesuffix(INT8)
+    """Return what is to be said of a file of less precision that gains no time over its float one, '' of others."""
+    base = float_format(name)
     if name == base or not {name, base} <= latencies.keys():
         return ""
     ratio = latencies[name].median_ms / latencies[base].median_ms
     if ratio < 1:
         return ""
-    why = " (this processor has no instructions for int8)" if int8_instructions() == "" else ""
+    lacking = name.endswith(INT8) and int8_instructions() == ""
+    why = " (this processor has no instructions for int8)" if lacking else ""
     return f"{name}: takes {ratio:.2f} times as long here as {base}{why}: use {base} on this machine"
 
 

@@ -20,14 +20,14 @@ from ultralytics.engine.model import Model
 from ultralytics.utils import LOGGER
 
 from .. import logs
-from ..compat import int8_options, onnx_by_torchscript
+from ..compat import half_options, int8_options, onnx_by_torchscript
 from ..errors import FailedError, InputError, SlimError, translated
 from ..files import disk_size
 from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from ..recovery.recover import recover_model
-from .formats import INT8, check_packages, read_formats
+from .formats import FP16, INT8, check_packages, float_format, read_formats, with_precision
 from .int8.quantise import QUANTISERS, quantise
 from .int8.ranges import MOST, split_for_ranges
 
@@ -41,7 +41,7 @@ def export_model(
 
     Args:
         weights: The checkpoint.
-        name: A format of Ultralytics, or that and `-int8`.
+        name: A format of Ultralytics, or that and `-int8` or `-fp16`.
         data: Data YAML whose training images int8 takes its ranges from.
         images: Other images for these, without labels: any source that `load_images` takes but a tensor.
         iterations: Steps of recovery in which the model learns to do with int8 on these images (`recover_model`), where
@@ -55,7 +55,7 @@ def export_model(
         TypeError: `weights` is an exported file itself.
     """
     (name,) = read_formats(name)
-    base, int8 = name.removesuffix(INT8), name.endswith(INT8)
+    base, int8, half = float_format(name), name.endswith(INT8), name.endswith(FP16)
     ours = int8 and base in QUANTISERS and not options.get("dynamic")  # whose ranges Ultralytics takes at one size
     check_packages([base + INT8 * (int8 or int8_options().items() <= options.items())])
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
@@ -69,6 +69,7 @@ def export_model(
         )
     given = prepare_data(data) if data and images is None else images
     options = {**_defaults(base), **({} if ours or not int8 else _int8_defaults(base, given)), **options}
+    options |= half_options() if half else {}
     ranges, judged = split_for_ranges(given) if ours else ([], [])
     with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
         model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
@@ -77,7 +78,7 @@ def export_model(
             if ours:
                 teach = partial(_taught, yolo, ranges, iterations, options) if iterations else None
                 made = quantise(yolo, made, base, ranges, judged, teach)
-        path = _place(made, source.parent)
+        path = _place(made, source.parent, with_precision(made.name, FP16) if half else made.name)
     LOGGER.info(f"{name}: {path}, {disk_size(path) / 1e6:.2f} MB, in {time.monotonic() - started:.0f} s")
     return path
 
@@ -144,9 +145,9 @@ def _int8_defaults(name: str, given: Any) -> dict:
     return {**int8_options(), "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
 
 
-def _place(made: Path, folder: Path) -> Path:
-    """Move a file or folder into `folder`, over an earlier one."""
-    target = folder / made.name
+def _place(made: Path, folder: Path, name: str) -> Path:
+    """Move a file or folder into `folder` under a name, over an earlier one."""
+    target = folder / name
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(made, target)

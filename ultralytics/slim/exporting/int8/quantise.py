@@ -14,6 +14,7 @@ from ultralytics.utils import LOGGER
 
 from ... import logs
 from ...inputs.unlabelled import spread
+from ..formats import INT8, with_precision
 from .judge import HELD, HELD_IOU, Judge, Verdict
 from .onnx import OnnxQuantiser
 from .openvino import OpenVinoQuantiser
@@ -59,7 +60,7 @@ def quantise(
             taught = teach(Path(folder), max(sides))
             made = _first_that_holds(name, taught, images, judge, Path(folder, "taught"))
             best = max(best, replace(made, way=f"after learning, {made.way}"), key=lambda one: one.verdict)
-        target = path.with_name(int8_name(path.name))
+        target = path.with_name(with_precision(path.name, INT8))
         os.replace(best.path, target)
     _tell(judge, f"{name}-int8: {best.way}", best.verdict)
     return target
@@ -99,11 +100,3 @@ def _tell(judge: Judge, what: str, verdict: Verdict) -> None:
             f"{what}, of all ways the best; {told}, which is less than {HELD:.0%}. With iterations=300 a model learns "
             "to do with int8 where no way holds"
         )
-
-
-def int8_name(name: str) -> str:
-    """Return the name that Ultralytics gives an int8 file: x_int8.onnx, x_int8_openvino_model."""
-    if name.endswith("_openvino_model"):
-        return f"{name.removesuffix('_openvino_model')}_int8_openvino_model"
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}_int8{dot}{suffix}"
