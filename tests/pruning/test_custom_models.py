@@ -35,6 +35,18 @@ class Idle(nn.Module):
         return self.cv(x) + (self.aside(x).mean() if self.asked else 0)
 
 
+class Passing(nn.Module):
+    """A buffer of one value a channel that no state dict holds, as experts count their use."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.cv = nn.Conv2d(c, c, 1)
+        self.register_buffer("use", torch.rand(1, c, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return self.cv(x) * self.use
+
+
 class Attending(nn.Module):
     """An attention of strong contrasts, as a trained one has, in its first form."""
 
@@ -68,6 +80,12 @@ def test_a_block_of_ordinary_operations_prunes(tmp_path: Path) -> None:
     assert result.error <= 1e-8 and result.frozen_share == 0
     assert widths[f"model.{AT}.up"] == widths[f"model.{AT}.down"] == widths["model.3.conv"] == (64, 32)
     assert result.model.model[AT].dw.groups == 32 and result.model.model[AT].scale.shape == (1, 32, 1, 1)
+
+
+def test_a_buffer_that_is_not_kept_with_a_checkpoint_is_cut_with_its_channels(tmp_path: Path) -> None:
+    result, widths = pruned(Passing, tmp_path)
+    assert result.error <= 1e-8 and result.frozen_share == 0
+    assert widths[f"model.{AT}.cv"] == (64, 32) and result.model.model[AT].use.shape == (1, 32, 1, 1)
 
 
 @pytest.mark.parametrize(

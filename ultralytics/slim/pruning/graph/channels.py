@@ -140,6 +140,11 @@ def _wake(net: nn.Module, trace: Trace) -> list[Any]:
     return outputs
 
 
+def tensors_of(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and buffers by name; a state dict lacks the buffers that are not kept with a checkpoint."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
 def _names(net: nn.Module) -> dict[int, list[str]]:
     """Return every name of each parameter and buffer, by id."""
     names: dict[int, list[str]] = {}

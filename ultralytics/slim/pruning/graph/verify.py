@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .channels import ChannelGraph, input_size
+from .channels import ChannelGraph, input_size, tensors_of
 from .stand_ins import stand_ins
 
 TOLERANCE = 1e-8  # of the largest output, in float64
@@ -28,7 +28,7 @@ def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> Iterator
     try:
         yield
     finally:
-        tensors = _tensors(model)  # looked up anew: a change of precision in between makes new buffers
+        tensors = tensors_of(model)  # looked up anew: a change of precision in between makes new buffers
         with torch.no_grad():
             for name, dim, index, values in reversed(undo):
                 tensors[name].index_copy_(dim, index, values)
@@ -37,7 +37,7 @@ def masking(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> Iterator
 @torch.no_grad()
 def _mask(net: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> list[tuple]:
     """Set what makes a channel to 0; return (name, dimension, indices, values before) of all that was."""
-    tensors, undo = _tensors(net), []
+    tensors, undo = tensors_of(net), []
     for slot in graph.slots:
         gone = torch.from_numpy(np.flatnonzero(~keep[slot.labels]))
         if slot.role in ("out", "norm") and len(gone):
@@ -45,11 +45,6 @@ def _mask(net: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> list[tuple]:
             undo.append((name, slot.dim, gone, tensors[name].index_select(slot.dim, gone)))
             tensors[name].index_fill_(slot.dim, gone, 0)
     return undo
-
-
-def _tensors(net: nn.Module) -> dict[str, torch.Tensor]:
-    """Return parameters and buffers by name."""
-    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
 class Unproved(RuntimeError):

@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 from ...classes import task_of
 from ...errors import InputError
 from ...inputs.data import is_data_set
-from ..graph.channels import ChannelGraph
+from ..graph.channels import ChannelGraph, tensors_of
 from ..graph.label_book import LabelBook
 from ..graph.prompts import lacks_classes
 from ..select.narrowing import Narrowing, Saved, order_narrowings, unit_costs
@@ -67,7 +67,7 @@ class Ranking:
 
         What they save is counted in `currency`, 'flops' or 'params', or is what `saved` says.
         """
-        sizes = {n: t.shape for n, t in model.state_dict().items()}
+        sizes = {n: t.shape for n, t in tensors_of(model).items()}
         costs = unit_costs(graph, self.pools, self.book.roots(), sizes, currency)
         costs, saved = (costs, saved) if self.score in IN_LOSS_UNITS else (None, None)
         return order_narrowings(self.pools, self.scope, round_to, costs, floor, saved)
