@@ -23,7 +23,7 @@ from ultralytics.slim.exporting.int8 import judge
 from ultralytics.slim.exporting.int8 import quantise as quantising
 from ultralytics.slim.exporting.int8.decoding import decoding_nodes, is_expectation
 from ultralytics.slim.exporting.int8.judge import Judge, Verdict
-from ultralytics.slim.exporting.int8.onnx import rounding_shift
+from ultralytics.slim.exporting.int8.onnx import ranges_of, rounding_shift, silu_inputs
 from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
 from ultralytics.slim.measuring import processor
 from ultralytics.slim.measuring.timing import Latency
@@ -132,6 +132,24 @@ def test_an_int8_file_that_gains_no_time_is_named(monkeypatch):
     assert processor.int8_instructions() is None
 
 
+@needs_onnx
+def test_only_what_a_silu_alone_reads_may_be_cut_off():
+    """a is read by a SiLU, b by a sigmoid alone, c by a SiLU and an addition."""
+    from onnx import TensorProto, helper
+
+    nodes = [helper.make_node("Sigmoid", [name], [f"s{name}"], f"sigmoid_{name}") for name in "abc"]
+    nodes += [helper.make_node("Mul", [name, f"s{name}"], [f"y{name}"], f"mul_{name}") for name in "ac"]
+    nodes += [helper.make_node("Add", ["c", "ya"], ["sum"], "add")]
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "abc"]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("sb", "yc", "sum")]
+    assert silu_inputs(helper.make_model(helper.make_graph(nodes, "g", given, made))) == ["a"]
+
+
+def test_ranges_by_hand():
+    seen = {"x": np.array([[-20.0, 1.0], [-4.0, 3.0]])}
+    assert ranges_of(seen, moving=True) == {"x": (-12.0, 2.0)} and ranges_of(seen, moving=False) == {"x": (-20.0, 3.0)}
+
+
 # --------------------------------------------------------------------------------------------------------- the choice
 
 
@@ -157,7 +175,9 @@ def ways(monkeypatch, tmp_path):
     """Quantise with `Ways`; returns what was written into the file that is taken."""
     monkeypatch.setitem(quantising.QUANTISERS, "onnx", Ways)
     monkeypatch.setattr(Judge, "_said_by", lambda self, model: [0] * 4)
-    monkeypatch.setattr(Judge, "verdict", lambda self, path: Verdict(float(path.read_text()), 0))
+    monkeypatch.setattr(
+        Judge, "verdict", lambda self, path: Verdict(float(path.read_text()), 0, float(path.read_text()))
+    )
     (tmp_path / "x.onnx").write_text("float")
     model = SimpleNamespace(task="classify")
     return lambda *teach: quantising.quantise(model, tmp_path / "x.onnx", "onnx", [], [], *teach).read_text()
@@ -195,6 +215,16 @@ def test_it_learns_only_where_none_holds(ways, monkeypatch, tmp_path, shares, le
 # ------------------------------------------------------------------------------------------------------ the real tools
 
 
+def least_of_silus(model) -> float:
+    """Return the least value that an int8 file has a step for before its SiLUs."""
+    from onnx import numpy_helper
+
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    convs = {out for node in model.graph.node if node.op_type == "Conv" for out in node.output}
+    rounded = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in convs]
+    return min(float(-tensors[n.input[2]].astype(float) * tensors[n.input[1]]) for n in rounded)
+
+
 @needs_onnx
 @pytest.mark.slow
 def test_onnx_runtime_computes_in_int8(shipped, tiny_data, tmp_path):
@@ -209,6 +239,7 @@ def test_onnx_runtime_computes_in_int8(shipped, tiny_data, tmp_path):
 
     kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
     assert kinds.count("QLinearConv") == 56 and kinds.count("Conv") == 8
+    assert least_of_silus(onnx.load(path)) == pytest.approx(-8, abs=0.2), "no step is left for what comes to nothing"
     assert session.get_modelmeta().custom_metadata_map["task"] == "detect"
     assert sorted(p.name for p in shipped.parent.iterdir() if p.suffix != "") == ["run.onnx", "shipped.pt", path.name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ultralytics.engine.model import Model
@@ -15,10 +16,11 @@ from ...measuring.detections import Found, detect, match_detections, predicted
 
 HELD = 0.98  # share of the float model's detections that a file should find, at HELD_IOU
 HELD_IOU, CLOSE_IOU = 0.75, 0.9
+IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 CONF = 0.25
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Verdict:
     """Shares of the float model's detections at a score of 0.25 that a file finds: same class, one to one.
 
@@ -27,10 +29,12 @@ class Verdict:
     Attributes:
         held: At IoU >= 0.75.
         close: At IoU >= 0.9.
+        mean: Over IoUs from 0.5 to 0.95 in steps of 0.05, as in mAP50-95: of two files the larger is better.
     """
 
     held: float
     close: float
+    mean: float
 
     @property
     def holds(self) -> bool:
@@ -61,11 +65,12 @@ class Judge:
         with logs.only():
             said = self._said_by(open_export(path, self.model))
         if not self.seen:
-            return Verdict(1.0, 1.0)  # nothing to lose; the caller says so
+            return Verdict(1.0, 1.0, 1.0)  # nothing to lose; the caller says so
         if self.task == "classify":
             same = sum(a == b for a, b in zip(self.expected, said)) / self.seen
-            return Verdict(same, same)
-        return Verdict(*(self._share(said, iou) for iou in (HELD_IOU, CLOSE_IOU)))
+            return Verdict(same, same, same)
+        shares = {iou: self._share(said, iou) for iou in IOUS}
+        return Verdict(shares[HELD_IOU], shares[CLOSE_IOU], fmean(shares.values()))
 
     def _share(self, said: list[Found], iou: float) -> float:
         return sum(len(match_detections(a, b, iou).both) for a, b in zip(self.expected, said)) / self.seen

@@ -1,11 +1,13 @@
 """An ONNX model in int8, by ONNX Runtime's own static quantisation, so that the runtime computes in int8, too.
 
-Three things decide, on x86 (ONNX Runtime 1.32; measured in docs/exports.md):
+Four things decide, on x86 (ONNX Runtime 1.32; measured in docs/exports.md):
 
 - activations are unsigned. With the tool's default, signed ones, no convolution is fused with its quantisation there:
   each one is computed in float between two conversions, slower than the float file;
 - all from the second convolution to the last is quantised, activation functions and concatenations included, and the
   decoding behind it is not (`decoding.py`);
+- what a SiLU reads is cut off at -8, below which it puts out nothing: one large negative value would otherwise leave
+  few steps for the rest;
 - weights have a scale per output channel, and the bias makes up for the mean of what rounding them changes.
 """
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
 PER_CHANNEL = 13  # the first opset whose int8 has a scale a channel; older releases export to earlier ones
+SILU_FLOOR = np.float32(-8)  # SiLU(-8) = -0.003
 TRAINED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -86,6 +89,7 @@ class OnnxQuantiser:
         self.input = model.graph.input[0].name
         correct_biases(model, self.input, images)
         onnx.save(model, self.prepared)
+        self.silu_ranges = extremes(model, self.input, silu_inputs(model), images)
         readers, trained = read_graph(model)
         self.decoding = decoding_nodes(readers, trained)
         decoded = set(self.decoding)
@@ -108,7 +112,13 @@ class OnnxQuantiser:
             weight_type=QuantType.QInt8,
             per_channel=True,
             nodes_to_exclude=kept,
-            extra_options={"CalibMovingAverage": recipe.moving},
+            extra_options={
+                "CalibMovingAverage": recipe.moving,
+                "TensorQuantOverrides": {
+                    name: [{"rmin": max(low, SILU_FLOOR), "rmax": high}]
+                    for name, (low, high) in ranges_of(self.silu_ranges, recipe.moving).items()
+                },
+            },
         )
         model = onnx.load(path)
         del model.metadata_props[:]
@@ -196,6 +206,44 @@ def rounding_shift(weight: np.ndarray, mean: np.ndarray, groups: int = 1) -> np.
 
 def channel_means(model: onnx.ModelProto, given: str, names: list[str], images: RangeImages) -> dict[str, np.ndarray]:
     """Return the mean of each channel of these tensors over all images: name -> (C,)."""
+    sums = {name: 0.0 for name in names}
+    for found in _watched(model, given, names, images):
+        for name, value in found.items():
+            sums[name] = sums[name] + value.mean((0, *range(2, value.ndim)), dtype=np.float64)
+    return {name: total / len(images) for name, total in sums.items()}
+
+
+def extremes(model: onnx.ModelProto, given: str, names: list[str], images: RangeImages) -> dict[str, np.ndarray]:
+    """Return the least and the largest value of these tensors in each image: name -> (images, 2)."""
+    found = [[(v.min(), v.max()) for v in said.values()] for said in _watched(model, given, names, images)]
+    return dict(zip(names, np.array(found).reshape(len(found), -1, 2).swapaxes(0, 1)))
+
+
+def ranges_of(extremes: dict[str, np.ndarray], moving: bool) -> dict[str, tuple[np.float32, np.float32]]:
+    """Return the range of each tensor, the mean of its extremes or their extremes, as the tool itself takes them."""
+    both = {n: e.mean(0) if moving else (e[:, 0].min(), e[:, 1].max()) for n, e in extremes.items()}
+    return {name: (np.float32(low), np.float32(high)) for name, (low, high) in both.items()}
+
+
+def silu_inputs(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the tensors x of which only x sigmoid(x) is used."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for name, nodes in readers.items():
+        gates = [node.output[0] for node in nodes if node.op_type == "Sigmoid"]
+        rest = [node for node in nodes if node.op_type != "Sigmoid"]
+        if gates and rest and all(node.op_type == "Mul" and set(node.input) <= {name, *gates} for node in rest):
+            found.append(name)
+    return found
+
+
+def _watched(
+    model: onnx.ModelProto, given: str, names: list[str], images: RangeImages
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield what these tensors are for each image, by name, in this order."""
     import onnx
     import onnxruntime
 
@@ -203,10 +251,6 @@ def channel_means(model: onnx.ModelProto, given: str, names: list[str], images: 
     watched = copy.deepcopy(model)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    sums = {name: 0.0 for name in names}
     for image in images:
-        found = dict(zip(wanted, session.run(wanted, {given: image})))
-        for name in names:
-            value = image if name == given else found[name]
-            sums[name] = sums[name] + value.mean((0, *range(2, value.ndim)), dtype=np.float64)
-    return {name: total / len(images) for name, total in sums.items()}
+        found = {given: image, **dict(zip(wanted, session.run(wanted, {given: image})))}
+        yield {name: found[name] for name in names}

@@ -59,7 +59,7 @@ def quantise(
         if teach and judge.seen and not best.verdict.holds:
             taught = teach(Path(folder), max(sides))
             made = _first_that_holds(name, taught, images, judge, Path(folder, "taught"))
-            best = max(best, replace(made, way=f"after learning, {made.way}"), key=lambda one: one.verdict)
+            best = max(best, replace(made, way=f"after learning, {made.way}"), key=_mean)
         target = path.with_name(with_precision(path.name, INT8))
         os.replace(best.path, target)
     _tell(judge, f"{name}-int8: {best.way}", best.verdict)
@@ -80,7 +80,11 @@ def _first_that_holds(name: str, path: Path, images: RangeImages, judge: Judge, 
         tried.append(Made(judge.verdict(made), recipe.name, made))
         if tried[-1].verdict.holds:
             break
-    return max(tried, key=lambda one: one.verdict)
+    return max(tried, key=_mean)
+
+
+def _mean(made: Made) -> float:
+    return made.verdict.mean
 
 
 def _tell(judge: Judge, what: str, verdict: Verdict) -> None:
