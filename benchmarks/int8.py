@@ -15,7 +15,7 @@ images choose nothing); epochs=0 is the model as it is cut, and has one seed. Me
 held and close: shares of the float checkpoint's detections found at IoU 0.75 and 0.9, on the validation images.
 Latency: of the file in its runtime, all of one format taking turns, over that of the original's float file. OpenVINO
 computes in float32, so that float is float. Rows are added to results/int8.csv; those that are there are not measured
-again.
+again. Accuracy against latency is drawn in results/int8_FORMAT.svg, means over the seeds.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ import shutil
 
 import numpy as np
 from bench import SOURCES, source
-from common import by_setting, mean, measure_rows, read_rows, trained
+from common import RESULTS, by_setting, mean, measure_rows, read_rows, trained
 
+from ultralytics.slim.charts import scatter
+from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.exporting.int8.judge import Judge
 from ultralytics.slim.exporting.int8.quantise import QUANTISERS
 from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
-from ultralytics.slim.files import disk_size, fingerprint
+from ultralytics.slim.files import disk_size, fingerprint, write_text
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import list_images
 from ultralytics.slim.inputs.weights import open_model
@@ -53,6 +55,7 @@ from ultralytics.slim.recovery.recover import recover_model
 NAME, IMGSZ = "int8", 320
 KEY = ("data", "share", "epochs", "seed", "format", "method")
 ORIGINAL, FLOAT, THEIRS, OURS, LEARNT = "original", "float", "ultralytics", "ours", "learnt"
+LABELS = {ORIGINAL: "original", FLOAT: "float", THEIRS: "Ultralytics' int8", OURS: "int8", LEARNT: "int8, learnt"}
 ITERATIONS = 300
 
 
@@ -77,6 +80,21 @@ def main(
     for setting, group in by_setting(read_rows(NAME), ("share", "epochs", "format", "method")).items():
         figures = {name: mean(group, name) for name in ("map50_95", "held", "latency_ratio", "size_mb")}
         print(*setting, {name: round(value, 4) for name, value in figures.items()}, f"{len(group)} seeds")
+    for name in QUANTISERS:
+        if rows := [row for row in read_rows(NAME) if (row["data"], row["format"]) == (data, name)]:
+            path = write_text(RESULTS / f"{NAME}_{name}.svg", standalone(picture(rows, name)))
+            print(f"drawn in {path}")
+
+
+def picture(rows: list[dict[str, str]], name: str) -> str:
+    """Return the chart of one format: original and pruned, in float and in int8, as cut and after the training."""
+    groups: dict[str, list[tuple[str, float, float]]] = {}
+    for (method, epochs), group in by_setting(rows, ("method", "epochs")).items():
+        if method in LABELS:
+            point = LABELS[method], mean(group, "latency_ratio"), mean(group, "map50_95")
+            groups.setdefault("as cut" if epochs == "0" else f"after {epochs} epochs", []).append(point)
+    title = f"Int8 in {'ONNX Runtime' if name == 'onnx' else 'OpenVINO'}: accuracy against latency"
+    return scatter(title, groups, "latency, the original's float file is 1", "mAP50-95")
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from ultralytics.slim.exporting.int8 import quantise as quantising
 from ultralytics.slim.exporting.int8.decoding import decoding_nodes, is_expectation
 from ultralytics.slim.exporting.int8.judge import Judge, Verdict
 from ultralytics.slim.exporting.int8.onnx import ranges_of, rounding_shift, silu_inputs
+from ultralytics.slim.exporting.int8.openvino import OpenVinoQuantiser
 from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
 from ultralytics.slim.measuring import processor
 from ultralytics.slim.measuring.timing import Latency
@@ -294,6 +295,24 @@ def test_openvino_holds(shipped, tiny_data):
     table = check_exports(shipped, "openvino-int8", images=str(images), imgsz=IMGSZ)
     assert [row.format for row in table] == ["PyTorch", "openvino", "openvino-int8"]
     assert table[2].size_mb < 0.5 * table[1].size_mb and Path(table[2].path, "metadata.yaml").is_file()
+
+
+@needs_nncf
+@pytest.mark.slow
+def test_openvino_leaves_in_float_what_a_way_says(shipped, tiny_data, tmp_path):
+    """The first convolution reads the image as it is, or rounded; the way decides."""
+    import openvino
+
+    whole = export_model(shipped, "openvino", imgsz=64)
+    images = RangeImages(split_for_ranges(Path(tiny_data).parent / "images/train")[0], (64, 64))
+    maker = OpenVinoQuantiser(whole, images, tmp_path)
+    for recipe in (maker.recipes[0], maker.recipes[-1]):
+        maker.make(recipe, tmp_path / recipe.name)
+        made = openvino.Core().read_model(next((tmp_path / recipe.name).glob("*.xml")))
+        kinds = {target.get_node().get_type_name() for target in made.inputs[0].get_target_inputs()}
+        assert kinds == {"Convolution" if recipe.first_float else "FakeQuantize"}
+        names = {node.get_friendly_name() for node in made.get_ordered_ops()}
+        assert set(maker.last) <= names and len(maker.last) == 6 and len(maker.first) == 1
 
 
 @needs_onnx
