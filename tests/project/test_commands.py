@@ -107,6 +107,8 @@ def tiny(command: str) -> str:
     elif words[0] == "prune-model" and not any(word.startswith(("resume=", "-")) for word in words):
         extras = EXTRAS.get(words[1] if len(words) > 1 and "=" not in words[1] else "run", {"imgsz": "64"})
         extras = UNLABELLED if words[1].startswith("images=") else extras
+        if "iterations=300" in words and words[1] == "export":
+            extras = {**extras, "iterations": "1"}
         if any(word.startswith("unlabelled=") for word in words):
             extras = {**extras, "imgsz": "160", "recover.iterations": "1"}
     else:

@@ -90,6 +90,7 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys = {name: own | {"safe"} for name, own in keys.items()}
     parts = {name: ULTRALYTICS - PLACED for name in PARTS}
     parts[RECOVER.name] = {field.name for field in fields(RecoverOptions)}
+    parts[EXPORT.name] |= {"iterations"}
     return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED - {"safe"}}
 
 

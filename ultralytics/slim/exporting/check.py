@@ -117,6 +117,7 @@ def check_exports(
     original: str | Path | None = None,
     accuracy: bool = True,
     ranges: Any = None,
+    iterations: int = 0,
     **options,
 ) -> ExportTable:
     """Export a checkpoint in each format, load each file back, and compare it with PyTorch on real images.
@@ -134,6 +135,7 @@ def check_exports(
             beside them, and removed.
         accuracy: Whether such files, and what they stand beside, are validated on the whole `val` split of data.
         ranges: Images that int8 takes its ranges from instead.
+        iterations: Steps in which a model learns to do with int8 where no way of quantising it holds.
         options: Further ones of `export_model`; `device` is also where everything runs, by default the CPU.
     """
     names = with_float(read_formats(formats))
@@ -144,7 +146,7 @@ def check_exports(
         raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
     ranges = images if own and ranges is None else ranges
-    files = {name: export_model(weights, name, data, ranges, **options) for name in names}
+    files = {name: export_model(weights, name, data, ranges, iterations, **options) for name in names}
     shown = options.get("imgsz"), options["device"]
     less = [name for name in names if float_format(name) != name]
     if not less:
