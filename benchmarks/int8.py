@@ -42,10 +42,11 @@ from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.exporting.int8.judge import Judge
 from ultralytics.slim.exporting.int8.quantise import QUANTISERS
-from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
+from ultralytics.slim.exporting.int8.ranges import MOST, RangeImages, split_for_ranges
 from ultralytics.slim.files import disk_size, fingerprint, write_text
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import list_images
+from ultralytics.slim.inputs.unlabelled import spread
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.measuring.accuracy import accuracy, file_accuracy
 from ultralytics.slim.measuring.timing import Latency, take_turns
@@ -137,7 +138,7 @@ def made(
     files[OURS] = exported(checkpoint, f"{name}-int8", str(yaml))
     files[LEARNT] = exported(shutil.copy(learnt(checkpoint, folder, str(yaml)), place), f"{name}-int8", str(yaml))
     batch, channels, *sides = QUANTISERS[name].input_shape(files[FLOAT])
-    images = RangeImages(split_for_ranges(str(yaml))[0], tuple(sides), channels, batch)
+    images = RangeImages(spread(split_for_ranges(str(yaml))[0], MOST), tuple(sides), channels, batch)
     maker = QUANTISERS[name](files[FLOAT], images, place)
     for number, recipe in enumerate(maker.recipes):
         path = place / str(number) / files[FLOAT].name

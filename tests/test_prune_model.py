@@ -311,11 +311,15 @@ def test_a_resumed_run_replaces_its_picture(weights, tiny_data, tmp_path):
 
 @pytest.mark.slow
 def test_pipeline_without_sparse_training_and_retraining(weights, tiny_data, tmp_path):
-    """What is left out is no stage, no teacher, no row and no gap in the report."""
-    left_out = {"sparse.epochs": 0, "retrain.epochs": 0, "format": "torchscript", "prune.repair": "fold"}
+    """What is left out is no stage, no teacher, no row and no gap in the report; int8 stands beside float there."""
+    left_out = {"sparse.epochs": 0, "retrain.epochs": 0, "format": "onnx-int8", "prune.repair": "fold"}
     table = prune_model.compress(str(tmp_path), weights=weights, data=str(tiny_data), **SHORT, **left_out)
     assert [row.name for row in table] == ["original", "pruned", "distilled"]
-    assert list(json.loads((tmp_path / "run/run.json").read_text())["stages"]) == ["prune", "distill"]
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert list(record["stages"]) == ["prune", "distill"]
+    exported = {row["format"]: bool(row["path"]) for row in record["results"]["exports"]}
+    beside = dict.fromkeys(("PyTorch, original", "onnx, original"), False)
+    assert exported == {**dict.fromkeys(("PyTorch", "onnx", "onnx-int8"), True), **beside}
     assert (
         not list((tmp_path / "run").glob("*/sparse.pt"))
         and "not finished" not in (tmp_path / "run/report.md").read_text()

@@ -8,6 +8,8 @@ import pytest
 from prune_model import PruneModel, compress, main
 from ultralytics import YOLO
 from ultralytics.slim.errors import InputError, SlimError
+from ultralytics.slim.exporting import export
+from ultralytics.slim.exporting.int8.ranges import split_for_ranges
 from ultralytics.slim.recovery import recover as recovery
 from ultralytics.slim.recovery.state import state_file
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -68,8 +70,12 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ultralytics.slim.promise.search.TRIES", 1)
     given = {key: value for key, value in GIVEN.items() if key != "prune.flops"} | {"keep": 0.2, "images": photos}
+    given["format"] = "onnx-int8"
     words = [f"{key}={value}" for key, value in {**given, "prune.keep_iterations": 2}.items()]
+    ranges = []
+    monkeypatch.setattr(export, "split_for_ranges", lambda given: ranges.append(given) or split_for_ranges(given))
     assert main([*words, "name=mine"]) == 0
+    assert ranges == [str(photos)], "all of them, not only those that the recovery kept back"
     folder = tmp_path / "runs/slim/mine"
     record = json.loads((folder / "run.json").read_text())
     assert list(record["stages"]) == ["prune", "recover"] and record["finished"]
@@ -82,7 +88,7 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     assert "There are no labels: mAP here is agreement" in page and "## Agreement with the original" in page
     assert "epochs=" not in page
     assert YOLO(folder / "weights/recover.pt").names == YOLO(WEIGHTS).names
-    assert (folder / "weights/recover.torchscript").is_file() and not list(folder.rglob(".*recovering*"))
+    assert (folder / "weights/recover_int8.onnx").is_file() and not list(folder.rglob(".*recovering*"))
     assert not list(photos.rglob("*.txt")) and not list(photos.rglob("*.cache")), "the user's folder is left alone"
     assert len(list((folder / "agreement/images/val").iterdir())) == 2
     assert main(["report", f"folder={folder}"]) == 0

@@ -40,7 +40,7 @@ def compress_run(run: Run) -> ComparisonTable:
         models = make_models(run, data)
         last = list(models)[-1]
         final = models[last]
-        given = {"original": models[ORIGINAL], "ranges": settings.images, **settings.export.options}
+        given = {"original": models[ORIGINAL], "ranges": settings.images or None, **settings.export.options}
         exported = check_exports(final, settings.export.format, data, **given)
         LOGGER.info(f"\n{exported}")
         pictures, relations = _relations(run, data, {name: models[name] for name in (ORIGINAL, last)})
