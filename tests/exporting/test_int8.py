@@ -15,7 +15,7 @@ import prune_model
 from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.slim.errors import InputError
-from ultralytics.slim.exporting import export
+from ultralytics.slim.exporting import check, export
 from ultralytics.slim.exporting.check import check_exports, slower_than_float, with_float
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.exporting.formats import FP16, INT8, packages_of, with_precision
@@ -317,11 +317,24 @@ def test_openvino_leaves_in_float_what_a_way_says(shipped, tiny_data, tmp_path):
 
 @needs_onnx
 @pytest.mark.slow
-def test_the_chain_from_the_original_to_int8(shipped, tiny_data, tmp_path):
-    """Beside the int8 file stand its float one and the original's, timed and validated; the original's are gone."""
-    small = tmp_path / "small" / "small.pt"
+def test_the_chain_from_the_original_to_int8(shipped, tiny_data, tmp_path, monkeypatch):
+    """Beside the int8 file stand its float one and the original's, timed and validated; the original's are gone.
+
+    All at the size of the images that the small one was trained at.
+    """
+    small, sides = tmp_path / "small" / "small.pt", []
     PruneModel(shipped).prune(0.05, small)
-    table = check_exports(small, "onnx-int8", str(tiny_data), 2, original=shipped, imgsz=64)
+    trained = torch.load(small, weights_only=False)
+    trained["train_args"]["imgsz"] = 64
+    torch.save(trained, small)
+
+    def exported(*given, **how):
+        sides.append(how["imgsz"])
+        return export_model(*given, **how)
+
+    monkeypatch.setattr(check, "export_model", exported)
+    table = check_exports(small, "onnx-int8", str(tiny_data), 2, original=shipped)
+    assert sides == [64] * 3 and table.imgsz == [64, 64]
     names = ["PyTorch", "onnx", "onnx-int8", "PyTorch, original", "onnx, original"]
     assert [row.format for row in table] == names
     assert all(row.latency and row.map50_95 is not None for row in table)

@@ -159,7 +159,7 @@ def test_page_says_what_was_done(finished):
         "Exported files",
     ):
         assert section in text
-    assert "onnx 3.20 8.0 (7.5–9.0) 119 99.2 % 100.0 % 2.0e-07 3.0e-06" in text
+    assert "onnx 3.20 8.0 (7.5–9.0) – 119 99.2 % 100.0 % 2.0e-07 3.0e-06" in text
     assert "rknn 1.80 – – – – – –" in text, "exported, not run here"
 
 

@@ -29,6 +29,7 @@ from ..measuring.detections import Found, choose_images, detect, match_detection
 from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
+from ..pruning.prune import image_size
 from .export import export_model
 from .formats import INT8, check_packages, float_format, read_formats
 
@@ -144,6 +145,8 @@ def check_exports(
     own = not isinstance(images, int)
     if own == bool(data):
         raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
+    if original:  # which may have been trained at another size
+        options = {"imgsz": image_size(open_model(weights).model), **options}
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
     ranges = images if own and ranges is None else ranges
     files = {name: export_model(weights, name, data, ranges, iterations, **options) for name in names}

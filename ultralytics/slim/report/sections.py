@@ -109,28 +109,20 @@ def _causes(causes: dict[str, dict[str, int]]) -> list[Block]:
 
 def _exports(facts: dict[str, Any]) -> list[Block]:
     rows = facts.get("exports") or []
-    header = (
-        "format",
-        "size MB",
-        "ms",
-        "found",
-        "PyTorch's found again",
-        "also found by PyTorch",
-        "score ±",
-        "largest ±",
-        "mAP50-95",
-    )
+    header = ("format", "size MB", "ms", "mAP50-95", "found", "found again", "confirmed", "score ±", "largest ±")
     cells = [
-        (row["format"], f"{row['size_mb']:.2f}", spread(row["latency"]), _count(row["found"]), _share(row["of_torch"]),
-         _share(row["of_own"]), _tiny(row["score_median"]), _tiny(row["score_max"]), _measure(row.get("map50_95")))
+        (row["format"], f"{row['size_mb']:.2f}", spread(row["latency"]), _measure(row.get("map50_95")),
+         _count(row["found"]), _share(row["of_torch"]), _share(row["of_own"]), _tiny(row["score_median"]),
+         _tiny(row["score_max"]))
         for row in rows
     ]  # fmt: skip
     note = (
         "The final checkpoint and its exports, each loaded back and run on the same validation images; the first row "
-        "is the checkpoint in PyTorch. Found again: same class, IoU of 0.9 or more, one to one; score ±: median and "
-        "largest difference of the scores within the pairs. Time of the network alone on one image, median (middle "
-        "half of the runs), taking turns. Beside int8 files stand their float ones and those of the original, and all "
-        "are validated."
+        "is the checkpoint in PyTorch. Found again: share of PyTorch's detections that the file finds, confirmed: of "
+        "the file's that PyTorch finds; same class, IoU of 0.9 or more, one to one. Score ±: median and largest "
+        "difference of the scores within the pairs. Time of the network alone on one image, median (middle "
+        "half of the runs), taking turns. Beside files of less precision stand their float ones and those of the "
+        "original, and all are validated."
     )
     return [Grid(header, cells, note)] if rows else []
 
