@@ -34,8 +34,8 @@ class OpenVinoRecipe:
     last_float: bool = False
 
 
-# The best on the real diagrams first: it takes a fiftieth more time there. Correcting biases layer by layer is slower to
-# make, and was no better.
+# The best on the real diagrams first; it takes a fiftieth more time there.
+# To correct biases layer by layer is slower, and was no better.
 RECIPES = (
     OpenVinoRecipe("the first and the last layers in float", first_float=True, last_float=True),
     OpenVinoRecipe("the last layers in float", last_float=True),
