@@ -195,11 +195,18 @@ def test_where_none_holds_it_is_the_best_and_said(ways, monkeypatch, log, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_int8.onnx"], "no trial is left"
 
 
+def test_one_that_holds_comes_before_one_that_is_closer_elsewhere(ways, monkeypatch, tmp_path):
+    """The first holds less at IoU 0.75, and more over all."""
+    given = {"0.5": Verdict(0.97, 0.97, 0.97), "0.99": Verdict(0.99, 0.8, 0.9)}
+    monkeypatch.setattr(Judge, "verdict", lambda self, path: given[path.read_text()])
+    assert ways() == "0.99"
+
+
 @pytest.mark.parametrize(
     ("shares", "learnt", "taken"),
     [((0.5, 0.99), (1.0,), "0.99"), ((0.5, 0.9), (0.99, 1.0), "0.99"), ((0.5, 0.9), (0.8, 0.7), "0.9")],
 )
-def test_it_learns_only_where_none_holds(ways, monkeypatch, tmp_path, shares, learnt, taken):
+def test_it_learns_only_where_none_holds(ways, monkeypatch, tmp_path, log, shares, learnt, taken):
     """And what holds more is taken, learnt or not."""
     monkeypatch.setattr(Ways, "shares", shares)
 
@@ -209,7 +216,7 @@ def test_it_learns_only_where_none_holds(ways, monkeypatch, tmp_path, shares, le
         (folder / "x.onnx").write_text("float")
         return folder / "x.onnx"
 
-    assert ways(teach) == taken
+    assert ways(teach) == taken and "iterations=" not in log.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.onnx", "x_int8.onnx"]
 
 

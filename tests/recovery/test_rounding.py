@@ -58,6 +58,15 @@ def test_it_rounds_for_the_time_being_alone(model):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+@torch.no_grad()
+def test_what_a_silu_reads_is_cut_off_where_it_puts_out_nothing(model):
+    wide = copy.deepcopy(model)
+    wide.model[1].bn.bias -= 100
+    rounding = rounding_of(wide, torch.rand(1, 3, 64, 64))
+    scale, zero = rounding.ranges["model.1.bn"]
+    assert -zero * scale == pytest.approx(-8, abs=scale)
+
+
 def test_values_by_hand():
     """A range of 0 .. 255 is 256 whole numbers, means of the extremes of two batches."""
     net = nn.Module()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..pruning.graph.stand_ins import head_of
 
 WEIGHT_LEVELS, LEVELS = 127, 255  # to either side of 0; of activations, which are unsigned
+SILU_FLOOR = -8.0  # where the range of what a SiLU reads ends at the latest, as in `exporting.int8`
 
 
 class Int8Rounding:
@@ -20,8 +21,8 @@ class Int8Rounding:
 
     Weights keep 255 values an output channel. The inputs of layers, and what BatchNorm hands to an activation function,
     keep 256 between the mean of their least values and that of their greatest, over batches of images. The first
-    convolution and the head's last ones are left alone, as in the files of `exporting.int8`. The gradient goes straight
-    through, except where a value was cut off.
+    convolution and the head's last ones are left alone, and what a SiLU reads is cut off where it puts out nothing, as
+    in the files of `exporting.int8`. The gradient goes straight through, except where a value was cut off.
 
     Args:
         model: The network; nothing of it is changed.
@@ -30,6 +31,9 @@ class Int8Rounding:
 
     def __init__(self, model: nn.Module, passes: Iterable[object]):
         self.layers = rounded_layers(model)
+        self._before_silu = {
+            id(m.bn) for m in model.modules() if isinstance(getattr(m, "act", None), nn.SiLU) and hasattr(m, "bn")
+        }
         self._extremes: dict[str, list[torch.Tensor]] = {}
         hooks = [
             layer.register_forward_hook(partial(self._watch, name))
@@ -45,8 +49,10 @@ class Int8Rounding:
         self.ranges = {name: _steps(torch.stack(seen).mean(0)) for name, seen in self._extremes.items()}
 
     def _watch(self, name: str, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        value = output if isinstance(layer, nn.BatchNorm2d) else inputs[0]
-        self._extremes.setdefault(name, []).append(torch.stack(value.detach().aminmax()))
+        value = (output if isinstance(layer, nn.BatchNorm2d) else inputs[0]).detach()
+        low, high = value.aminmax()
+        low = low.clamp_min(SILU_FLOOR) if id(layer) in self._before_silu else low
+        self._extremes.setdefault(name, []).append(torch.stack([low, high]))
 
     @contextmanager
     def on(self, model: nn.Module) -> Iterator[None]:

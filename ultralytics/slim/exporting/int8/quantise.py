@@ -59,10 +59,10 @@ def quantise(
         if teach and judge.seen and not best.verdict.holds:
             taught = teach(Path(folder), max(sides))
             made = _first_that_holds(name, taught, images, judge, Path(folder, "taught"))
-            best = max(best, replace(made, way=f"after learning, {made.way}"), key=_mean)
+            best = max(best, replace(made, way=f"after learning, {made.way}"), key=_rank)
         target = path.with_name(with_precision(path.name, INT8))
         os.replace(best.path, target)
-    _tell(judge, f"{name}-int8: {best.way}", best.verdict)
+    _tell(judge, f"{name}-int8: {best.way}", best.verdict, bool(teach))
     return target
 
 
@@ -80,14 +80,14 @@ def _first_that_holds(name: str, path: Path, images: RangeImages, judge: Judge, 
         tried.append(Made(judge.verdict(made), recipe.name, made))
         if tried[-1].verdict.holds:
             break
-    return max(tried, key=_mean)
+    return max(tried, key=_rank)
 
 
-def _mean(made: Made) -> float:
-    return made.verdict.mean
+def _rank(made: Made) -> tuple[bool, float]:
+    return made.verdict.holds, made.verdict.mean
 
 
-def _tell(judge: Judge, what: str, verdict: Verdict) -> None:
+def _tell(judge: Judge, what: str, verdict: Verdict, may_learn: bool) -> None:
     if not judge.seen:
         LOGGER.warning(
             f"{what}; not judged: the float model detects nothing in {len(judge.images)} images, so nobody knows what "
@@ -100,7 +100,5 @@ def _tell(judge: Judge, what: str, verdict: Verdict) -> None:
     if verdict.holds:
         LOGGER.info(f"{what}; {told}")
     else:
-        LOGGER.warning(
-            f"{what}, of all ways the best; {told}, which is less than {HELD:.0%}. With iterations=300 a model learns "
-            "to do with int8 where no way holds"
-        )
+        advice = "" if may_learn else ". With iterations=300 a model learns to do with int8 where no way holds"
+        LOGGER.warning(f"{what}, of all ways the best; {told}, which is less than {HELD:.0%}{advice}")
