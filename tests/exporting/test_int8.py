@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -306,10 +307,13 @@ def test_openvino_holds(shipped, tiny_data):
 
 @needs_nncf
 @pytest.mark.slow
-def test_openvino_leaves_in_float_what_a_way_says(shipped, tiny_data, tmp_path):
-    """The first convolution reads the image as it is, or rounded; the way decides."""
+def test_openvino_leaves_in_float_what_a_way_says(shipped, tiny_data, tmp_path, monkeypatch):
+    """The first convolution reads the image as it is, or rounded; and whoever listens to NNCF's log still does."""
+    import nncf  # noqa: F401 (makes its logger)
     import openvino
 
+    listening = logging.NullHandler()
+    monkeypatch.setattr(logging.getLogger("nncf"), "handlers", [listening])
     whole = export_model(shipped, "openvino", imgsz=64)
     images = RangeImages(split_for_ranges(Path(tiny_data).parent / "images/train")[0], (64, 64))
     maker = OpenVinoQuantiser(whole, images, tmp_path)
@@ -320,6 +324,7 @@ def test_openvino_leaves_in_float_what_a_way_says(shipped, tiny_data, tmp_path):
         assert kinds == {"Convolution" if recipe.first_float else "FakeQuantize"}
         names = {node.get_friendly_name() for node in made.get_ordered_ops()}
         assert set(maker.last) <= names and len(maker.last) == 6 and len(maker.first) == 1
+    assert listening.level == logging.NOTSET
 
 
 @needs_onnx

@@ -138,9 +138,9 @@ def _int8_defaults(name: str, given: Any) -> dict:
             f"format={name}{INT8} takes its ranges from data=, the YAML of a data set, and not from images="
         )
     if name == "openvino":
-        import nncf
+        import nncf  # noqa: F401 (sets its level)
 
-        nncf.set_log_level(logging.WARNING)  # it names every layer
+        logging.getLogger("nncf").setLevel(logging.WARNING)  # it names every layer
     count = len(list_images(check_data(given)["train"]))
     return {**int8_options(), "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
 

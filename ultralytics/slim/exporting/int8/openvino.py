@@ -60,9 +60,9 @@ class OpenVinoQuantiser:
         return tuple(_read(path).inputs[0].shape)
 
     def __init__(self, path: Path, images: RangeImages, folder: Path):
-        import nncf
+        import nncf  # noqa: F401 (sets its level)
 
-        nncf.set_log_level(logging.ERROR)  # it names every layer
+        logging.getLogger("nncf").setLevel(logging.ERROR)  # it names every layer; the handlers are not ours
         self.path, self.images = path, images
         model = _read(path)
         readers, trained = read_graph(model)
