@@ -29,6 +29,7 @@ from ultralytics.slim.exporting.int8.openvino import OpenVinoQuantiser
 from ultralytics.slim.exporting.int8.ranges import RangeImages, split_for_ranges
 from ultralytics.slim.measuring import processor
 from ultralytics.slim.measuring.timing import Latency
+from ultralytics.slim.runs.run_settings import RunSettings
 
 from places import ROOT
 
@@ -294,6 +295,17 @@ def test_a_model_learns_to_do_with_int8(shipped, tiny_data, log, monkeypatch):
 def test_steps_are_a_whole_number(shipped, given):
     with pytest.raises(InputError, match=f"iterations={given}: expected a whole number from 0"):
         export_model(shipped, "onnx-int8", images="photos", iterations=given)
+
+
+@pytest.mark.parametrize("given", ["format=onnx", "format=onnx,torchscript", "format=onnx-int8 dynamic=True"])
+def test_steps_that_nothing_would_take_are_refused(shipped, tiny_data, capsys, given):
+    """Before anything is exported, and a run before its first stage."""
+    words = [f"weights={shipped}", f"data={tiny_data}", *given.split()]
+    assert prune_model.main(["export", *words, "iterations=3"]) == 1
+    assert "iterations=3 lets a model learn to do with int8, in onnx-int8 and openvino-int8" in capsys.readouterr().err
+    assert [path.name for path in shipped.parent.iterdir()] == ["shipped.pt"]
+    with pytest.raises(InputError, match="iterations=3 lets a model learn"):
+        RunSettings.read({"weights": str(shipped), "data": str(tiny_data), "format": "onnx", "export.iterations": 3})
 
 
 @needs_nncf

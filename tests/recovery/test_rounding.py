@@ -8,7 +8,7 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.errors import InputError
-from ultralytics.slim.recovery.recover import recover_model
+from ultralytics.slim.recovery.recover import MEASUREMENTS, recover_model
 from ultralytics.slim.recovery.rounding import Int8Rounding, round_weight, rounded_layers
 
 from photos import draw_photos
@@ -83,14 +83,18 @@ def test_values_by_hand():
 
 
 @pytest.mark.slow
-def test_a_model_learns_to_do_with_int8(tmp_path_factory, tmp_path, model):
-    """Its rounded predictions agree more with the teacher's afterwards; what is saved is a stock checkpoint."""
+def test_a_model_learns_to_do_with_int8(tmp_path_factory, tmp_path, monkeypatch):
+    """It rounds in every step and measurement, and agrees no less afterwards; what is saved is a stock checkpoint."""
+    rounded, on = [], Int8Rounding.on
+    monkeypatch.setattr(Int8Rounding, "on", lambda self, model: rounded.append(model) or on(self, model))
     images = draw_photos(tmp_path_factory, 40)
     weights = ROOT / "weights/diagram-yolov8n.pt"
     done = recover_model(
         YOLO(weights), YOLO(weights), str(images), tmp_path / "r.pt", int8=True, iterations=30, **SHORT
     )
     assert done.before.value < 1 and done.after.value >= done.before.value
+    measured = done.steps // (30 // MEASUREMENTS)
+    assert len(rounded) == done.steps + measured + 2, "steps, measurements, the first of them, the distance"
     assert type(YOLO(tmp_path / "r.pt").model.model[1].conv) is nn.Conv2d
 
 

@@ -30,7 +30,7 @@ from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
 from ..pruning.prune import image_size
-from .export import export_model
+from .export import check_iterations, export_model, is_ours
 from .formats import INT8, check_packages, float_format, read_formats
 
 TORCH = "PyTorch"  # the checkpoint's own row
@@ -141,6 +141,7 @@ def check_exports(
     """
     names = with_float(read_formats(formats))
     check_packages(names)
+    check_iterations(iterations, names, options)
     options = {"device": "cpu", **options}
     own = not isinstance(images, int)
     if own == bool(data):
@@ -149,7 +150,8 @@ def check_exports(
         options = {"imgsz": image_size(open_model(weights).model), **options}
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
     ranges = images if own and ranges is None else ranges
-    files = {name: export_model(weights, name, data, ranges, iterations, **options) for name in names}
+    steps = {name: iterations if is_ours(name, options) else 0 for name in names}
+    files = {name: export_model(weights, name, data, ranges, steps[name], **options) for name in names}
     shown = options.get("imgsz"), options["device"]
     less = [name for name in names if float_format(name) != name]
     if not less:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -56,10 +56,9 @@ def export_model(
     """
     (name,) = read_formats(name)
     base, int8, half = float_format(name), name.endswith(INT8), name.endswith(FP16)
-    ours = int8 and base in QUANTISERS and not options.get("dynamic")  # whose ranges Ultralytics takes at one size
+    ours = is_ours(name, options)
     check_packages([base + INT8 * (int8 or int8_options().items() <= options.items())])
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
-        raise InputError(f"iterations={iterations}: expected a whole number from 0")
+    check_iterations(iterations, [name], options)
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
@@ -113,8 +112,26 @@ def _told(source: Path, name: str) -> Iterator[None]:
         raise FailedError(f"{source} could not be exported to {name}: {error}") from error
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Raise a SlimError where Ultralytics would refuse one of these options of an export."""
+def is_ours(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a format is int8 that is made here; Ultralytics' own takes its ranges at one size alone."""
+    return name.endswith(INT8) and float_format(name) in QUANTISERS and not options.get("dynamic")
+
+
+def check_iterations(iterations: Any, names: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Raise InputError for no number of steps, or where models would learn to do with int8 in none of these formats."""
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+        raise InputError(f"iterations={iterations}: expected a whole number from 0")
+    if iterations and not any(is_ours(name, options) for name in names):
+        listed = " and ".join(name + INT8 for name in QUANTISERS)
+        raise InputError(
+            f"iterations={iterations} lets a model learn to do with int8, in {listed} of a fixed size; "
+            f"format={','.join(names)} is no such export: add one, or leave iterations out"
+        )
+
+
+def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise a SlimError where one of these options of an export would be refused, by us or by Ultralytics."""
+    check_iterations(options.get("iterations", 0), names, options)
     with translated():
         get_cfg(overrides={key: value for key, value in options.items() if key not in OWN})
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..pruning.graph.stand_ins import head_of
 
 WEIGHT_LEVELS, LEVELS = 127, 255  # to either side of 0; of activations, which are unsigned
-SILU_FLOOR = -8.0  # where the range of what a SiLU reads ends at the latest, as in `exporting.int8`
+SILU_FLOOR = -8.0  # where the range of what a SiLU reads ends at the latest, in files too: SiLU(-8) = -0.003
 
 
 class Int8Rounding:

@@ -109,12 +109,13 @@ class RunSettings:
             _check_epochs(settings["epochs"], "epochs")
         check_factor(settings["factor"])
         _check_parts(settings)
-        check_packages(read_formats(settings["format"]))
+        names = read_formats(settings["format"])
+        check_packages(names)
         read = cls.of_record(settings)
         read.prune.check()
         if read.recover:
             RecoverOptions.read(dict(read.recover.options))
-        check_options(read.export.options)
+        check_options(read.export.options, names)
         if any(key.startswith(f"{TEACHER.name}.") for key in settings) and not read.teaching:
             raise InputError("teacher.KEY trains the teacher first: give teacher=, teacher.epochs= and data=")
         trainings = {**read.trainings, **({TEACHER: read.teaching} if read.teaching else {})}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...recovery.rounding import SILU_FLOOR
 from .decoding import decoding_nodes, is_expectation
 from .ranges import RangeImages
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import onnx
 
 PER_CHANNEL = 13  # the first opset whose int8 has a scale a channel; older releases export to earlier ones
-SILU_FLOOR = np.float32(-8)  # SiLU(-8) = -0.003
 TRAINED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -115,7 +115,7 @@ class OnnxQuantiser:
             extra_options={
                 "CalibMovingAverage": recipe.moving,
                 "TensorQuantOverrides": {
-                    name: [{"rmin": max(low, SILU_FLOOR), "rmax": high}]
+                    name: [{"rmin": max(low, np.float32(SILU_FLOOR)), "rmax": high}]
                     for name, (low, high) in ranges_of(self.silu_ranges, recipe.moving).items()
                 },
             },
