@@ -20,6 +20,7 @@ from ..errors import translated
 from ..fewer_classes import data_for, fewest_classes
 from ..files import fingerprint
 from ..inputs.weights import open_export, open_model
+from .signal_stack import kept_signal_stack
 
 if TYPE_CHECKING:
     from ultralytics.engine.validator import BaseValidator
@@ -32,6 +33,7 @@ def accuracy(weights: str | Path, data: str, imgsz: int = 640, device: Any = Non
     return float(metrics.results_dict[TASK2METRIC[yolo.task]])
 
 
+@kept_signal_stack()
 def file_accuracy(path: str | Path, original: YOLO, data: str, imgsz: int, device: Any = "cpu") -> float:
     """Return that measure of an exported file, whose images are all padded to one size.
 

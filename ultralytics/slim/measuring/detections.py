@@ -17,6 +17,7 @@ from ..classes import LabelNumbers, Names
 from ..errors import InputError
 from ..inputs.images import label_files, list_images
 from ..inputs.weights import open_model
+from .signal_stack import kept_signal_stack
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import OBB, Boxes, Results
@@ -64,6 +65,7 @@ def boxes_of(result: Results) -> Boxes | OBB:
     return boxes
 
 
+@kept_signal_stack()
 def detect(model: Model | str | Path, images: list[Path], like: Names | None = None, **settings) -> list[Found]:
     """Return what a model finds in each image.
 

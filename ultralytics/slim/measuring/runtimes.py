@@ -17,6 +17,7 @@ from ultralytics import YOLO
 from .. import logs
 from ..compat import onnx_by_torchscript
 from ..kinds import input_channels
+from .signal_stack import kept_signal_stack
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}  # key -> name
 PACKAGES = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
@@ -73,6 +74,7 @@ def session_of(model: str | bytes, runtime: str) -> Callable[[], object]:
     return partial(session.run, None, {given.name: image})
 
 
+@kept_signal_stack()
 def _openvino_session(model: str | bytes) -> Callable[[], object]:
     import openvino
 

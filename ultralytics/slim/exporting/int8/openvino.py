@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...measuring.signal_stack import kept_signal_stack
 from .decoding import decoding_nodes, is_expectation
 from .ranges import RangeImages
 
@@ -71,6 +72,7 @@ class OpenVinoQuantiser:
         self.last = [name for name in trained if set(readers[name]) <= decoded]
         self.first = [name for name in _readers_of(model.inputs[0]) if name in trained]
 
+    @kept_signal_stack()
     def make(self, recipe: OpenVinoRecipe, path: Path) -> None:
         """Write the int8 folder of one recipe."""
         import nncf
