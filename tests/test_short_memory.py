@@ -15,9 +15,10 @@ from places import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's RLIMIT_AS")
 RUNNER = """
 import resource, sys
-import prune_model, torch, matplotlib.pyplot
+import prune_model, torch, matplotlib.pyplot, numpy
 from ultralytics.slim.runs import stage_work
 torch.zeros(8, 3, 64, 64).requires_grad_().sum().backward()
+numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS takes its memory once, and ends the process where there is none
 limit = int(float(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()) + int(sys.argv[1]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(prune_model.main(sys.argv[2:]))
