@@ -103,8 +103,8 @@ def teacher_path(tiny_data, tmp_path_factory):
     return folder / "run/weights/last.pt"
 
 
-@pytest.fixture(scope="module")
-def few_rounds():
+@pytest.fixture(scope="session", autouse=True)
+def quick_timing():
     """Time models in a few rounds, for tests of what is done rather than of how long it takes."""
     from ultralytics.slim.measuring.timing import few_rounds
 

@@ -156,7 +156,7 @@ def test_every_step_of_prune_model_on_the_gpu(tiny_data, tmp_path, teacher_path,
     assert Path(model.export("torchscript", imgsz=64, device=0)).is_file()
 
 
-def test_the_pipeline_on_the_gpu(tiny_data, tmp_path, teacher_path, few_rounds):
+def test_the_pipeline_on_the_gpu(tiny_data, tmp_path, teacher_path):
     given = {"weights": teacher_path, "data": str(tiny_data), **SHORT, **FP16, "epochs": 2, "format": "torchscript"}
     table = prune_model.compress(str(tmp_path / "runs"), "run", loss_type="mgd", **given)
     assert torch.cuda.get_device_name(0) in str(table)

@@ -177,7 +177,7 @@ def test_the_checkpoint_tells_and_is_measured_on_the_whole_data(of_one: Path, ti
     assert accuracy(of_one, data, 64) == accuracy(of_one, view, 64)
 
 
-def test_comparison_looks_at_the_kept_classes_of_both(of_one: Path, tiny_data: Path, teacher_path, few_rounds) -> None:
+def test_comparison_looks_at_the_kept_classes_of_both(of_one: Path, tiny_data: Path, teacher_path) -> None:
     table = PruneModel.compare({"whole": teacher_path, "one": str(of_one)}, data=str(tiny_data), imgsz=64)
     view = data_for(load_checkpoint(of_one)[0], prepare_data(tiny_data))
     assert table[0].map50_95 == pytest.approx(accuracy(teacher_path, view, 64))
@@ -238,9 +238,7 @@ def test_factor_0_cuts_the_classes_alone(yolo_path: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_run_measures_its_models_on_the_kept_classes(
-    tiny_data: Path, teacher_path, tmp_path: Path, few_rounds
-) -> None:
+def test_a_run_measures_its_models_on_the_kept_classes(tiny_data: Path, teacher_path, tmp_path: Path) -> None:
     given = {"imgsz": 64, "epochs": 1, "batch": 4, "workers": 0, "format": "torchscript", "sparse.epochs": 0}
     kept = names_in(tiny_data)[1]
     table = compress(

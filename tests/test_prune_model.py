@@ -26,7 +26,6 @@ from ultralytics.slim.runs.settle import settled
 
 from task_data import make_task_data
 
-pytestmark = pytest.mark.usefixtures("few_rounds")
 ROOT = Path(prune_model.__file__).parent
 SHORT = {"imgsz": 64, "batch": 4, "epochs": 1, "device": "cpu", "plots": False}
 
@@ -241,7 +240,7 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(weights, relation
 
 
 @pytest.fixture(scope="module")
-def whole(weights, tiny_data, tmp_path_factory, few_rounds) -> tuple[Path, list]:
+def whole(weights, tiny_data, tmp_path_factory) -> tuple[Path, list]:
     """The folder and the comparison of one whole run, cut off in the retraining and then gone on with."""
     project = tmp_path_factory.mktemp("project")
     settings = {**SHORT, "epochs": 4, "format": "torchscript", "prune.factor": 0.5, "loss_type": "cwd"}

@@ -53,9 +53,6 @@ def small(pruned, tmp_path) -> Path:
     return Path(shutil.copy(pruned, tmp_path / "small.pt"))
 
 
-pytestmark = pytest.mark.usefixtures("few_rounds")
-
-
 def found(*rows) -> Found:
     """Return detections from rows of x1, y1, x2, y2, class, score."""
     rows = np.array(rows, float).reshape(-1, 6)
@@ -91,7 +88,7 @@ def test_agreement_without_detections():
 
 
 @pytest.fixture(scope="module")
-def table(pruned, drawn, tmp_path_factory, few_rounds) -> ExportTable:
+def table(pruned, drawn, tmp_path_factory) -> ExportTable:
     """The comparison in all formats whose packages are installed."""
     small = shutil.copy(pruned, tmp_path_factory.mktemp("all") / "small.pt")
     return PruneModel(small).check_exports(FORMATS, drawn, imgsz=IMGSZ, images=4)

@@ -40,7 +40,6 @@ needs_nncf = pytest.mark.skipif(
     not all(map(find_spec, packages_of("openvino-int8"))),
     reason="needs openvino and nncf: pip install -e '.[export-all]'",
 )
-pytestmark = pytest.mark.usefixtures("few_rounds")
 
 
 @pytest.fixture

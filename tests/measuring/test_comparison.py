@@ -98,7 +98,6 @@ def test_latency_is_the_median_of_each_model(monkeypatch):
         assert latency_ms(models, 8, torch.device("cpu")) == [1000, 2000]
 
 
-@pytest.mark.usefixtures("few_rounds")
 def test_compare_measures_each_model_fused(models, tiny_data):
     found = compare_models(models, str(tiny_data), imgsz=64, device="cpu")
     large, small = sorted(found, key=lambda row: -row.params)

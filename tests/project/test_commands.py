@@ -23,7 +23,6 @@ from ultralytics.slim.runs.run_settings import RUN_KEYS
 
 from places import ROOT
 
-pytestmark = pytest.mark.usefixtures("few_rounds")
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
 DETAILS = (

@@ -20,6 +20,7 @@ from ultralytics.slim import PruneModel
 from ultralytics.slim.distillation.preflight import _copy
 from ultralytics.slim.distillation.teacher import freeze
 from ultralytics.slim.losses.logit import LogitLoss, raw_predictions
+from ultralytics.slim.measuring.timing import few_rounds
 
 DATA, OUT = sys.argv[1], Path(sys.argv[2])
 TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"
@@ -136,5 +137,6 @@ assert before < parameters(YOLO("yolov8n.yaml"))
 assert parameters(train(wrapped.model, "retrain", epochs=1)) == before, "retraining lost the pruned widths"
 resume()
 if sys.argv[3:]:
-    commands()
+    with few_rounds(3):
+        commands()
 print("every step ran")

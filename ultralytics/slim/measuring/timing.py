@@ -37,6 +37,11 @@ def few_rounds(count: int) -> Iterator[None]:
         _rounds.reset(token)
 
 
+def default_rounds() -> int:
+    """Return in how many rounds is timed where none are asked for."""
+    return _rounds.get()
+
+
 def take_turns(
     runs: dict[Hashable, Callable[[], object]],
     clock: Callable[[], float] = time.perf_counter,
@@ -50,10 +55,10 @@ def take_turns(
         runs: Name -> function that infers one image.
         clock: Seconds; for a GPU one that waits for it.
         rest: Seconds of rest before each call; `REST` where threads of one function may take the cores from the next.
-        rounds: Most rounds; `ROUNDS` if not given.
+        rounds: Most rounds; `default_rounds()` if not given.
         seconds: After so many for each function it ends, but not before five rounds.
     """
-    rounds = _rounds.get() if rounds is None else rounds
+    rounds = default_rounds() if rounds is None else rounds
     warm_up(runs)
     times: dict[Hashable, list[float]] = {name: [] for name in runs}
     stop = clock() + seconds * len(runs)

@@ -194,7 +194,7 @@ class Attempt:
         large, small = self._validation(self.original), self._validation(self.pruned)
         compared = len(self.settings.stages) - (self.settings.sparse is not None)
         validations = compared * small.whole + large.whole + small.whole
-        rounds, count = timing.WARM_UP + timing.ROUNDS, len(self.images["val"])
+        rounds, count = timing.WARM_UP + timing.default_rounds(), len(self.images["val"])
         timed = [min(timing.SECONDS, rounds * pace.validation / count) for pace in (large, small)]
         latencies = 6 * timed[0] + 5 * timed[1]  # comparison; report, in two runtimes, one of each shape
         return validations + latencies + 3 * export
