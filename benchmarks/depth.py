@@ -1,17 +1,21 @@
 """Whole blocks beside channels: the same goal met by channels alone, by both, and by whichever changes less.
 
-    python benchmarks/depth.py [shares=0.7,0.5,0.35,0.25] [depths=False,auto,True] [epochs=0] [seeds=0] [data=real]
+    python benchmarks/depth.py [shares=0.5,0.35,0.25] [depths=False,auto,True] [epochs=0,16] [seeds=0,1,2] [data=real]
 
-mAP50-95 on the `val` split after the cut and its re-fit, or after so many epochs with labels from there; the latency is
-that of the fused model in PyTorch on one thread as a share of the original's, timed in turns with it. Rows are added to
-results/depth.csv as they are measured; those that are there are not measured again.
+mAP50-95 on the `val` split after the cut and its re-fit, and after so many epochs of distillation from there; latencies
+are those on one thread, in PyTorch fused, in ONNX Runtime and in OpenVINO, as shares of the original's in the same
+runtime, timed in turns with it; seconds are those of the cut. Where no block goes, the model is that of channels alone,
+and has its figures. Rows are added to results/depth.csv as they are measured; those that are there are not measured
+again. A picture for each runtime stands beside it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -19,55 +23,109 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
 from bench import SOURCES, source
-from common import measure_rows, read_rows, trained
+from common import RESULTS, by_setting, mean, measure_rows, read_rows, trained
 
+from ultralytics.slim.charts import scatter
+from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.command.running import use_cores
+from ultralytics.slim.files import write_text
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.measuring.costs import latency_ms
+from ultralytics.slim.measuring.runtimes import RUNTIMES, onnx_run
+from ultralytics.slim.measuring.timing import REST, take_turns
 from ultralytics.slim.pruning.prune import prune_model
 
 NAME, KEY, IMGSZ = "depth", ("data", "share", "depth", "epochs", "seed"), 320
+LABELS = {"False": "channels", "auto": "depth=auto", "True": "depth=True"}
 
 
 def main(
-    shares: str = "0.7,0.5,0.35,0.25",
+    shares: str = "0.5,0.35,0.25",
     depths: str = "False,auto,True",
-    epochs: str = "0",
-    seeds: str = "0",
+    epochs: str = "0,16",
+    seeds: str = "0,1,2",
     data: str = "real",
 ) -> None:
     use_cores("1")
     data = source(data)
+    keys = (
+        dict(zip(KEY, (data, share, depth, count, seed)))
+        for count in epochs.split(",")
+        for seed in (seeds.split(",") if int(count) else ["0"])
+        for share, depth in product(shares.split(","), depths.split(","))
+    )
+    measure_rows(NAME, keys, measured)
+    for setting, rows in by_setting(read_rows(NAME), KEY[:-1]).items():
+        figures = {name: mean(rows, name) for name in ("blocks", *RUNTIMES, "map50_95", "seconds")}
+        print(*setting, {name: round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
+    for runtime, name in RUNTIMES.items():
+        rows = [row for row in read_rows(NAME) if row["data"] == data]
+        print(f"drawn in {write_text(RESULTS / f'{NAME}_{runtime}.svg', standalone(picture(rows, runtime, name)))}")
+
+
+def picture(rows: list[dict[str, str]], runtime: str, name: str) -> str:
+    """Return the chart of one runtime, of models of which blocks went beside those of channels alone."""
+    groups: dict[str, list[tuple[str, float, float]]] = {}
+    for (depth, epochs, share), group in by_setting(rows, ("depth", "epochs", "share")).items():
+        if depth == "False" or float(group[0]["blocks"]):
+            when = "as cut" if epochs == "0" else f"{epochs} epochs"
+            point = f"{float(share):.0%}", mean(group, runtime), mean(group, "map50_95")
+            groups.setdefault(f"{LABELS[depth]}, {when}", []).append(point)
+    return scatter(f"Whole blocks, timed in {name}", groups, "latency, the original is 1", "mAP50-95")
+
+
+def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
+    data, share, depth, epochs, seed = key.values()
+    cut, blocks, seconds = pruned(folder, data, share, depth)
+    path = small(folder, data, share, depth if blocks else "False", epochs, seed)
     yaml, _, original = SOURCES[data]
+    return {
+        "blocks": str(blocks),
+        "params": str(sum(p.numel() for p in load_checkpoint(cut)[0].parameters())),
+        **{name: f"{ratio:.3f}" for name, ratio in latency_ratios(original, path).items()},
+        "map50_95": f"{accuracy(path, str(yaml), IMGSZ, 'cpu'):.4f}",
+        "seconds": f"{seconds:.0f}",
+    }
 
-    def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
-        path, started = folder / "pruned.pt", time.perf_counter()
-        depth = {"False": False, "True": True}.get(key["depth"], key["depth"])
-        result = prune_model(
-            open_model(original), path, flops=float(key["share"]), depth=depth, images=str(yaml), imgsz=IMGSZ
-        )
-        seconds = time.perf_counter() - started
-        if epochs != "0":
-            path, _ = trained(path, folder, data=str(yaml), epochs=int(epochs), imgsz=IMGSZ, seed=int(key["seed"]))
-        models = [load_checkpoint(p, "cpu", fuse=True)[0] for p in (original, path)]
-        whole, pruned = latency_ms(models, IMGSZ, torch.device("cpu"))
-        return {
-            "blocks": str(len(result.blocks)),
-            "params": str(result.params[1]),
-            "latency": f"{pruned / whole:.3f}",
-            "map50_95": f"{accuracy(path, str(yaml), IMGSZ, 'cpu'):.4f}",
-            "seconds": f"{seconds:.0f}",
-        }
 
-    chosen = product(shares.split(","), depths.split(","), seeds.split(","))
-    measure_rows(NAME, (dict(zip(KEY, (data, share, depth, epochs, seed))) for share, depth, seed in chosen), measured)
-    for row in read_rows(NAME):
-        if (row["data"], row["epochs"]) == (data, epochs):
-            print(
-                *(f"{column}={row[column]}" for column in ("share", "depth", "seed", "blocks", "latency", "map50_95"))
-            )
+@cache
+def pruned(folder: Path, data: str, share: str, depth: str) -> tuple[Path, int, float]:
+    """Return the checkpoint, how many blocks went, and the seconds it took."""
+    yaml, _, original = SOURCES[data]
+    path, started = folder / f"{share}-{depth}.pt", time.perf_counter()
+    how = {"False": False, "True": True}.get(depth, depth)
+    result = prune_model(open_model(original), path, flops=float(share), depth=how, images=str(yaml), imgsz=IMGSZ)
+    return path, len(result.blocks), time.perf_counter() - started
+
+
+@cache
+def small(folder: Path, data: str, share: str, depth: str, epochs: str, seed: str) -> Path:
+    """Return the pruned model, trained for so many epochs."""
+    path, (yaml, _, original) = pruned(folder, data, share, depth)[0], SOURCES[data]
+    if not int(epochs):
+        return path
+    own = {"data": str(yaml), "epochs": int(epochs), "lr0": 0.001, "seed": int(seed), "imgsz": IMGSZ}
+    place = folder / f"train-{share}-{depth}-{epochs}-{seed}"
+    return trained(path, place, Distillation=str(original), loss_type="mgd", **own)[0]
+
+
+def latency_ratios(original: Path, path: Path) -> dict[str, float]:
+    """Return the latency of a checkpoint over the original's in each runtime."""
+    whole, other = latency_ms(
+        [load_checkpoint(p, "cpu", fuse=True)[0] for p in (original, path)], IMGSZ, torch.device("cpu")
+    )
+    ratios = {"torch": other / whole}
+    for runtime in ("onnx", "openvino"):
+        with tempfile.TemporaryDirectory() as folder:
+            runs = {}
+            for checkpoint in (original, path):
+                place = Path(tempfile.mkdtemp(dir=folder))
+                runs[checkpoint] = onnx_run(checkpoint, IMGSZ, place, runtime=runtime)
+            found = take_turns(runs, rest=REST)
+        ratios[runtime] = found[path].median_ms / found[original].median_ms
+    return ratios
 
 
 if __name__ == "__main__":
