@@ -23,6 +23,7 @@ from ultralytics.slim.losses.logit import LogitLoss, raw_predictions
 from ultralytics.slim.measuring.timing import few_rounds
 
 DATA, OUT = sys.argv[1], Path(sys.argv[2])
+MINI = Path(__file__).with_name("mini.yaml")
 TEACHER, PRUNED = OUT / "plain" / "weights" / "last.pt", OUT / "pruned.pt"
 
 
@@ -57,7 +58,7 @@ def interrupt(trainer) -> None:
 def resume() -> None:
     """A run with the overrides, interrupted after its first epoch, goes on with all of them."""
     photos = str(Path(DATA).parent / "images/val")
-    model = YOLO("yolov8n.yaml")
+    model = YOLO(MINI)
     model.add_callback("on_train_epoch_start", interrupt)
     with contextlib.suppress(Interrupted):
         train(model, "stopped", Distillation=str(TEACHER), loss_type="cwd", unlabelled=photos, distill_check=False)
@@ -85,7 +86,7 @@ def commands() -> None:
     command("prune", f"weights={TEACHER}", "factor=0.3", f"save_dir={pruned}")
     command("train", f"weights={pruned}", *training, f"save_dir={pruned}")
     command("distill", f"weights={pruned}", f"t_weight={TEACHER}", "loss_type=cwd", *training, f"save_dir={taught}")
-    assert parameters(YOLO(taught)) == parameters(YOLO(pruned)) < parameters(YOLO("yolov8n.yaml"))
+    assert parameters(YOLO(taught)) == parameters(YOLO(pruned)) < parameters(YOLO(MINI))
     command("compare", f"weights={TEACHER},{taught}", *data, "agreement=True")
     command("export", f"weights={taught}", "format=torchscript", *data)
     assert taught.with_suffix(".torchscript").is_file()
@@ -118,14 +119,14 @@ def raw_of_every_head() -> None:
 
 
 raw_of_every_head()
-train(YOLO("yolov8n.yaml"), "plain", epochs=1)
-train(YOLO("yolov8n.yaml"), "cwd", Distillation=str(TEACHER), loss_type="cwd")
+train(YOLO(MINI), "plain", epochs=1)
+train(YOLO(MINI), "cwd", Distillation=str(TEACHER), loss_type="cwd")
 header, *rows = (
     [cell.strip() for cell in line.split(",")] for line in (OUT / "cwd/results.csv").read_text().splitlines()
 )
 figures = dict(zip(header, rows[-1]))
 assert all(float(figures[f"train/{name}"]) > 0 for name in ("distill_loss", "loss_ratio"))
-train(YOLO("yolov8n.yaml"), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd+logit", epochs=1, distill_check=False)
+train(YOLO(MINI), "mgd", Distillation=YOLO(TEACHER), loss_type="mgd+logit", epochs=1, distill_check=False)
 train(YOLO(TEACHER), "sparse", loss_type="sparse")
 with open(OUT / "sparse" / "results.csv", newline="") as file:
     rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
@@ -133,7 +134,7 @@ assert all(float(row["gamma/moved"]) > 0 for row in rows), rows  # the optimizer
 wrapped = PruneModel(TEACHER)
 wrapped.prune(0.5, PRUNED, images=DATA, score="taylor", imgsz=64)  # the loss, too
 before = parameters(wrapped.model)
-assert before < parameters(YOLO("yolov8n.yaml"))
+assert before < parameters(YOLO(MINI))
 assert parameters(train(wrapped.model, "retrain", epochs=1)) == before, "retraining lost the pruned widths"
 resume()
 if sys.argv[3:]:
