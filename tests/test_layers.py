@@ -81,6 +81,13 @@ def test_no_module_knows_itself_by_way_of_others():
     assert order.index("errors") < order.index("compress")
 
 
+def test_what_takes_long_to_import_is_imported_where_it_is_needed():
+    """Half of the seconds before a command did anything went to torchvision, of which few need anything."""
+    code = "import prune_model, sys; print({'torchvision', 'torch._dynamo', 'onnxruntime'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stdout + done.stderr
+
+
 def test_the_face_of_slim_is_there_and_quiet():
     """What other programs import, and the names that older ones know, without a word in the log."""
     code = (

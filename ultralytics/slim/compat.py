@@ -158,6 +158,8 @@ def half_options() -> dict[str, Any]:
 
 def non_max_suppression(prediction: torch.Tensor, *args, end2end: bool = False, **options) -> list[torch.Tensor]:
     """Return each image's detections (M, 6 or more); releases before 8.1 have no boxes that are `rotated`."""
+    import torchvision  # noqa: F401 (whose NMS is taken where it is imported, which takes seconds, else a loop in Python)
+
     if "end2end" in NMS_OPTIONS:
         options["end2end"] = end2end
     return suppress(prediction, *args, **{key: value for key, value in options.items() if key in NMS_OPTIONS})

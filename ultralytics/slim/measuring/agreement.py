@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401 (where it is imported, non_max_suppression takes its NMS instead of a loop in Python)
 from torch import nn
 
 from ultralytics.engine.validator import BaseValidator
