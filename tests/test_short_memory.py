@@ -1,5 +1,6 @@
 """A stage that runs out of memory says so in one line, and leaves nothing half-written."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from places import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's RLIMIT_AS")
 RUNNER = """
 import resource, sys
-import prune_model, torch, matplotlib.pyplot, numpy
+import prune_model, torch, torchvision, matplotlib.pyplot, numpy
 from ultralytics.slim.runs import stage_work
 torch.zeros(8, 3, 64, 64).requires_grad_().sum().backward()
 numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS takes its memory once, and ends the process where there is none
@@ -29,6 +30,7 @@ sys.exit(prune_model.main(sys.argv[2:]))
     "error",
     [
         MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory", "/tmp/some"),
         torch.cuda.OutOfMemoryError("CUDA out of memory."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         cv2.error("OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),

@@ -5,6 +5,7 @@ Each kind is also the builtin error that Python would raise, so that `except Val
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -116,10 +117,13 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is short, on whatever device: Python, PyTorch and OpenCV say it so."""
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
-        told in str(error) for told in OUT_OF_MEMORY
-    )
+    """Return whether an error says that memory is short, on whatever device.
+
+    Python, the system, PyTorch and OpenCV say it so.
+    """
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(told in str(error) for told in OUT_OF_MEMORY)
 
 
 def _is_checked(trace: TracebackType | None) -> bool:
