@@ -38,6 +38,7 @@ from ultralytics.slim.measuring.timing import REST, take_turns
 from ultralytics.slim.pruning.prune import prune_model
 
 NAME, KEY, IMGSZ = "depth", ("data", "share", "depth", "epochs", "seed"), 320
+RATIOS = {runtime: f"{runtime}_ratio" for runtime in RUNTIMES}  # the columns of latencies over the original's
 LABELS = {"False": "channels", "auto": "depth=auto", "True": "depth=True"}
 
 
@@ -58,10 +59,10 @@ def main(
     )
     measure_rows(NAME, keys, measured)
     for setting, rows in by_setting(read_rows(NAME), KEY[:-1]).items():
-        figures = {name: mean(rows, name) for name in ("blocks", *RUNTIMES, "map50_95", "seconds")}
-        print(*setting, {name: round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
+        figures = {name: mean(rows, name) for name in ("blocks", *RATIOS.values(), "map50_95", "seconds")}
+        print(*setting, {name: value and round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
     for runtime, name in RUNTIMES.items():
-        rows = [row for row in read_rows(NAME) if row["data"] == data]
+        rows = [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]
         print(f"drawn in {write_text(RESULTS / f'{NAME}_{runtime}.svg', standalone(picture(rows, runtime, name)))}")
 
 
@@ -71,7 +72,7 @@ def picture(rows: list[dict[str, str]], runtime: str, name: str) -> str:
     for (depth, epochs, share), group in by_setting(rows, ("depth", "epochs", "share")).items():
         if depth == "False" or float(group[0]["blocks"]):
             when = "as cut" if epochs == "0" else f"{epochs} epochs"
-            point = f"{float(share):.0%}", mean(group, runtime), mean(group, "map50_95")
+            point = f"{float(share):.0%}", mean(group, RATIOS[runtime]), mean(group, "map50_95")
             groups.setdefault(f"{LABELS[depth]}, {when}", []).append(point)
     return scatter(f"Whole blocks, timed in {name}", groups, "latency, the original is 1", "mAP50-95")
 
@@ -84,7 +85,7 @@ def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:
     return {
         "blocks": str(blocks),
         "params": str(sum(p.numel() for p in load_checkpoint(cut)[0].parameters())),
-        **{name: f"{ratio:.3f}" for name, ratio in latency_ratios(original, path).items()},
+        **{RATIOS[name]: f"{ratio:.3f}" for name, ratio in latency_ratios(original, path).items()},
         "map50_95": f"{accuracy(path, str(yaml), IMGSZ, 'cpu'):.4f}",
         "seconds": f"{seconds:.0f}",
     }

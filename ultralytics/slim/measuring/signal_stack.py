@@ -18,9 +18,9 @@ class _Stack(ctypes.Structure):
 def kept_signal_stack() -> Iterator[None]:
     """Leave this thread on the stack for signals that it had before; around whatever compiles a model with OpenVINO.
 
-    Each engine sets one of its own on processors with AVX-512, and frees it when it is deleted, but sets back the one
-    before only on the thread that made it, and only where the last made is the first deleted (seen in OpenVINO 2026.4).
-    In any other order the next signal that Python handles, Ctrl-C as well, ends the process with SIGSEGV.
+    Each engine sets one of its own, at least where there is AVX-512, and frees it when it is deleted, but sets back the
+    one before only on the thread that made it, and only where the last made is the first deleted (seen in OpenVINO
+    2026.4). In any other order the next signal that Python handles, Ctrl-C as well, ends the process with SIGSEGV.
     """
     if not sys.platform.startswith("linux"):
         yield
