@@ -56,7 +56,7 @@ from ultralytics.slim.recovery.recover import recover_model
 NAME, IMGSZ = "int8", 320
 KEY = ("data", "share", "epochs", "seed", "format", "method")
 ORIGINAL, FLOAT, THEIRS, OURS, LEARNT = "original", "float", "ultralytics", "ours", "learnt"
-LABELS = {ORIGINAL: "original", FLOAT: "float", THEIRS: "Ultralytics' int8", OURS: "int8", LEARNT: "int8, learnt"}
+LABELS = {FLOAT: "float", THEIRS: "Ultralytics' int8", OURS: "int8", LEARNT: "int8, learnt"}
 ITERATIONS = 300
 
 
@@ -94,6 +94,8 @@ def picture(rows: list[dict[str, str]], name: str) -> str:
         if method in LABELS:
             point = LABELS[method], mean(group, "latency_ratio"), mean(group, "map50_95")
             groups.setdefault("as cut" if epochs == "0" else f"after {epochs} epochs", []).append(point)
+    original = [row for row in rows if row["method"] == ORIGINAL]
+    groups["not pruned"] = [("original", mean(original, "latency_ratio"), mean(original, "map50_95"))]
     title = f"Int8 in {'ONNX Runtime' if name == 'onnx' else 'OpenVINO'}: accuracy against latency"
     return scatter(title, groups, "latency, the original's float file is 1", "mAP50-95")
 
