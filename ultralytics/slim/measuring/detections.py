@@ -65,7 +65,6 @@ def boxes_of(result: Results) -> Boxes | OBB:
     return boxes
 
 
-@kept_signal_stack()
 def detect(model: Model | str | Path, images: list[Path], like: Names | None = None, **settings) -> list[Found]:
     """Return what a model finds in each image.
 
@@ -93,8 +92,13 @@ def predicted(yolo: Model, images: Iterable[Any], **settings: Any) -> Iterator[R
     Exported files of one image at a time are given one at a time, as 8.0.x hands over all of a list at once.
     """
     sources = [str(image) if isinstance(image, Path) else image for image in images]
-    for part in [sources] if isinstance(yolo.model, torch.nn.Module) else [[source] for source in sources]:
-        yield from yolo.predict(part, stream=True, verbose=False, **settings)
+    if isinstance(yolo.model, torch.nn.Module):
+        yield from yolo.predict(sources, stream=True, verbose=False, **settings)
+        return
+    for source in sources:
+        with kept_signal_stack():  # the first one compiles it
+            found = list(yolo.predict([source], stream=True, verbose=False, **settings))
+        yield from found
 
 
 def match_detections(original: Found, other: Found, same_iou: float) -> Difference:

@@ -13,7 +13,6 @@ from ultralytics.engine.model import Model
 from ... import logs
 from ...inputs.weights import open_export
 from ...measuring.detections import Found, detect, match_detections, predicted
-from ...measuring.signal_stack import kept_signal_stack
 
 HELD = 0.98  # share of the float model's detections that a file should find, at HELD_IOU
 HELD_IOU, CLOSE_IOU = 0.75, 0.9
@@ -76,7 +75,6 @@ class Judge:
     def _share(self, said: list[Found], iou: float) -> float:
         return sum(len(match_detections(a, b, iou).both) for a, b in zip(self.expected, said)) / self.seen
 
-    @kept_signal_stack()
     def _said_by(self, model: Model) -> list:
         if self.task != "classify":
             return detect(model, self.images, **self.settings)
