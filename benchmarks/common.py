@@ -35,6 +35,11 @@ def trained(start: Path, folder: Path, **own) -> tuple[Path, float]:
     return model.trainer.last, time.perf_counter() - started
 
 
+def distilled(start: Path, folder: Path, original: Path, **own) -> Path:
+    """Return the last checkpoint of a training as every one of a pruned model: at once, with mgd from the original."""
+    return trained(start, folder, Distillation=str(original), loss_type="mgd", lr0=0.001, **own)[0]
+
+
 def freeze_adapters(trainer) -> None:
     """Leave the adapters as they were drawn: a callback for `on_train_start`."""
     if trainer.slim.distiller:

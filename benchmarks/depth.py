@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
 from bench import SOURCES, source
-from common import RESULTS, by_setting, mean, measure_rows, read_rows, trained
+from common import RESULTS, by_setting, distilled, mean, measure_rows, read_rows
 
 from ultralytics.slim.charts import scatter
 from ultralytics.slim.charts.svg import standalone
@@ -62,8 +62,8 @@ def main(
         figures = {name: mean(rows, name) for name in ("blocks", *RATIOS.values(), "map50_95", "seconds")}
         print(*setting, {name: value and round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
     for runtime, name in RUNTIMES.items():
-        rows = [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]
-        print(f"drawn in {write_text(RESULTS / f'{NAME}_{runtime}.svg', standalone(picture(rows, runtime, name)))}")
+        if rows := [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]:
+            print(f"drawn in {write_text(RESULTS / f'{NAME}_{runtime}.svg', standalone(picture(rows, runtime, name)))}")
 
 
 def picture(rows: list[dict[str, str]], runtime: str, name: str) -> str:
@@ -107,9 +107,8 @@ def small(folder: Path, data: str, share: str, depth: str, epochs: str, seed: st
     path, (yaml, _, original) = pruned(folder, data, share, depth)[0], SOURCES[data]
     if not int(epochs):
         return path
-    own = {"data": str(yaml), "epochs": int(epochs), "lr0": 0.001, "seed": int(seed), "imgsz": IMGSZ}
-    place = folder / f"train-{share}-{depth}-{epochs}-{seed}"
-    return trained(path, place, Distillation=str(original), loss_type="mgd", **own)[0]
+    own = {"data": str(yaml), "epochs": int(epochs), "seed": int(seed), "imgsz": IMGSZ}
+    return distilled(path, folder / f"train-{share}-{depth}-{epochs}-{seed}", original, **own)
 
 
 def latency_ratios(original: Path, path: Path) -> dict[str, float]:

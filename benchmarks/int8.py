@@ -34,7 +34,7 @@ import shutil
 
 import numpy as np
 from bench import SOURCES, source
-from common import RESULTS, by_setting, mean, measure_rows, read_rows, trained
+from common import RESULTS, by_setting, distilled, mean, measure_rows, read_rows
 
 from ultralytics.slim.charts import scatter
 from ultralytics.slim.charts.svg import standalone
@@ -159,8 +159,8 @@ def small(folder: Path, data: str, share: str, epochs: str, seed: str) -> Path:
         prune_model(open_model(original), cut, flops=float(share), images=str(yaml), imgsz=IMGSZ)
     if not int(epochs):
         return cut
-    own = {"data": str(yaml), "epochs": int(epochs), "lr0": 0.001, "seed": int(seed), "imgsz": IMGSZ}
-    return trained(cut, folder / f"train-{epochs}-{seed}", Distillation=str(original), loss_type="mgd", **own)[0]
+    own = {"data": str(yaml), "epochs": int(epochs), "seed": int(seed), "imgsz": IMGSZ}
+    return distilled(cut, folder / f"train-{epochs}-{seed}", original, **own)
 
 
 def learnt(checkpoint: Path, folder: Path, yaml: str) -> Path:
