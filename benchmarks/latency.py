@@ -1,7 +1,7 @@
 """The same latency by two costs: channels weighed against FLOPs, and against measured times of layers.
 
     python benchmarks/latency.py [runtimes=onnx,torch] [shares=0.7,0.5,0.4] [costs=flops,time] [epochs=0]
-                                 [weights=] [seeds=0] [data=real]
+                                 [depths=False] [weights=] [seeds=0] [data=real]
 
 Each model is pruned with unlabelled training images to the same share of the original's latency, timed in turns with it
 on one thread, and with epochs= trained with labels and distillation as all others; mAP50-95 is measured on `val`. Rows
@@ -30,14 +30,15 @@ from ultralytics.slim.pruning.prune import Pruner
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.slim.pruning.select.targets import Target
 
-NAME, IMGSZ = "latency", 320
-KEY = ("data", "weights", "runtime", "share", "cost", "epochs", "seed")
+NAME, IMGSZ, DEPTHS = "latency", 320, {"False": False, "True": True, "auto": "auto"}
+KEY = ("data", "weights", "runtime", "share", "cost", "depth", "epochs", "seed")
 
 
 def main(
     runtimes: str = "onnx,torch",
     shares: str = "0.7,0.5,0.4",
     costs: str = "flops,time",
+    depths: str = "False",
     epochs: str = "0",
     weights: str = "",
     seeds: str = "0",
@@ -53,7 +54,8 @@ def main(
         runtime, path, started = key["runtime"], folder / "pruned.pt", time.perf_counter()
         watch = watches.setdefault(runtime, Stopwatch(whole, runtime, IMGSZ))
         goal = float(key["share"]) * watch.original_ms
-        about = PruneOptions(images=yaml, imgsz=IMGSZ, runtime=runtime, cost=key["cost"], device="cpu")
+        how = {"runtime": runtime, "cost": key["cost"], "depth": DEPTHS[key["depth"]]}
+        about = PruneOptions(images=yaml, imgsz=IMGSZ, device="cpu", **how)
         target = Target("latency_ms", goal, watch.original_ms, goal, goal, IMGSZ, watch)  # all against one original
         result = Pruner(open_model(original), about).prune(path, None, ("latency_ms", goal), target)
         seconds = time.perf_counter() - started
@@ -63,12 +65,13 @@ def main(
         reading = watch(result.model, 0.0, 1e-9)  # once more, as exactly as time allows
         return {
             "latency": f"{reading.value / watch.original_ms:.4f}",
+            "blocks": str(len(result.blocks)),
             "gflops": f"{result.gflops[1] / result.gflops[0]:.4f}",
             "map50_95": f"{accuracy(path, yaml, IMGSZ):.4f}",
             "seconds": f"{seconds:.0f}",
         }
 
-    given = (runtimes, shares, costs, epochs, seeds)
+    given = (runtimes, shares, costs, depths, epochs, seeds)
     values = product(*[words.split(",") for words in given])
     keys = [dict(zip(KEY, (data, original.stem, runtime, *others))) for runtime, *others in values]
     measure_rows(NAME, keys, measured)
