@@ -120,6 +120,41 @@ def show_means(name: str, columns: tuple[str, ...]) -> None:
         print(*key, f"{mean(group, 'map50_95'):.4f} ({min(figures):.4f} to {max(figures):.4f}, {len(figures)} seeds)")
 
 
+def draw_points(
+    name: str,
+    title: str,
+    rows: list[dict[str, str]],
+    placed: Callable[[dict[str, str]], tuple[str, str] | None],
+    x: str,
+    along: str = "latency, the original is 1",
+) -> None:
+    """Draw results/NAME.svg: mAP50-95 over the column `x`, a point for the mean of the rows that are placed alike.
+
+    Args:
+        placed: Takes a row; returns the series it belongs to and what its point is called, None where it is not drawn.
+        along: What the column is called.
+    """
+    from ultralytics.slim.charts import scatter
+    from ultralytics.slim.charts.svg import standalone
+    from ultralytics.slim.files import write_text
+
+    points: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        if place := placed(row):
+            points.setdefault(place, []).append(row)
+    groups: dict[str, list[tuple[str, float, float]]] = {}
+    for (series, point), alike in points.items():
+        groups.setdefault(series, []).append((point, mean(alike, x), mean(alike, "map50_95")))
+    if groups:
+        svg = standalone(scatter(title, groups, along, "mAP50-95"))
+        print(f"drawn in {write_text(RESULTS / f'{name}.svg', svg)}")
+
+
+def named(row: dict[str, str]) -> str:
+    """Return what a pruned model's point is called: what is left of it, and how long it was trained."""
+    return f"{float(row['share']):.0%}" + (f", {row['epochs']} epochs" if row["epochs"] != "0" else "")
+
+
 def by_setting(rows: list[dict[str, str]], names: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """Return the rows that agree in these columns, such as those over several seeds, by the columns' values."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}

@@ -23,12 +23,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
 from bench import SOURCES, source
-from common import RESULTS, by_setting, distilled, mean, measure_rows, read_rows
+from common import by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
 
-from ultralytics.slim.charts import scatter
-from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.command.running import use_cores
-from ultralytics.slim.files import write_text
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
@@ -62,19 +59,15 @@ def main(
         figures = {name: mean(rows, name) for name in ("blocks", *RATIOS.values(), "map50_95", "seconds")}
         print(*setting, {name: value and round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
     for runtime, name in RUNTIMES.items():
-        if rows := [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]:
-            print(f"drawn in {write_text(RESULTS / f'{NAME}_{runtime}.svg', standalone(picture(rows, runtime, name)))}")
+        rows = [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]
+        draw_points(f"{NAME}_{runtime}", f"Whole blocks, timed in {name}", rows, placed, RATIOS[runtime])
 
 
-def picture(rows: list[dict[str, str]], runtime: str, name: str) -> str:
-    """Return the chart of one runtime, of models of which blocks went beside those of channels alone."""
-    groups: dict[str, list[tuple[str, float, float]]] = {}
-    for (depth, epochs, share), group in by_setting(rows, ("depth", "epochs", "share")).items():
-        if depth == "False" or float(group[0]["blocks"]):
-            when = "as cut" if epochs == "0" else f"{epochs} epochs"
-            point = f"{float(share):.0%}", mean(group, RATIOS[runtime]), mean(group, "map50_95")
-            groups.setdefault(f"{LABELS[depth]}, {when}", []).append(point)
-    return scatter(f"Whole blocks, timed in {name}", groups, "latency, the original is 1", "mAP50-95")
+def placed(row: dict[str, str]) -> tuple[str, str] | None:
+    """Return the series and the name of a row's point; None where it is the model of channels alone once more."""
+    if row["depth"] != "False" and not int(row["blocks"]):
+        return None
+    return LABELS[row["depth"]], named(row)
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:

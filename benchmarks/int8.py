@@ -34,16 +34,14 @@ import shutil
 
 import numpy as np
 from bench import SOURCES, source
-from common import RESULTS, by_setting, distilled, mean, measure_rows, read_rows
+from common import by_setting, distilled, draw_points, mean, measure_rows, read_rows
 
-from ultralytics.slim.charts import scatter
-from ultralytics.slim.charts.svg import standalone
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.exporting.export import export_model
 from ultralytics.slim.exporting.int8.judge import Judge
 from ultralytics.slim.exporting.int8.quantise import QUANTISERS
 from ultralytics.slim.exporting.int8.ranges import MOST, RangeImages, split_for_ranges
-from ultralytics.slim.files import disk_size, fingerprint, write_text
+from ultralytics.slim.files import disk_size, fingerprint
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.images import list_images
 from ultralytics.slim.inputs.unlabelled import spread
@@ -82,22 +80,18 @@ def main(
         figures = {name: mean(group, name) for name in ("map50_95", "held", "latency_ratio", "size_mb")}
         print(*setting, {name: round(value, 4) for name, value in figures.items()}, f"{len(group)} seeds")
     for name in QUANTISERS:
-        if rows := [row for row in read_rows(NAME) if (row["data"], row["format"]) == (data, name)]:
-            path = write_text(RESULTS / f"{NAME}_{name}.svg", standalone(picture(rows, name)))
-            print(f"drawn in {path}")
+        rows = [row for row in read_rows(NAME) if (row["data"], row["format"]) == (data, name)]
+        title = f"Int8 in {'ONNX Runtime' if name == 'onnx' else 'OpenVINO'}: accuracy against latency"
+        draw_points(f"{NAME}_{name}", title, rows, placed, "latency_ratio", "latency, the original's float file is 1")
 
 
-def picture(rows: list[dict[str, str]], name: str) -> str:
-    """Return the chart of one format: original and pruned, in float and in int8, as cut and after the training."""
-    groups: dict[str, list[tuple[str, float, float]]] = {}
-    for (method, epochs), group in by_setting(rows, ("method", "epochs")).items():
-        if method in LABELS:
-            point = LABELS[method], mean(group, "latency_ratio"), mean(group, "map50_95")
-            groups.setdefault("as cut" if epochs == "0" else f"after {epochs} epochs", []).append(point)
-    original = [row for row in rows if row["method"] == ORIGINAL]
-    groups["not pruned"] = [("original", mean(original, "latency_ratio"), mean(original, "map50_95"))]
-    title = f"Int8 in {'ONNX Runtime' if name == 'onnx' else 'OpenVINO'}: accuracy against latency"
-    return scatter(title, groups, "latency, the original's float file is 1", "mAP50-95")
+def placed(row: dict[str, str]) -> tuple[str, str] | None:
+    """Return the series and the name of a row's point: original and pruned, in float and in int8."""
+    if row["method"] == ORIGINAL:
+        return "not pruned", "original"
+    if row["method"] not in LABELS:
+        return None
+    return "as cut" if row["epochs"] == "0" else f"after {row['epochs']} epochs", LABELS[row["method"]]
 
 
 def measured(folder: Path, key: dict[str, str]) -> dict[str, str]:

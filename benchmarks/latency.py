@@ -5,7 +5,8 @@
 
 Each model is pruned with unlabelled training images to the same share of the original's latency, timed in turns with it
 on one thread, and with epochs= trained with labels and distillation as all others; mAP50-95 is measured on `val`. Rows
-are added to results/latency.csv as they are measured; those that are there are not measured again.
+are added to results/latency.csv as they are measured; those that are there are not measured again. A picture for each
+model and runtime stands beside it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 from bench import SOURCES, source
-from common import by_setting, distilled, mean, measure_rows, read_rows
+from common import by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
 
 from ultralytics.slim.inputs.data import prepare_data
 from ultralytics.slim.inputs.weights import open_model
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
+from ultralytics.slim.measuring.runtimes import RUNTIMES
 from ultralytics.slim.pruning.options import PruneOptions
 from ultralytics.slim.pruning.prune import Pruner
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.slim.pruning.select.targets import Target
 
 NAME, IMGSZ, DEPTHS = "latency", 320, {"False": False, "True": True, "auto": "auto"}
+LABELS = {"flops": "by FLOPs", "time": "by time", "False": "", "True": ", with blocks", "auto": ", blocks auto"}
 KEY = ("data", "weights", "runtime", "share", "cost", "depth", "epochs", "seed")
 
 
@@ -77,6 +80,15 @@ def main(
     measure_rows(NAME, keys, measured)
     for setting, rows in by_setting(read_rows(NAME), KEY[:-1]).items():
         print(*setting, *[f"{column} {mean(rows, column):.4f}" for column in ("latency", "gflops", "map50_95")])
+    for runtime, name in RUNTIMES.items():
+        about = data, original.stem, runtime
+        rows = [row for row in read_rows(NAME) if (row["data"], row["weights"], row["runtime"]) == about]
+        draw_points(f"{NAME}_{original.stem}_{runtime}", f"The same latency in {name}", rows, placed, "latency")
+
+
+def placed(row: dict[str, str]) -> tuple[str, str]:
+    """Return the series and the name of a row's point."""
+    return LABELS[row["cost"]] + LABELS[row["depth"]], named(row)
 
 
 if __name__ == "__main__":
