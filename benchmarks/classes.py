@@ -88,14 +88,15 @@ def without_labels(
         agreed = reference.agreement(model if kept else only_classes(model, numbers))
         fused = load_checkpoint(path, "cpu", fuse=True)[0]
         times = latency_ms([original, fused], side, torch.device("cpu"))
-        figures = {"params": str(result.params[1]), "gflops": f"{result.gflops[1] / result.gflops[0]:.4f}"}
-        figures |= {"size_mb": f"{disk_size(path) / 1e6:.2f}", "latency": f"{times[1] / times[0]:.3f}"}
-        shares_found = dict(zip((f"found_{iou}" for iou in SHOWN_IOUS), agreed.matched))
-        return (
-            figures
-            | {name: f"{value:.4f}" for name, value in {"agreement": agreed.value, **shares_found}.items()}
-            | {"truths": str(agreed.truths)}
-        )
+        return {
+            "params": str(result.params[1]),
+            "gflops": f"{result.gflops[1] / result.gflops[0]:.4f}",
+            "size_mb": f"{disk_size(path) / 1e6:.2f}",
+            "latency": f"{times[1] / times[0]:.3f}",
+            "agreement": f"{agreed.value:.4f}",
+            **{f"found_{iou}": f"{found:.4f}" for iou, found in zip(SHOWN_IOUS, agreed.matched)},
+            "truths": str(agreed.truths),
+        }
 
     about = (Path(weights).stem, f"{Path(images).name} ({len(paths)})", imgsz, classes)
     rows = [("1", "kept"), *product(shares.split(","), ("all", "kept"))]
