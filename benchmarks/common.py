@@ -26,6 +26,9 @@ TRAINING |= {"plots": False, "val": False}
 TRAINING |= {"verbose": False, "distill_check": False, "exist_ok": True}
 
 
+DEPTHS = {"False": False, "True": True, "auto": "auto"}  # word -> the value of depth=
+
+
 def trained(start: Path, folder: Path, **own) -> tuple[Path, float]:
     """Train a checkpoint as every training that is compared; return its last checkpoint, and the seconds it took."""
     from ultralytics import YOLO

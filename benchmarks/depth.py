@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
 from bench import SOURCES, source
-from common import by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
+from common import DEPTHS, by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
 
 from ultralytics.slim.command.running import use_cores
 from ultralytics.slim.inputs.weights import open_model
@@ -89,8 +89,9 @@ def pruned(folder: Path, data: str, share: str, depth: str) -> tuple[Path, int, 
     """Return the checkpoint, how many blocks went, and the seconds it took."""
     yaml, _, original = SOURCES[data]
     path, started = folder / f"{share}-{depth}.pt", time.perf_counter()
-    how = {"False": False, "True": True}.get(depth, depth)
-    result = prune_model(open_model(original), path, flops=float(share), depth=how, images=str(yaml), imgsz=IMGSZ)
+    result = prune_model(
+        open_model(original), path, flops=float(share), depth=DEPTHS[depth], images=str(yaml), imgsz=IMGSZ
+    )
     return path, len(result.blocks), time.perf_counter() - started
 
 

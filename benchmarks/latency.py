@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 from bench import SOURCES, source
-from common import by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
+from common import DEPTHS, by_setting, distilled, draw_points, mean, measure_rows, named, read_rows
 
 from ultralytics.slim.inputs.data import prepare_data
 from ultralytics.slim.inputs.weights import open_model
@@ -32,7 +32,7 @@ from ultralytics.slim.pruning.prune import Pruner
 from ultralytics.slim.pruning.select.stopwatch import Stopwatch
 from ultralytics.slim.pruning.select.targets import Target
 
-NAME, IMGSZ, DEPTHS = "latency", 320, {"False": False, "True": True, "auto": "auto"}
+NAME, IMGSZ = "latency", 320
 LABELS = {"flops": "by FLOPs", "time": "by time", "False": "", "True": ", with blocks", "auto": ", blocks auto"}
 KEY = ("data", "weights", "runtime", "share", "cost", "depth", "epochs", "seed")
 
