@@ -367,7 +367,10 @@ def test_resume_knows_the_teacher_by_its_file_and_plans_for_its_batches(tiny_dat
 
 @pytest.mark.slow
 def test_a_run_that_was_moved_goes_on_with_all_it_had(tiny_data, tmp_path, log):
-    """Its checkpoint still names the old folder; adapters, penalty and a teacher of its own lie beside it."""
+    """Its checkpoint still names the old folder; adapters, penalty and a teacher of its own lie beside it.
+
+    And it goes on there.
+    """
     teacher = DetectionModel("yolov8s.yaml", nc=2, verbose=False)
     options = dict(Distillation=teacher, loss_type="cwd+sparse", epochs=3)
     with pytest.raises(Interrupt):
@@ -379,7 +382,25 @@ def test_a_run_that_was_moved_goes_on_with_all_it_had(tiny_data, tmp_path, log):
     model.train(resume=True)
     assert all(torch.equal(value, found[key]) for key, value in state["distiller"]["losses"].items())
     assert model.trainer.args.Distillation == str(moved / "weights/teacher.pt")
+    assert model.trainer.save_dir == moved and not (tmp_path / "run").exists()
+    rows = (moved / "results.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
     assert "start afresh" not in log.text and "another teacher" not in log.text and "of epoch" not in log.text
+
+
+@pytest.mark.slow
+def test_a_copy_goes_on_without_touching_the_original_or_where_it_is_told(tiny_data, tmp_path):
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), epochs=2)
+    run, copies = tmp_path / "run", [tmp_path / name for name in ("copy", "second")]
+    whole = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for copied in copies:
+        shutil.copytree(run, copied)
+    YOLO(copies[0] / "weights/last.pt").train(resume=True)
+    YOLO(copies[1] / "weights/last.pt").train(resume=True, save_dir=str(tmp_path / "told"))
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == whole
+    counts = [len((folder / "results.csv").read_text().splitlines()) for folder in copies]
+    assert counts == [3, 2] and (tmp_path / "told/results.csv").is_file()
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from patches.revert import revert, status
 from patches.state import STATE
 
 from fake_upstream import SEAM, UPSTREAM, Project
-from killing import run_killed
+from killing import run_killed, run_leaving, states_in
 
 HOSTILE_PATCH = """\
 --- a/ultralytics/../../precious.txt
@@ -67,13 +67,17 @@ class Copies:
         apply(package, *self.source)
         return snapshot(package)
 
-    def killed(self, command: str, name: str, point: int) -> tuple[Path, int]:
-        """Return a package in which a command was killed at a write, 0 for none, and how many writes there were."""
-        package = self.new(name)
+    def left(self, command: str) -> list[Path]:
+        """Return what a package is after a command was killed at each of its writes."""
+        package, states = self.new(f"whole-{command}"), self.folder / f"states-{command}"
         if command == "revert":
             apply(package, *self.source)
         work, args = (apply_there, (package, *self.source)) if command == "apply" else (revert, (package,))
-        return package, run_killed(work, args, package, point)
+        count = run_leaving(work, args, package, states, 1)
+        shutil.rmtree(package)  # nothing may lead back to it
+        folders = states_in(states)
+        assert len(folders) == count > 12
+        return folders
 
 
 @pytest.fixture(scope="module")
@@ -84,25 +88,23 @@ def copies(tmp_path_factory) -> Iterator[Copies]:
 
 @pytest.mark.parametrize("command", ["apply", "revert"])
 def test_killed_at_every_write(copies: Copies, command: str):
-    _, count = copies.killed(command, f"whole-{command}", 0)
-    assert count > 12
-    for point in range(1, count + 1):
-        package, _ = copies.killed(command, f"{command}-{point}-apply", point)
+    for state in copies.left(command):
+        package = shutil.copytree(state, copies.folder / f"{command}-{state.name}/ultralytics")
         if is_interrupted(package) and snapshot(package).keys() - {JOURNAL} != copies.patched.keys():
             assert "interrupted" in status(package, copies.project.folder)
             with pytest.raises(PatchError, match="interrupted"):
                 check(package, *copies.source)
         with suppress(PatchError):  # "is patched already", where all was done
             copies.apply(package)
-        assert snapshot(package) == copies.patched, point
-        package, _ = copies.killed(command, f"{command}-{point}-revert", point)
+        assert snapshot(package) == copies.patched, state.name
         with suppress(PatchError):  # "was not patched", where nothing had been begun
-            revert(package)
-        assert snapshot(package) == copies.unpatched, point
+            revert(state)
+        assert snapshot(state) == copies.unpatched, state.name
 
 
 def test_work_done_since_is_not_lost(copies: Copies):
-    package, _ = copies.killed("apply", "edited", 12)
+    package = copies.new("edited")
+    assert not run_killed(apply_there, (package, *copies.source), package, 12)
     (package / "engine/trainer.py").write_text("# mine\n")
     for command in (lambda: revert(package), lambda: apply(package, *copies.source)):
         with pytest.raises(LocalEdits, match="engine/trainer.py"):

@@ -15,7 +15,7 @@ from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.training import fit
 from ultralytics.slim.training_run import TrainingRun
 
-from killing import KILLED, run_killed
+from killing import KILLED, run_killed, run_leaving, states_in
 from short_runs import SHORT
 
 
@@ -57,49 +57,56 @@ def outcome(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def undisturbed(weights, tiny_data, tmp_path_factory):
-    """What may come out: of a training that ran through, or that was resumed between its epochs; and its writes.
+    """What may come out: of a training that ran through, or that was resumed between its epochs; and where it is left.
 
     Ultralytics goes on from the averaged weights in half precision, so a resumed training ends a little elsewhere.
+
+    Returns:
+        The weights of each, the folder of what a training leaves that is killed, and how many writes there are.
     """
-    outcomes, writes = [], 0
+    outcomes, count = [], 0
+    states = tmp_path_factory.mktemp("states")
     for stop in (0, 1, 2):
         folder = tmp_path_factory.mktemp("undisturbed")
-        count = run_killed(sparse_stage, (str(folder), weights, str(tiny_data), False, stop), folder)
-        writes = max(writes, count)
+        args = (str(folder), weights, str(tiny_data), False, stop)
         if stop:
+            run_killed(sparse_stage, args, folder)
             run_killed(sparse_stage, (str(folder), weights, str(tiny_data), True), folder)
+        else:
+            count = run_leaving(sparse_stage, args, folder, states, 4)
         outcomes.append(outcome(folder))
-    return outcomes, writes
+        shutil.rmtree(folder)  # nothing may lead back to it
+    return outcomes, states, count
 
 
-def check(undisturbed, weights, tiny_data, folder: Path, point: int) -> None:
-    assert not run_killed(sparse_stage, (str(folder), weights, str(tiny_data), False), folder, point)
+def check(outcomes, weights, tiny_data, folder: Path) -> None:
+    """Check that what is left in a folder is gone on with, and ends as one of the others."""
     resumable = (folder / "run/run.json").is_file()  # killed before that, nothing was begun
     if not resumable:
         shutil.rmtree(folder)
         folder.mkdir()
     run_killed(sparse_stage, (str(folder), weights, str(tiny_data), resumable), folder)
     found = outcome(folder)
-    same = [all(torch.equal(value, found[key]) for key, value in wanted.items()) for wanted in undisturbed[0]]
-    assert any(same), f"killed at write {point}, it ends with other weights"
+    same = [all(torch.equal(value, found[key]) for key, value in wanted.items()) for wanted in outcomes]
+    assert any(same), f"killed at write {folder.name}, it ends with other weights"
 
 
 def test_some_points(undisturbed, weights, tiny_data, tmp_path):
-    _, count = undisturbed
+    """Killed indeed, in the place where it is then gone on with."""
+    outcomes, _, count = undisturbed
     assert count > 40
     for share in (0.5, 0.9):
         folder = tmp_path / str(share)
         folder.mkdir()
-        check(undisturbed, weights, tiny_data, folder, round(share * count))
+        point = round(share * count)
+        assert not run_killed(sparse_stage, (str(folder), weights, str(tiny_data), False), folder, point)
+        check(outcomes, weights, tiny_data, folder)
 
 
 @pytest.mark.slow
-def test_every_fourth_point(undisturbed, weights, tiny_data, tmp_path):
-    """All of them with SLIM_EVERY_POINT=1 in the environment, as once a week: five minutes and more."""
-    _, count = undisturbed
-    points = range(1, count + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 4)
-    folders = [tmp_path / str(point) for point in points]
-    for folder in folders:
-        folder.mkdir()
+def test_every_fourth_point(undisturbed, weights, tiny_data):
+    outcomes, states, count = undisturbed
+    folders = states_in(states)
+    assert len(folders) >= count // 4
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda folder: check(undisturbed, weights, tiny_data, folder, int(folder.name)), folders))
+        list(pool.map(lambda folder: check(outcomes, weights, tiny_data, folder), folders))

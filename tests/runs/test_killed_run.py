@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from ultralytics.slim.runs.record import Run
 from ultralytics.slim.runs.run_settings import RunSettings
 from ultralytics.slim.runs.stage_work import prune_checkpoint
 
-from killing import run_killed
+from killing import run_killed, run_leaving, states_in
 
 
 def begin(project: str, weights: str, data: str) -> None:
@@ -68,63 +68,89 @@ def skeleton(folder: Path) -> dict[str, object]:
     }
 
 
+@dataclass
+class Left:
+    """What is left where a process is killed: the folder of these states, and of how many writes."""
+
+    states: Path
+    count: int
+
+
 @pytest.fixture(scope="module")
-def trained(weights, tiny_data, tmp_path_factory) -> tuple[Path, int]:
-    """A run whose stages are done, and at how many writes a pruning may be killed."""
-    project = tmp_path_factory.mktemp("trained")
-    count = run_killed(begin, (str(project), weights, str(tiny_data)), project)
+def pruned(weights, tiny_data, tmp_path_factory) -> tuple[Path, Left]:
+    """The project of a run whose pruning is done."""
+    project, states = tmp_path_factory.mktemp("started"), tmp_path_factory.mktemp("prune-states")
+    count = run_leaving(begin, (str(project), weights, str(tiny_data)), project, states, 1)
+    return project.rename(project.with_name("pruned")), Left(states, count)  # nothing may lead back
+
+
+@pytest.fixture(scope="module")
+def trained(pruned, tmp_path_factory) -> Path:
+    """The project of a run whose stages are done."""
+    project = shutil.copytree(pruned[0], tmp_path_factory.mktemp("trained") / "project")
     run = Run.resume(project, "run", {})
     with run:
         run.stage("prune", pytest.fail)
         run.stage("distill", lambda out: shutil.copy(run.files()["prune"], out))
-    return project, count
+    return project
 
 
 @pytest.fixture(scope="module")
-def undisturbed(trained, tmp_path_factory) -> tuple[dict[str, object], int]:
-    """What must come out, and at how many writes it may be killed on the way."""
-    project = shutil.copytree(trained[0], tmp_path_factory.mktemp("undisturbed") / "project")
-    count = run_killed(finish, (str(project),), project)
-    return skeleton(project / "run"), count
+def ended(trained, tmp_path_factory) -> tuple[dict[str, object], Left]:
+    """What must come out."""
+    project, states = tmp_path_factory.mktemp("ended") / "project", tmp_path_factory.mktemp("end-states")
+    shutil.copytree(trained, project)
+    count = run_leaving(finish, (str(project),), project, states, 8)
+    wanted = skeleton(project / "run")
+    shutil.rmtree(project)  # nothing may lead back
+    return wanted, Left(states, count)
 
 
-def check_pruning(trained, weights, tiny_data, folder: Path, point: int) -> None:
-    folder.mkdir()
-    assert not run_killed(begin, (str(folder), weights, str(tiny_data)), folder, point)
+def check_pruning(project: Path, weights, tiny_data, folder: Path) -> None:
+    """Check that what is left in a folder is gone on with, and ends as the project."""
     if (folder / "run/run.json").is_file():
         run_killed(prune_again, (str(folder),), folder)
     else:  # nothing was begun
         shutil.rmtree(folder)
         run_killed(begin, (str(folder), weights, str(tiny_data)), folder)
-    paths = (trained[0] / "run/weights/prune.pt", folder / "run/weights/prune.pt")
+    paths = (project / "run/weights/prune.pt", folder / "run/weights/prune.pt")
     wanted, found = (torch.load(path, weights_only=False)["model"].state_dict() for path in paths)
     assert all(torch.equal(value, found[key]) for key, value in wanted.items())
     assert not [path for path in folder.rglob("*") if "partial" in path.name]
 
 
-def check_ending(trained, undisturbed, folder: Path, point: int) -> None:
-    shutil.copytree(trained[0], folder)
-    assert not run_killed(finish, (str(folder),), folder, point)
+def check_ending(wanted: dict[str, object], folder: Path) -> None:
     run_killed(finish, (str(folder),), folder)
-    assert skeleton(folder / "run") == undisturbed[0], f"killed at write {point}, it ends otherwise"
+    assert skeleton(folder / "run") == wanted, f"killed at write {folder.name}, it ends otherwise"
 
 
-def test_some_points(trained, undisturbed, weights, tiny_data, tmp_path):
-    assert trained[1] > 4 and undisturbed[1] > 20
-    check_pruning(trained, weights, tiny_data, tmp_path / "prune", trained[1] // 2)
+def test_some_points(pruned, trained, ended, weights, tiny_data, tmp_path):
+    """Killed indeed, in the place where it is then gone on with."""
+    (project, left_pruning), (wanted, left_ending) = pruned, ended
+    assert left_pruning.count > 4 and left_ending.count > 20
+    folder = tmp_path / "prune"
+    folder.mkdir()
+    assert not run_killed(begin, (str(folder), weights, str(tiny_data)), folder, left_pruning.count // 2)
+    check_pruning(project, weights, tiny_data, folder)
     for share in (0.3, 0.9):
-        check_ending(trained, undisturbed, tmp_path / str(share), round(share * undisturbed[1]))
+        folder = shutil.copytree(trained, tmp_path / str(share))
+        assert not run_killed(finish, (str(folder),), folder, round(share * left_ending.count))
+        check_ending(wanted, folder)
 
 
 @pytest.mark.slow
-def test_a_pruning_at_every_point(trained, weights, tiny_data, tmp_path):
-    for point in range(1, trained[1] + 1):
-        check_pruning(trained, weights, tiny_data, tmp_path / str(point), point)
+def test_a_pruning_at_every_point(pruned, weights, tiny_data):
+    project, left = pruned
+    folders = states_in(left.states)
+    assert len(folders) == left.count
+    for folder in folders:
+        check_pruning(project, weights, tiny_data, folder)
 
 
 @pytest.mark.slow
-def test_an_ending_at_every_eighth_point(trained, undisturbed, tmp_path):
-    """All of them with SLIM_EVERY_POINT=1 in the environment, as once a week."""
-    points = range(1, undisturbed[1] + 1, 1 if os.environ.get("SLIM_EVERY_POINT") else 8)
+def test_an_ending_at_every_eighth_point(ended):
+    wanted, left = ended
+    folders = states_in(left.states)
+    assert len(folders) >= left.count // 8
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda point: check_ending(trained, undisturbed, tmp_path / str(point), point), points))
+        list(pool.map(lambda folder: check_ending(wanted, folder), folders))

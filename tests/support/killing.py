@@ -1,8 +1,9 @@
-"""Kill a process at any of its writes, as SIGKILL would: nothing is cleaned up, and a file may be half-written.
+"""What a process leaves that is killed at any of its writes, as SIGKILL would: nothing is cleaned up, files are halved.
 
 The work is done in a child that was forked from a server with everything imported. Every call that makes, renames,
-copies or removes a file below a folder is a point, counted from 1; at the chosen one the process ends at once: before
-the call, or, where a file's content is written, with half of it.
+copies or removes a file below a folder is a point, counted from 1. The state at a point is that before the call or,
+where a file's content is written, with half of it. Either the process ends there at once, or the folder is copied as it
+would be left, and the work goes on: one process then shows many ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import pathlib
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -26,17 +28,32 @@ FORKS.set_forkserver_preload(["torch", "ultralytics", "ultralytics.slim.runs.sta
 
 
 class Points:
-    """Counts the writes below a folder, and ends the process at one of them."""
+    """Counts the writes below a folder, and ends the process at one of them or keeps what it would leave at some."""
 
-    def __init__(self, folder: str, kill_at: int):
-        self.folder, self.kill_at, self.count = os.path.realpath(folder), kill_at, 0
+    def __init__(self, folder: Path, at: range, states: Path | None = None):
+        self.folder, self.at, self.states = Path(os.path.realpath(folder)), at, states
+        self.count, self.is_copying = 0, False
 
     def here(self, path: object) -> bool:
-        """Count a write; return whether it is the one to die at."""
-        if not isinstance(path, (str, os.PathLike)) or not os.path.realpath(path).startswith(self.folder):
+        """Count a write; return whether its state is asked for."""
+        if self.is_copying or not isinstance(path, (str, os.PathLike)):
+            return False
+        if not os.path.realpath(path).startswith(str(self.folder)):
             return False
         self.count += 1
-        return self.count == self.kill_at
+        return self.count in self.at
+
+    def end(self, path: object = None, content: bytes = b"") -> None:
+        """End the process, or copy the folder, with this as the content of a file below it."""
+        self.is_copying, folder = True, self.folder
+        if self.states:
+            folder = self.states / str(self.count)
+            shutil.copytree(self.folder, folder) if self.folder.exists() else folder.mkdir(parents=True)
+        if path is not None:
+            (folder / Path(os.path.realpath(path)).relative_to(self.folder)).write_bytes(content)
+        if not self.states:
+            os._exit(KILLED)
+        self.is_copying = False
 
     def install(self) -> None:
         import torch
@@ -55,7 +72,7 @@ class Points:
 
         def counted(*args, **kwargs):
             if self.here(args[0]):
-                os._exit(KILLED)
+                self.end()
             return work(*args, **kwargs)
 
         setattr(owner, name, counted)
@@ -63,8 +80,7 @@ class Points:
     def _copying(self, copy: Callable) -> None:
         def copyfile(source, target, *args, **kwargs):
             if self.here(target):
-                Path(target).write_bytes(Path(source).read_bytes()[: os.path.getsize(source) // 2])
-                os._exit(KILLED)
+                self.end(target, half(Path(source).read_bytes()))
             return copy(source, target, *args, **kwargs)
 
         shutil.copyfile = copyfile
@@ -72,35 +88,45 @@ class Points:
     def _saving(self, torch) -> None:
         save = torch.save
 
-        def save_half(value, file, *args, **kwargs):
-            last = self.here(file)
+        def saved(value, file, *args, **kwargs):
+            if self.here(file):
+                whole = io.BytesIO()
+                save(value, whole, *args, **kwargs)
+                self.end(file, half(whole.getvalue()))
             save(value, file, *args, **kwargs)
-            if last:
-                os.truncate(file, os.path.getsize(file) // 2)
-                os._exit(KILLED)
 
-        torch.save = save_half
+        torch.save = saved
 
     def _opening(self, plain: Callable) -> None:
         def opened(file, mode="r", *args, **kwargs):
             stream = plain(file, mode, *args, **kwargs)
-            return _Halving(stream) if set(mode) & set("wax+") and self.here(file) else stream
+            return _Halved(stream, file, self) if set(mode) & set("wax+") and self.here(file) else stream
 
         builtins.open = io.open = opened
         if PATHLIB:
             PATHLIB.open = staticmethod(opened)
 
 
-class _Halving:
-    """A file of which half of the first write is the last thing that the process does."""
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
 
-    def __init__(self, stream):
-        self._stream = stream
 
-    def write(self, content) -> None:
-        self._stream.write(content[: len(content) // 2])
-        self._stream.flush()
-        os._exit(KILLED)
+class _Halved:
+    """A file that was opened to be written; the state is that with half of the first write, or as it is closed."""
+
+    def __init__(self, stream, path: object, points: Points):
+        self._stream, self._path, self._points = stream, path, points
+
+    def write(self, content) -> int:
+        self._end(content)
+        return self._stream.write(content)
+
+    def _end(self, content: str | bytes = b"") -> None:
+        if points := self._points:
+            self._points = None
+            self._stream.flush()
+            content = content.encode() if isinstance(content, str) else bytes(content)
+            points.end(self._path, Path(self._path).read_bytes() + half(content))
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
@@ -109,14 +135,14 @@ class _Halving:
         return self
 
     def __exit__(self, *error):
-        os._exit(KILLED)  # nothing was written
+        self._end()  # nothing was written
+        self._stream.close()
 
 
-def _run(work: Callable, args: tuple, folder: str, kill_at: int, counts) -> None:
+def _run(work: Callable, args: tuple, points: Points, counts) -> None:
     import torch
 
     torch.set_num_threads(1)
-    points = Points(folder, kill_at)
     points.install()
     work(*args)
     counts.put(points.count)
@@ -128,8 +154,31 @@ def run_killed(work: Callable, args: tuple, folder: Path, kill_at: int = 0) -> i
     Returns:
         How many writes there were, 0 if it was killed.
     """
+    return _run_in_child(work, args, Points(folder, range(kill_at, kill_at + 1)))
+
+
+def run_leaving(work: Callable, args: tuple, folder: Path, states: Path, step: int) -> int:
+    """Do `work(*args)` in a child, and keep in `states` what `folder` would be if it were killed.
+
+    Args:
+        step: How far apart the points are whose states are kept, from the first; all of them with SLIM_EVERY_POINT=1 in
+            the environment, as once a week.
+
+    Returns:
+        How many writes there were.
+    """
+    step = 1 if os.environ.get("SLIM_EVERY_POINT") else step
+    return _run_in_child(work, args, Points(folder, range(1, sys.maxsize, step), states))
+
+
+def states_in(folder: Path) -> list[Path]:
+    """Return the folders that `run_leaving` kept, which are named by the number of the write."""
+    return sorted(folder.iterdir(), key=lambda state: int(state.name))
+
+
+def _run_in_child(work: Callable, args: tuple, points: Points) -> int:
     counts = FORKS.SimpleQueue()
-    child = FORKS.Process(target=_run, args=(work, args, str(folder), kill_at, counts))
+    child = FORKS.Process(target=_run, args=(work, args, points, counts))
     with TURN:
         child.start()
     wait([child.sentinel])

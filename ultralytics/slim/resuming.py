@@ -39,6 +39,14 @@ def find_teacher(args: Any) -> None:
         args.Distillation = str(found)
 
 
+def stay_with_checkpoint(args: Any) -> None:
+    """Let a training whose folder was moved or copied go on in that folder, not in the one that its arguments name."""
+    folder, named = Path(str(args.model)).resolve().parent.parent, getattr(args, "save_dir", None)
+    if named and (folder / "args.yaml").is_file() and folder != Path(named).resolve():
+        LOGGER.info(f"{PREFIX}going on in {folder}, where the checkpoint lies; it was begun in {named}")
+        args.save_dir = str(folder)
+
+
 def find_state(args: Any, folder: Path, epochs: int) -> Path | None:
     """Return the file with the state that belongs to the checkpoint that is resumed, else any, None if there is none.
 

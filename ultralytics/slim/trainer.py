@@ -29,7 +29,7 @@ from .distillation import preflight
 from .distillation import teacher as teachers
 from .distillation.distiller import Distiller
 from .installation import warn_mixed
-from .resuming import find_teacher
+from .resuming import find_teacher, stay_with_checkpoint
 from .saving import strip_whole
 from .settings import TRAIN_ARGS, SlimSettings
 from .sparsity.penalty import SparsityPenalty
@@ -94,11 +94,16 @@ def _paths_as_words(value: Any) -> Any:
 def resume_with(args: Any, overrides: dict[str, Any] | None) -> None:
     """Put the new teacher of a resumed run, if there is one, in the place of the one in its checkpoint.
 
-    Else the one that a moved run took with it, if it is no longer where the checkpoint says.
+    Else the one that a moved run took with it, if it is no longer where the checkpoint says. A run that was moved or
+    copied goes on where it is, unless `save_dir=` names another folder.
     """
+    given = overrides or {}
+    is_resumed = args.resume or given.get("resume")  # what older releases save does not say so
+    if is_resumed and not given.get("save_dir"):
+        stay_with_checkpoint(args)
     if getattr(overrides, "teacher", None):
         args.Distillation = overrides.teacher
-    elif args.resume:
+    elif is_resumed:
         find_teacher(args)
 
 

@@ -172,18 +172,17 @@ class Run:
         return bool(record) and path.is_file() and fingerprint(path) == record["sha256"]
 
     def training(self, name: str) -> dict:
-        """Return the training arguments that keep a stage's epochs here, and go on with them if interrupted."""
+        """Return the training arguments that keep a stage's epochs here, or go on with them if it was interrupted."""
         last = self.folder / name / "weights/last.pt"
-        place = {"project": str(self.folder), "name": name, "exist_ok": True}
         if name == self._continued and training_state(last) == "interrupted":
             LOGGER.info(f"{name}: going on from the last whole epoch, {last}")
             best = last.with_name("best.pt")
             if best.exists() and not is_whole(best):
                 LOGGER.warning(f"{name}: {best} is damaged, so the best of the epochs from here on is kept")
                 best.unlink()
-            return {**place, "resume": str(last)}
+            return {"resume": str(last)}
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        return place
+        return {"project": str(self.folder), "name": name, "exist_ok": True}
 
     def _trained(self, name: str) -> Path | None:
         """Return the best checkpoint of a training that an earlier attempt finished and did not yet keep."""
