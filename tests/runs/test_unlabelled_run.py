@@ -91,7 +91,9 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     assert (folder / "weights/recover_int8.onnx").is_file() and not list(folder.rglob(".*recovering*"))
     assert not list(photos.rglob("*.txt")) and not list(photos.rglob("*.cache")), "the user's folder is left alone"
     assert len(list((folder / "agreement/images/val").iterdir())) == 2
-    assert main(["report", f"folder={folder}"]) == 0
+    moved = folder.rename(tmp_path / "moved")
+    assert main(["report", "folder=moved"]) == 0
+    assert not json.loads((moved / "report.json").read_text())["missing"], "nothing of a moved run is lost"
 
 
 @pytest.mark.slow

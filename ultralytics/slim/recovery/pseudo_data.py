@@ -23,7 +23,7 @@ NAME = "agreement"  # of the folder and of the YAML in it
 
 def pseudo_data(run: Path) -> Path:
     """Return where the YAML of such a data set is in the folder of a run, whether it is there or not."""
-    return run / NAME / f"{NAME}.yaml"
+    return run.resolve() / NAME / f"{NAME}.yaml"
 
 
 def label_by(yolo: YOLO, images: list[Path], folder: Path, imgsz: int, device: Any) -> Path:
@@ -47,12 +47,12 @@ def label_by(yolo: YOLO, images: list[Path], folder: Path, imgsz: int, device: A
     digits = len(str(len(images)))
     for number, image in enumerate(images):  # numbered, as images of several folders may share a name
         shutil.copyfile(image, place / f"{number:0{digits}}-{Path(image).name}")
-    content = {"path": folder.as_posix(), "train": "images/val", "val": "images/val", "names": names_of(yolo.model)}
+    content = {"train": "images/val", "val": "images/val", "names": names_of(yolo.model)}
     if shape := getattr(yolo.model, "kpt_shape", None):
         content["kpt_shape"] = list(shape)
     with tempfile.TemporaryDirectory() as found:
         trial = Path(found, "data.yaml")
-        YAML.save(trial, content)
+        YAML.save(trial, {"path": folder.as_posix(), **content})
         settings = {"plots": False, "verbose": False, "workers": 0, "save_txt": True, "conf": TRUE_CONF}
         with translated(), logs.only(logging.ERROR):  # Ultralytics warns that there are no labels
             yolo.val(data=str(trial), imgsz=imgsz, device=device, save_dir=Path(found), **settings)
@@ -63,5 +63,5 @@ def label_by(yolo: YOLO, images: list[Path], folder: Path, imgsz: int, device: A
     (folder / "labels/val.cache").unlink(missing_ok=True)  # of the time before there were any
     if not any(label.stat().st_size for label in labels.iterdir()):
         raise InputError(nothing_seen(len(images)))
-    YAML.save(data, content)
+    YAML.save(data, content)  # without path: it counts from the YAML's own folder, which may be moved
     return data
