@@ -2,28 +2,38 @@
 
 import errno
 import os
-import subprocess
 import sys
+from pathlib import Path
 
 import cv2
+import numpy
 import pytest
 import torch
 
+import prune_model
 from ultralytics.slim.errors import is_out_of_memory
 
-from places import ROOT
+from killing import FORKS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's RLIMIT_AS")
-RUNNER = """
-import resource, sys
-import prune_model, torch, torchvision, matplotlib.pyplot, numpy
-from ultralytics.slim.runs import stage_work
-torch.zeros(8, 3, 64, 64).requires_grad_().sum().backward()
-numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS takes its memory once a thread; without any it ends the process
-limit = int(float(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()) + int(sys.argv[1]) * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-sys.exit(prune_model.main(sys.argv[2:]))
-"""
+
+
+def limited(words: list[str], folder: str, said: str, room: int) -> None:
+    """Do a command in this process, with so many MB more than it has, and what it says in a file."""
+    import resource  # of Linux
+
+    import matplotlib.pyplot  # noqa: F401  (what it takes is no part of the room)
+    import torchvision  # noqa: F401
+
+    os.chdir(folder)
+    stream = os.open(said, os.O_CREAT | os.O_WRONLY)
+    os.dup2(stream, 1), os.dup2(stream, 2)
+    torch.set_num_threads(1)
+    torch.zeros(8, 3, 64, 64).requires_grad_().sum().backward()
+    numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS takes its memory once a thread; without it the process ends
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + room * 2**20,) * 2)
+    sys.exit(prune_model.main(words))
 
 
 @pytest.mark.parametrize(
@@ -60,13 +70,11 @@ def test_a_stage_says_so(room, command, weights, tiny_data, tmp_path):
     words += [] if words[0] == "analyse" else ["device=cpu"]
     words += [] if words[0] == "compare" else [f"weights={weights}"]
     words += ["plots=False"] if "epochs=1" in words else []  # or a thread that plots needs such memory of its own
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(room), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and "out of memory; a smaller batch= or imgsz=" in done.stderr, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
+    said = tmp_path.with_suffix(".txt")
+    child = FORKS.Process(target=limited, args=(words, str(tmp_path), str(said), room))
+    child.start()
+    child.join()
+    text = said.read_text()
+    assert child.exitcode == 1 and "out of memory; a smaller batch= or imgsz=" in text, text[-2000:]
+    assert "Traceback" not in text
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name or path.name == "out.pt"]

@@ -12,9 +12,9 @@ from ultralytics.slim.errors import InputError
 from ultralytics.slim.files import fingerprint, write_whole
 from ultralytics.slim.logs import quiet
 from ultralytics.slim.runs import record as pipeline
-from ultralytics.slim.runs.record import Run, training_state
+from ultralytics.slim.runs.record import Run, is_whole, training_state
 from ultralytics.slim.runs.run_settings import RunSettings
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, downloads
 
 from killing import FORKS
 
@@ -213,6 +213,13 @@ def test_nothing_to_resume(tmp_path):
         Run.resume(tmp_path, None, {})
     with pytest.raises(FileNotFoundError, match="other"):
         Run.resume(tmp_path, "other", {})
+
+
+def test_a_checkpoint_that_is_not_there_is_not_looked_for_online(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(downloads, "get_github_assets", lambda *args: asked.append(args) or ("", []))
+    assert training_state(tmp_path / "last.pt") == "missing" and not is_whole(tmp_path / "best.pt")
+    assert not asked
 
 
 def test_an_interrupted_training_goes_on(tmp_path):

@@ -24,7 +24,8 @@ KILLED = 137
 TURN = threading.Lock()  # starting a process asks all others for their exit code, which can be read but once
 FORKS = multiprocessing.get_context("forkserver")
 PATHLIB = getattr(pathlib, "_NormalAccessor", None)  # which has kept the functions of `os` for itself
-FORKS.set_forkserver_preload(["torch", "ultralytics", "ultralytics.slim.runs.stage_work", "prune_model"])
+SLOW = "torch._dynamo torchvision matplotlib.pyplot scipy.optimize polars onnx onnxruntime onnxslim thop".split()
+FORKS.set_forkserver_preload(["ultralytics.slim.runs.stage_work", "prune_model", *SLOW])  # else imported by every child
 
 
 class Points:

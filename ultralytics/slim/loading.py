@@ -50,10 +50,13 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     """Return the dictionary of a checkpoint as it was saved; ULTRALYTICS_SAFE_LOAD holds here as for Ultralytics.
 
     Raises:
+        FileNotFoundError: It is not there; Ultralytics would look for one of that name online.
         Exception: Of any kind; the file may be anything.
     """
     from ultralytics.nn.tasks import torch_safe_load  # imports slim
 
+    if not Path(file).is_file():
+        raise FileNotFoundError(str(file))
     return torch_safe_load(str(file))[0]
 
 

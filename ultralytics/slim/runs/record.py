@@ -276,9 +276,8 @@ def training_state(last: Path) -> str:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint can be loaded."""
+    """Return whether a checkpoint is there and can be loaded."""
     try:
-        load_checkpoint(checkpoint)
-    except Exception:  # no file, or half of one: any error of pickle or zip
+        return checkpoint.is_file() and bool(load_checkpoint(checkpoint))
+    except Exception:  # half of a file: any error of pickle or zip
         return False
-    return True
