@@ -10,7 +10,7 @@ The seams, in the order in which a run meets them (see patches/):
     self.slim.end_epoch()                        after the batches: hooks removed, figures logged
     @slim.closing                                on `train`: ranks counted before; nothing left behind, however it ends
 
-    slim.resume_with(self.args, overrides)       at the end of check_resume: another teacher may take over
+    slim.resume_with(self.args, overrides)       at the end of check_resume: the teacher and folder that it goes on with
 """
 
 from __future__ import annotations
