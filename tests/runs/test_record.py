@@ -287,11 +287,16 @@ def test_quiet_keeps_warnings_and_results(caplog):
             LOGGER.info("  0   -1  1   464  ultralytics.nn.modules.conv.Conv   [3, 16, 3, 2]")
             LOGGER.info("YOLOv8n summary (fused): 73 layers, 3,132,950 parameters, 0 gradients, 8.6 GFLOPs")
             LOGGER.info("all 4 8 0.5")
-            LOGGER.warning("engine/trainer: wrong")
+            for word in ("wrong", "wrong", "wrong, too"):
+                LOGGER.warning(f"engine/trainer: {word}")
+            LOGGER.error("failed")
+            LOGGER.error("failed")
         LOGGER.info("Model summary: 73 layers")
+        LOGGER.warning("engine/trainer: wrong")
     finally:
         LOGGER.removeHandler(caplog.handler)
-    assert [r.levelno for r in caplog.records] == [logging.INFO, logging.WARNING, logging.INFO]
+    levels = [logging.INFO, *[logging.WARNING] * 2, *[logging.ERROR] * 2, logging.INFO, logging.WARNING]
+    assert [r.levelno for r in caplog.records] == levels, "a warning once, in each time that is quiet"
     assert "all 4 8" in caplog.text and "summary" in caplog.text and "agnostic_nms" not in caplog.text
 
 

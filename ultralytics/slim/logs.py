@@ -22,7 +22,7 @@ def only(level: int = logging.WARNING) -> Iterator[None]:
         LOGGER.setLevel(before)
 
 
-# Lines of Ultralytics that say the same in every stage; bars, measures, warnings and errors are never kept back.
+# Lines of Ultralytics that say the same in every stage; bars, measures and errors are never kept back.
 NOISE = tuple(
     "engine/trainer:|Ultralytics |Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"
     "train: Fast image|val: Fast image|train: New cache|val: New cache|Logging results|Closing dataloader|"
@@ -33,13 +33,18 @@ NOISE = tuple(
 
 @contextmanager
 def quiet(active: bool = True) -> Iterator[None]:
-    """Keep out of the log what Ultralytics repeats in every stage."""
+    """Keep out of the log what Ultralytics repeats in every stage, and a warning that was given in the same words."""
+    warned: set[str] = set()
 
     def is_signal(record: logging.LogRecord) -> bool:
         text = remove_colorstr(str(record.msg)).strip()
+        if record.levelno >= logging.WARNING:
+            is_new = text not in warned
+            warned.add(text)
+            return is_new or record.levelno > logging.WARNING
         layer_row = "ultralytics.nn.modules" in text or "torch.nn.modules" in text or text.split()[:2] == ["from", "n"]
         summary = " summary" in text and " layers, " in text
-        return record.levelno >= logging.WARNING or not (layer_row or summary or text.startswith(NOISE))
+        return not (layer_row or summary or text.startswith(NOISE))
 
     if active:
         LOGGER.addFilter(is_signal)

@@ -233,6 +233,7 @@ def _same_files(given: object, recorded: object) -> bool:
     return [str(Path(path).expanduser().resolve()) for path in given] == [str(Path(p).resolve()) for p in recorded]
 
 
+@logs.quiet()
 def make_front(
     project: str | Path, name: str | None, resume: bool | str | Path, train: float | None, given: Mapping[str, Any]
 ) -> ComparisonTable:
