@@ -82,11 +82,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An untrained yolov8n, as a checkpoint; not to be written beside."""
+    """An untrained detector of a few layers, as a checkpoint; not to be written beside."""
     from ultralytics import YOLO
 
+    from short_runs import MINI
+
     path = tmp_path_factory.mktemp("weights") / "start.pt"
-    YOLO("yolov8n.yaml").save(path)
+    YOLO(MINI).save(path)
     return str(path)
 
 
@@ -95,10 +97,11 @@ def teacher_path(tiny_data, tmp_path_factory):
     """A trained-for-a-moment checkpoint of two classes, wider than the students so that they need adapters."""
     from ultralytics import YOLO
 
-    from short_runs import SHORT
+    from short_runs import MINI, SHORT
 
     folder = tmp_path_factory.mktemp("teacher")
-    model = YOLO("yolov8s.yaml", verbose=False)
+    (folder / "wide.yaml").write_text(MINI.read_text().replace("width_multiple: 0.25", "width_multiple: 0.5"))
+    model = YOLO(folder / "wide.yaml", verbose=False)
     model.train(data=str(tiny_data), project=str(folder), name="run", **SHORT)
     return folder / "run/weights/last.pt"
 

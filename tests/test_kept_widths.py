@@ -125,10 +125,10 @@ UNDONE = {
 
 
 @pytest.mark.parametrize("how", [*UNDONE, "trainer alone", "reset", "in memory", "in place"])
-def test_what_would_undo_a_pruning_is_refused(pruned, weights, options, tmp_path, monkeypatch, how):
+def test_what_would_undo_a_pruning_is_refused(pruned, options, tmp_path, monkeypatch, how):
     """Whatever puts the YAML's network in its place: nothing is trained, and the argument is named."""
     monkeypatch.chdir(tmp_path)
-    Path("whole.pt").write_bytes(Path(weights).read_bytes())
+    YOLO("yolov8n.yaml", verbose=False).save("whole.pt")
     YAML.save("args.yaml", {"pretrained": False, "epochs": 1})
     options |= {"project": str(tmp_path / "runs"), "exist_ok": True}
     more, message = UNDONE.get(how, UNDONE["fresh"])

@@ -32,13 +32,13 @@ def no_gamma(model):
 
 def no_variance(model):
     """A layer's channels were the same in every image: its norm divides by the root of eps alone."""
-    nn.init.zeros_(model.model[4].cv1.bn.running_var)
+    nn.init.zeros_(model.model[5].cv1.bn.running_var)
 
 
 def dead_layer(model):
     """A convolution inside the backbone that gives zero for everything."""
-    nn.init.zeros_(model.model[4].cv1.conv.weight)
-    nn.init.zeros_(model.model[4].cv1.bn.weight)
+    nn.init.zeros_(model.model[5].cv1.conv.weight)
+    nn.init.zeros_(model.model[5].cv1.bn.weight)
 
 
 def negative_gamma(model):

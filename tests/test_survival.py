@@ -91,7 +91,7 @@ def test_nothing_of_a_batch_that_ran_out_of_memory_is_kept(tiny_data, tmp_path, 
 
     def at_start(trainer):
         if where == "teacher":
-            trainer.slim.distiller.teacher.model[15].register_forward_hook(fail_at_the_second)
+            trainer.slim.distiller.teacher.model[8].register_forward_hook(fail_at_the_second)
             return
         loss = DetectionModel.loss
         fail_after = lambda *args: (loss(*args), fail_at_the_second())[0]  # noqa: E731

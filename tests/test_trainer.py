@@ -20,6 +20,7 @@ from ultralytics.slim.training_run import TrainingRun
 from ultralytics.utils import YAML
 
 from short_runs import (
+    MINI,
     SHORT,
     Interrupt,
     hooks_in,
@@ -61,7 +62,7 @@ def test_distillation_trains_student_and_adapters_and_never_the_teacher(tiny_dat
     )
     assert seen["after"] == [0, 0]  # gone after each epoch's batches
     d = trainer.slim.distiller
-    assert all(x > 0 for x in seen["loss"]) and set(seen["hooks"]) == {6 + ("logit" in loss_type)}  # set in every batch
+    assert all(x > 0 for x in seen["loss"]) and set(seen["hooks"]) == {2 + ("logit" in loss_type)}  # set in every batch
     assert hooks_in(trainer.model) == hooks_in(d.teacher) == 0  # and gone afterwards
     trained = [k for k, v in d.losses.state_dict().items() if k.endswith("weight")]
     assert all(not torch.equal(seen["adapters"][k], d.losses.state_dict()[k]) for k in trained)
@@ -122,19 +123,19 @@ def test_checkpoints_are_stock(tiny_data, tmp_path, teacher_path, stock_ultralyt
         assert hooks_in(module) == 0
         assert sum(p.numel() for p in module.parameters()) == sum(p.numel() for p in trainer.model.parameters())
         assert not any(".slim" in type(m).__module__ for m in module.modules())
-        code = (
-            "import sys, ultralytics, torch; assert ultralytics.__file__.startswith(sys.argv[2]);"
-            "from ultralytics import YOLO; m = YOLO(sys.argv[1]);"
-            "m.predict(torch.zeros(1, 3, 64, 64), verbose=False); print(m.export(format='torchscript', imgsz=64))"
-        )
-        run = subprocess.run(
-            [sys.executable, "-c", code, str(path), str(stock_ultralytics)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(stock_ultralytics), "ULTRALYTICS_SAFE_LOAD": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
+    code = (
+        "import sys, ultralytics, torch; assert ultralytics.__file__.startswith(sys.argv[1])\n"
+        "for m in map(ultralytics.YOLO, sys.argv[2:]):\n"
+        "    m.predict(torch.zeros(1, 3, 64, 64), verbose=False); print(m.export(format='torchscript', imgsz=64))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(stock_ultralytics), str(trainer.last), str(saved)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(stock_ultralytics), "ULTRALYTICS_SAFE_LOAD": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
 
 
 def test_logit_alone_needs_no_adapters(tiny_data, tmp_path, teacher_path):
@@ -164,7 +165,7 @@ def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_pa
         tiny_data, tmp_path, weights=teacher_path, Distillation=str(teacher_path), loss_type="cwd", epochs=1,
         distill_check=True,
     )  # fmt: skip
-    assert "student layer 15 (C2f, 128 channels, stride 8) <- teacher layer 15" in log.text
+    assert "student layer 8 (C2f, 64 channels, stride 8) <- teacher layer 8" in log.text
     assert "no better than the student" in log.text and "times that without distillation" in log.text
 
 
@@ -327,7 +328,7 @@ def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teache
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(1), Distillation=str(teacher_path), loss_type="cwd")
     other = tmp_path / "other teacher.pt"
-    YOLO("yolov8m.yaml", verbose=False).save(other)
+    YOLO("yolov8n.yaml", verbose=False).save(other)
     model = YOLO(str(tmp_path / "run/weights/last.pt"))
     model.train(resume=True, Distillation=str(other))
     assert model.trainer.args.Distillation == str(other)
@@ -337,7 +338,7 @@ def test_resume_takes_another_teacher_with_a_warning(tiny_data, tmp_path, teache
 @pytest.mark.slow
 def test_resume_knows_the_teacher_by_its_file_and_plans_for_its_batches(tiny_data, tmp_path, log):
     """A module's file has the same name in every run; a file may be moved; an earlier version wrote the path alone."""
-    first, second = (DetectionModel("yolov8n.yaml", nc=2, verbose=False) for _ in range(2))
+    first, second = (DetectionModel(MINI, nc=2, verbose=False) for _ in range(2))
     options = dict(loss_type="cwd+sparse", sparsity=0.5, epochs=3, nbs=2)
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), Distillation=first, **options)
@@ -371,7 +372,7 @@ def test_a_run_that_was_moved_goes_on_with_all_it_had(tiny_data, tmp_path, log):
 
     And it goes on there.
     """
-    teacher = DetectionModel("yolov8s.yaml", nc=2, verbose=False)
+    teacher = DetectionModel(MINI, nc=2, verbose=False)
     options = dict(Distillation=teacher, loss_type="cwd+sparse", epochs=3)
     with pytest.raises(Interrupt):
         train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), **options)
@@ -471,7 +472,7 @@ def test_hooks_survive_a_restarted_epoch(tiny_data, tmp_path, teacher_path):
         )  # fmt: skip
     finally:
         TrainingRun.distillation_loss = original
-    assert trainer.batch_size == 2 and set(hooks) == {6} and hooks_in(trainer.model) == 0
+    assert trainer.batch_size == 2 and set(hooks) == {2} and hooks_in(trainer.model) == 0
     assert sum(moved) == pytest.approx(0.5, rel=0.15)
 
 
@@ -512,7 +513,7 @@ def test_from_the_yolo_command(tiny_data, tmp_path, teacher_path):
     """The overrides work in Ultralytics' own command line, and stand in args.yaml."""
     options = {k: v for k, v in SHORT.items() if k != "verbose"} | {"epochs": 1}
     command = [sys.executable, "-c", "from ultralytics.cfg import entrypoint; entrypoint()", "train"]
-    command += ["model=yolov8n.yaml", f"data={tiny_data}", f"project={tmp_path}", "name=cli", "loss_type=cwd+sparse"]
+    command += [f"model={MINI}", f"data={tiny_data}", f"project={tmp_path}", "name=cli", "loss_type=cwd+sparse"]
     command += [f"Distillation={teacher_path}", *(f"{k}={v}" for k, v in options.items())]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]

@@ -17,6 +17,8 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.slim.command.terminal import PlainStream, plain_where_piped
 from ultralytics.utils import LOGGER, TQDM, colorstr
 
+from short_runs import MINI
+
 PROGRAM = Path(prune_model.__file__)
 
 
@@ -51,7 +53,7 @@ def test_a_plain_stream_is_the_stream_but_for_colours():
 
 
 def test_an_interrupted_training_says_what_is_kept(tiny_data, tmp_path, monkeypatch, caplog):
-    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
+    YOLO(MINI).save(tmp_path / "start.pt")
     save = BaseTrainer.save_model
 
     def save_and_stop(trainer):
@@ -72,7 +74,7 @@ def test_an_interrupted_training_says_what_is_kept(tiny_data, tmp_path, monkeypa
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(tiny_data, tmp_path):
     """The signal reaches the whole group of processes, workers too, as from a terminal."""
-    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
+    YOLO(MINI).save(tmp_path / "start.pt")
     words = [sys.executable, str(PROGRAM)]
     keys = f"weights=start.pt data={tiny_data} imgsz=64 batch=4 epochs=2 retrain.epochs=6 workers=1 device=cpu".split()
     last = tmp_path / "runs/slim/run/retrain/weights/last.pt"

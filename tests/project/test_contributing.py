@@ -23,6 +23,7 @@ from ultralytics.slim.pruning.score.magnitude import FILTER_SCORES
 from ultralytics.slim.settings import SlimSettings
 
 from places import ROOT
+from short_runs import MINI
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -116,7 +117,7 @@ def test_a_stage(tiny_data, tmp_path):
     for name in ("prune_model.py", "relation.py"):
         shutil.copy(ROOT / name, tmp_path)
     edited(tmp_path, recipe("Add a stage", "diff"))
-    YOLO("yolov8n.yaml").save(tmp_path / "start.pt")
+    YOLO(MINI).save(tmp_path / "start.pt")
     code = f"""
 import prune_model
 from ultralytics.slim.measuring.timing import few_rounds

@@ -5,6 +5,10 @@ from __future__ import annotations
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from places import SUPPORT
+
+MINI = SUPPORT / "mini.yaml"
+
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False, seed=0, distill_check=False)
 
@@ -13,7 +17,7 @@ class Interrupt(Exception):
     """Ends a run from a callback."""
 
 
-def train(tiny_data, tmp_path, weights="yolov8n.yaml", **kwargs):
+def train(tiny_data, tmp_path, weights=MINI, **kwargs):
     """Train and return (YOLO, trainer); pass callbacks as `on_…=function`."""
     model = weights if isinstance(weights, YOLO) else YOLO(str(weights), verbose=False)
     for event in [k for k in kwargs if k.startswith("on_")]:
