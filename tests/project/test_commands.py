@@ -14,29 +14,18 @@ from patches.__main__ import main as patches
 from ultralytics import YOLO
 from ultralytics.cfg import entrypoint
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.slim.command.parsing import ULTRALYTICS, parse
+from ultralytics.slim.command.commands import keys_of
+from ultralytics.slim.command.parsing import parse
 from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.installation import MODULE, SCRIPT
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.runs import training
-from ultralytics.slim.runs.run_settings import RUN_KEYS
 
 from places import ROOT
 
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
-DETAILS = (
-    "distillation",
-    "exports",
-    "how-it-works",
-    "patched",
-    "relations",
-    "stages",
-    "troubleshooting",
-    "without-labels",
-    "your-data",
-)
-FILES += [ROOT / f"docs/{name}.md" for name in DETAILS]
+FILES += sorted((ROOT / "docs").glob("*.md"))
 PROGRAMS = {"python", "yolo", "make", "pip", "git", "torchrun", "prune-model"}
 TINY = {"imgsz": "64", "batch": "4", "workers": "0", "device": "cpu"}
 TRAINED = {**TINY, "epochs": "1", "plots": "False"}
@@ -58,6 +47,21 @@ NOT_RUN = {  # beginning of a command -> why it is not run here
     "python benchmarks/": "minutes to hours, on data outside the repository",
     "python prune_model.py data=benchmarks/real_diagrams.yaml": "an hour, on data outside the repository; its keys "
     "are checked",
+    "python prune_model.py prune weights=yolo11n.pt classes=": "classes of other weights; test_fewer_classes.py prunes "
+    "to some of a network's own",
+    "python prune_model.py weights=best.pt data=my.yaml classes=": "classes of other weights, as above",
+    "python prune_model.py prune weights=best.pt flops=0.35 images=my.yaml depth=auto": "test_depth.py weighs blocks",
+    "python prune_model.py prune weights=best.pt images=my.yaml latency_ms=": "so many milliseconds of some machine; "
+    "test_targets.py asks for its own",
+    "python prune_model.py prune weights=best.pt images=my.yaml flops=0.5 cost=time": "needs OpenVINO; test_times.py "
+    "prunes by time",
+    "python prune_model.py prune weights=best.pt images=my.yaml keep=": "minutes of trials; test_keep.py searches",
+    "python prune_model.py prune weights=best.pt images=photos/ keep=": "minutes of trials, as above",
+    "python prune_model.py data=my.yaml weights=best.pt keep=": "minutes of trials, as above",
+    "python prune_model.py front weights=best.pt data=my.yaml compare=": "test_front.py compares",
+    "python prune_model.py front weights=best.pt images=": "test_front.py makes one without labels",
+    "python prune_model.py front resume=runs/slim/front train=": "100 epochs; test_front.py trains one of them",
+    "python -m ultralytics.slim.pruning.architectures": "half an hour; test_architectures.py prunes each of them",
     "yolo train model=yolov8n.yaml data=diagram.yaml": "45 minutes",
     "python - runs/baseline": "needs the result of those 45 minutes",
     "python -m patches materialise": "rewrites ultralytics/ under the running tests; test_patches.py does it elsewhere",
@@ -66,7 +70,7 @@ NOT_RUN = {  # beginning of a command -> why it is not run here
     "python -m patches carry": "rewrites the patches; test_series.py does it elsewhere",
     "python -m patches bump": "moves the pin; test_bump.py does it elsewhere",
 }
-TESTED_ELSEWHERE = {"class CosineLoss": "test_docs.py"}
+TESTED_ELSEWHERE = {"class CosineLoss": "test_docs.py", "from ultralytics import YOLOv10": "test_own_class.py"}
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
@@ -190,9 +194,7 @@ def test_the_command_runs(command, workspace, stock_ultralytics, tmp_path, monke
 def test_what_is_not_run_names_what_exists(command):
     program, *words = shlex.split(command.partition(" > ")[0].partition(" <<")[0])
     if words[0] == "prune_model.py":
-        stages = {"run": ULTRALYTICS | RUN_KEYS}
-        parts = {stage: ULTRALYTICS | {"flops"} for stage in ("sparse", "prune", "retrain", "distill")}
-        assert parse(words[1:], stages, parts)
+        assert parse(words[1:], *keys_of(prune_model.METHODS))
     elif words[0].endswith(".py"):
         assert (ROOT / words[0]).is_file()
     elif program == "make":
