@@ -23,7 +23,7 @@ from ultralytics.utils.dist import generate_ddp_file
 from checkpoints import always
 from ddp_worker import fingerprint
 from places import ROOT, SUPPORT
-from short_runs import Interrupt, stop_at
+from short_runs import MINI, Interrupt, stop_at
 from task_data import make_task_data
 from tiny_data import draw_sample
 
@@ -38,14 +38,14 @@ SAME_ON_ALL = ("teacher", "adapters_at_start", "adapters_at_end", "parameters", 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Folder of a yolov8n teacher of two classes and of the same model pruned, with BatchNorm statistics of noise.
+    """Folder of a teacher of two classes and of the same model pruned, with BatchNorm statistics of noise.
 
     Without statistics the features of an untrained model in evaluation mode hardly depend on the image.
     """
     folder = tmp_path_factory.mktemp("ddp")
     torch.manual_seed(0)  # how large the features are is a matter of luck
-    model = YOLO("yolov8n.yaml", verbose=False)
-    model.model = DetectionModel("yolov8n.yaml", nc=2, verbose=False).train()
+    model = YOLO(MINI, verbose=False)
+    model.model = DetectionModel(MINI, nc=2, verbose=False).train()
     for module in model.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
@@ -226,7 +226,7 @@ def test_the_launcher_file_carries_teacher_and_loss(tmp_path, checkpoints, overr
     teacher = YOLO(overrides["Distillation"])  # a module: it must travel as a file
     options = {**overrides, "epochs": 1, "distill_check": False, "Distillation": teacher}
     trainer = DetectionTrainer(overrides=options)
-    trainer.model = trainer.get_model(weights=YOLO(str(pruned)).model, cfg="yolov8n.yaml")
+    trainer.model = trainer.get_model(weights=YOLO(str(pruned)).model, cfg=MINI)
     script = Path(generate_ddp_file(trainer))
     try:
         assert Path(trainer.args.Distillation).is_file()

@@ -165,7 +165,7 @@ def test_the_report_before_training_warns_of_a_useless_teacher(tiny_data, tmp_pa
         tiny_data, tmp_path, weights=teacher_path, Distillation=str(teacher_path), loss_type="cwd", epochs=1,
         distill_check=True,
     )  # fmt: skip
-    assert "student layer 8 (C2f, 64 channels, stride 8) <- teacher layer 8" in log.text
+    assert "student layer 8 (C2f, 128 channels, stride 8) <- teacher layer 8" in log.text
     assert "no better than the student" in log.text and "times that without distillation" in log.text
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from ultralytics.slim.errors import InputError, KindError, MissingFileError
 from ultralytics.slim.front import front as module
 from ultralytics.slim.front.settings import SHARES, FrontSettings
 from ultralytics.slim.loading import load_checkpoint
+from ultralytics.utils import LOGGER
 
 from photos import draw_photos
 from places import ROOT
@@ -26,7 +29,17 @@ def photos(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(photos, tmp_path_factory) -> Path:
+def said() -> Iterator[list[str]]:
+    """What the log said while the front was made."""
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    yield lines
+    LOGGER.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def made(photos, said, tmp_path_factory) -> Path:
     """A front without labels that was stopped in its second model, gone on with, and of which one learned further."""
     project = tmp_path_factory.mktemp("front")
     given = {"weights": str(WEIGHTS), "images": photos, "project": str(project), **QUICK}
@@ -48,6 +61,7 @@ def stopping_at(number, work):
 
     def stopping(*args, **kwargs):
         calls.append(1)
+        LOGGER.warning("the same of every model")
         if len(calls) == number:
             raise KeyboardInterrupt
         return work(*args, **kwargs)
@@ -69,6 +83,10 @@ def test_each_is_pruned_from_the_one_before_it(made):
     assert (
         float(rows["original"]["agreement"]) > 0.95 > float(rows["30 %"]["agreement"]) and not rows["30 %"]["map50_95"]
     )
+
+
+def test_a_warning_is_given_once(made, said):
+    assert sum("the same of every model" in line for line in said) == 1
 
 
 def test_the_page_is_whole_and_its_points_and_rows_belong_together(made):
