@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from prune_model import PruneModel, compress
 from ultralytics import YOLO
@@ -146,6 +147,28 @@ def test_a_view_holds_the_kept_classes_under_the_models_numbers(tmp_path: Path, 
     assert before == {p: p.read_bytes() for p in before}
     assert data_for(few, str(data)) == view  # made once
     assert data_for(YOLO("yolov8n.yaml").model, str(data)) == str(data)
+
+
+@pytest.mark.parametrize(("model", "data"), [("{}", "{}"), ("{}", "class_{}"), ("{}", "digit {}"), ("digit {}", "{}")])
+def test_classes_that_are_numbers_stay_the_same(tmp_path: Path, model: str, data: str) -> None:
+    """Digits, or classes without names: once some are gone the model's numbers are others than the data's."""
+    for split in ("train", "val"):
+        for at in ("images", "labels"):
+            (tmp_path / at / split).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / f"images/{split}/a.png")
+        rows = "".join(f"{number}\t0.5 0.5 0.{number + 1} 0.2\n" for number in range(4))  # tabs are as good as blanks
+        (tmp_path / f"labels/{split}/a.txt").write_text(rows)
+    content = {"path": str(tmp_path), "train": "images/train", "val": "images/val", "test": "images/test"}  # not there
+    content["names"] = [data.format(number) for number in range(4)]
+    (tmp_path / "d.yaml").write_text(yaml.safe_dump(content))
+    whole = randomised("yolov8n.yaml", nc=4).model
+    whole.names = {number: model.format(number) for number in range(4)}
+    few = only_classes(whole, [1, 3])
+    assert [row.split()[0] + row.split()[3] for row in rows_of(data_for(few, str(tmp_path / "d.yaml")), "val")[0]] == [
+        "00.2",
+        "10.4",
+    ]
+    assert names_of(like(whole, few)) == names_of(few)
 
 
 def test_data_without_the_lost_classes_is_taken_as_it_is(tiny_data: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import torch
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.slim.files import fingerprint
+from ultralytics.slim.resuming import find_teacher
 from ultralytics.utils.torch_utils import TORCH_2_4
 
 from short_runs import SHORT, hooks_in, losses_of, pretending, train, weights_of
@@ -248,3 +251,17 @@ def test_nothing_piles_up_from_step_to_step(tiny_data, tmp_path, teacher_path):
         epochs=4,
     )
     assert alive[-1] <= alive[2]  # the first epochs make the optimizers' states
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "taken"),
+    [("best.pt", None, False), ("best.pt", "it", True), ("best.pt", "other", False), ("teacher.pt", None, True)],
+)
+def test_a_moved_run_takes_its_teacher_and_no_file_that_has_its_name(tmp_path, name, known, taken):
+    """The student's own best.pt lies beside its last.pt, and teachers are mostly called so, too."""
+    (tmp_path / name).write_bytes(b"weights")
+    sha256 = {"it": fingerprint(tmp_path / name), "other": "0" * 64}.get(known)
+    torch.save({"teacher_sha256": sha256} if sha256 else {}, tmp_path / "slim.pt")
+    args = SimpleNamespace(model=str(tmp_path / "last.pt"), Distillation=f"/gone/{name}")
+    find_teacher(args)
+    assert args.Distillation == (str(tmp_path / name) if taken else f"/gone/{name}")

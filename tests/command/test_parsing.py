@@ -25,6 +25,7 @@ PARTS = {"sparse": {"epochs", "lr0"}}
         ("dry_run", "run", {"dry_run": True}),
         ("epochs=3 resume", "run", {"epochs": 3, "resume": True}),
         ("name=007", "run", {"name": "007"}),
+        ("name=2 data=2024 epochs=2", "run", {"name": "2", "data": "2024", "epochs": 2}),
         ("sparse.epochs=2 sparse.lr0=1e-3", "run", {"sparse.epochs": 2, "sparse.lr0": 0.001}),
         ("data=None", "run", {"data": None}),
         ("prune=a.pt", "run", {"prune": "a.pt"}),
@@ -60,6 +61,10 @@ def test_mistakes_are_named_with_a_hint(line, message):
 @pytest.mark.parametrize("value", ["a.pt,b.pt", "[a.pt,b.pt]", "['a.pt', 'b.pt']", ["a.pt", "b.pt"]])
 def test_lists_of_paths(value):
     assert split_list(value) == ["a.pt", "b.pt"]
+
+
+def test_a_name_may_end_in_a_bracket():
+    assert split_list("car,traffic light (red)") == ["car", "traffic light (red)"]
 
 
 def test_missing_keys_are_named():

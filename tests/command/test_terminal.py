@@ -86,7 +86,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(tiny_data, tmp_path):
         os.killpg(run.pid, signal.SIGINT)
         out, err = run.communicate(timeout=30)
     assert run.returncode == 130 and err.strip() == "prune_model.py: stopped", out + err
-    assert "finished: sparse, prune; to go on from there: resume=True name=run" in out
+    assert f"finished: sparse, prune; to go on from there: resume={tmp_path / 'runs/slim/run'}" in out
     assert "\x1b" not in out and "\r" not in out
     before = (last.parent.parent / "results.csv").read_text().splitlines()
     assert 2 <= len(before) < 7, "stopped in the midst of the training"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from ultralytics import YOLO
 from ultralytics.engine.model import Model
 from ultralytics.slim.diagrams.dataset import draw_dataset
 from ultralytics.slim.exporting import formats
-from ultralytics.slim.exporting.check import ExportTable, agreement, compare_exports
+from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, compare_exports
 from ultralytics.slim.exporting.export import export_model, hushed
 from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats
+from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.inputs import weights
-from ultralytics.slim.measuring.detections import Found
+from ultralytics.slim.inputs.data import check_data
+from ultralytics.slim.measuring.detections import Found, choose_images
 from ultralytics.slim.pruning.prune import prune_model as prune
 
 from places import ROOT
@@ -243,3 +246,25 @@ def test_what_a_converter_prints_is_kept_back_unless_it_fails(capfd, log):
 
 def test_parse_takes_lists_and_commas():
     assert read_formats("onnx, openvino-int8") == read_formats(["onnx", "openvino-int8"]) == ["onnx", "openvino-int8"]
+
+
+def test_the_original_of_more_classes_is_measured_by_its_own_names(drawn, tmp_path):
+    """No weight was changed: what the original says of the kept classes is what the model without the others says."""
+    original = ROOT / "weights/diagram-yolov8n.pt"
+    few = YOLO(original)
+    rows = (Path(drawn).parent / "labels/val").glob("*.txt")
+    labelled = Counter(int(row.split()[0]) for file in rows for row in file.read_text().splitlines())
+    few.model = only_classes(few.model, sorted(number for number, _ in labelled.most_common(2)))
+    few.save(tmp_path / "few.pt")
+    images = choose_images(check_data(drawn)["val"], 4)
+    before = {ORIGINAL.format(TORCH): original}
+    table = compare_exports(tmp_path / "few.pt", {}, images, imgsz=IMGSZ, before=before, data=drawn)
+    here, there = (row.map50_95 for row in table)
+    assert here > 0.1 and there == pytest.approx(here, abs=0.02)
+
+
+def test_a_classifier_is_exported_from_the_command_line(tmp_path):
+    """There are no detections to compare."""
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "c.pt")
+    words = [f"weights={tmp_path / 'c.pt'}", f"images={ROOT / 'docs'}", "imgsz=64", "format=torchscript"]
+    assert prune_model.main(["export", *words]) == 0 and (tmp_path / "c.torchscript").is_file()

@@ -12,6 +12,7 @@ import pytest
 from prune_model import front, main
 from ultralytics.slim.errors import InputError, KindError, MissingFileError
 from ultralytics.slim.front import front as module
+from ultralytics.slim.front.front import Front
 from ultralytics.slim.front.settings import SHARES, FrontSettings
 from ultralytics.slim.loading import load_checkpoint
 from ultralytics.utils import LOGGER
@@ -109,10 +110,32 @@ def test_a_front_that_is_gone_on_with_keeps_its_settings(made, photos):
         front(resume=str(made), train=0.7)
     with pytest.raises(InputError, match="needs labels"):
         front(resume=str(made), train=0.3, epochs=2)
+    with pytest.raises(InputError, match="iterations=0: expected a whole number from 1"):
+        front(resume=str(made), train=0.3, iterations=0)
+    with pytest.raises(MissingFileError, match="no front in .*2"):
+        front(project=str(made.parent), resume=True, name=2)
     with pytest.raises(MissingFileError, match="no front in"):
         front(resume=str(made.parent / "other"))
     with pytest.raises(InputError, match="give resume= its folder"):
         front(weights=str(WEIGHTS), images=photos, train=0.5)
+
+
+def test_it_is_gone_on_with_in_the_words_that_started_it(made, photos, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = {"weights": "weights/diagram-yolov8n.pt", "images": photos, "imgsz": 150, "shares": "0.6,0.3"}
+    assert Front.resume(made, words).settings.imgsz == 160
+
+
+def test_labels_are_trained_on_by_epochs(made):
+    settings = FrontSettings.of_record({"weights": "gone.pt", "data": "a.yaml", "imgsz": 64})
+    labelled = Front(made, settings, "0123", json.loads((made / "front.json").read_text())["models"])
+    with pytest.raises(InputError, match="for this one give epochs="):
+        labelled.train(0.3, iterations=5)
+
+
+def test_the_original_is_told_by_what_it_was_at_the_start(tmp_path):
+    Front(tmp_path, FrontSettings.of_record({"weights": "gone.pt", "data": "a.yaml", "imgsz": 64}), "0123").save()
+    assert json.loads((tmp_path / "front.json").read_text())["origin"] == "0123"
 
 
 def test_a_damaged_record_is_told(made, tmp_path):

@@ -9,7 +9,8 @@ from PIL import Image
 from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
-from ultralytics.slim.files import write_whole
+from ultralytics.slim.errors import InputError, SlimError
+from ultralytics.slim.files import make_folder, scratch_folder, write_whole
 from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
 from ultralytics.slim.inputs import weights as weights_module
@@ -283,3 +284,16 @@ def test_a_forks_own_class_opens_its_models(weights, monkeypatch):
     assert type(open_model(weights)) is YOLO
     monkeypatch.setattr(weights_module, "own_class", lambda network: (Own, {}))
     assert type(open_model(weights)) is Own
+
+
+def test_a_list_of_images_that_is_no_utf8_is_named(data):
+    (data.parent / "list.txt").write_text("images/train/train1.png\n", encoding="utf-16")  # as PowerShell writes it
+    with pytest.raises(InputError, match=r"list\.txt: expected paths of images as UTF-8 text"):
+        list_images(str(data.parent / "list.txt"))
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
+    (tmp_path / "file").touch()
+    for make in (lambda: make_folder(tmp_path / "file/a"), lambda: scratch_folder(tmp_path / "file", ".x").__enter__()):
+        with pytest.raises(SlimError, match="file"):
+            make()

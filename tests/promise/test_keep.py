@@ -9,7 +9,7 @@ import pytest
 
 from prune_model import PruneModel
 from ultralytics.slim.diagrams import draw_dataset
-from ultralytics.slim.errors import InputError, KindError
+from ultralytics.slim.errors import InputError, KindError, SlimError
 from ultralytics.slim.loading import load_checkpoint, read_checkpoint
 from ultralytics.slim.measuring.accuracy import accuracy
 from ultralytics.slim.promise import keep as module
@@ -171,3 +171,31 @@ def test_the_truth_is_told_at_the_end():
     )
     assert promise.verdict(0.6, 0.5941).startswith("keep=0.99 is kept: the last model has 99.0%")
     assert "a smaller one may do" in promise.verdict(0.6, 0.62)
+
+
+def test_a_search_goes_on_with_another_device_and_says_what_it_throws_away(images, tmp_path, pretend, log):
+    path, given = tmp_path / "k.pt", {"images": images, **QUICK}
+    pretend(lambda share: share, stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        module.prune_to_keep(TEACHER, path, Promise(0.5), module.PruneOptions(**given))
+    kept = module._Trials(TEACHER, path, Promise(0.5), module.PruneOptions(**{**given, "device": None}))
+    assert len(kept.tries) == 1 and "going on after 1" in log.text
+    other = module._Trials(TEACHER, path, Promise(0.5), module.PruneOptions(**{**given, "score": "l2"}))
+    assert not other.tries and ".k.keeping is of a search with other settings" in log.text
+
+
+def test_a_search_needs_a_folder_and_layers(images, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SlimError, match="file"):
+        PruneModel(TEACHER).prune(keep=0.9, images=images, save_dir=tmp_path / "file/k.pt", **QUICK)
+    (tmp_path / "m.torchscript").touch()
+    with pytest.raises(KindError, match="prune needs a PyTorch model"):
+        PruneModel(tmp_path / "m.torchscript").prune(keep=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+
+
+def test_what_the_search_finds_counts_where_it_meets_the_second_goal(images, tmp_path, pretend, monkeypatch):
+    """The cut for the second goal itself may keep less than one for GFLOPs that meets it, too."""
+    pretend(lambda share: 0.4 if share > 0.8 else 0.9)
+    monkeypatch.setattr(module._Trials, "search", lambda self: self._try(0.5))
+    result = PruneModel(TEACHER).prune(keep=0.8, params=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+    assert result.params[1] < 0.9 * result.params[0] and (tmp_path / "k.pt").is_file()

@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import shlex
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,7 +70,7 @@ def test_a_failing_stage_leaves_the_others_and_says_how_to_go_on(tmp_path, caplo
         run.stage("two", fail)
     LOGGER.removeHandler(caplog.handler)
     assert kept.read_text() == "1" and list(json.loads(run.record.read_text())["stages"]) == ["one"]
-    assert "finished: one" in caplog.text and "resume=True name=run" in caplog.text
+    assert "finished: one" in caplog.text and f"resume={run.folder}" in caplog.text
 
 
 def test_stopped_after_the_last_stage_only_the_report_is_missing(tmp_path, caplog):
@@ -196,7 +198,7 @@ def test_the_original_weights_are_the_same_file(tmp_path):
         Run.resume(tmp_path, "run", {})
     weights.unlink()
     with pytest.raises(FileNotFoundError, match="best.pt, from which .*run was started, is gone"):
-        Run.resume(tmp_path, "run", {})
+        Run.resume(tmp_path, "run", {}, never)  # before anything opens them
 
 
 def test_resume_finds_the_newest_unfinished_run(tmp_path):
@@ -329,3 +331,15 @@ def test_what_is_given_on_resuming_is_compared_as_it_was_recorded(tmp_path):
     assert own(Run.resume(tmp_path, "run", {"imgsz": 50}, rounded)) == {"imgsz": 64}
     with pytest.raises(ValueError, match=r"imgsz=64 \(now 96\)"):
         Run.resume(tmp_path, "run", {"imgsz": 70}, rounded)
+
+
+def test_the_way_to_go_on_can_be_copied_from_the_terminal(tmp_path, caplog):
+    (tmp_path / "my disk").mkdir()
+    run = start(tmp_path / "my disk")
+    LOGGER.addHandler(caplog.handler)
+    with pytest.raises(RuntimeError), run:
+        run.stage("one", fail)
+    LOGGER.removeHandler(caplog.handler)
+    (word,) = [word for word in shlex.split(caplog.text.replace("\n", " ")) if word.startswith("resume=")]
+    folder = Path(word.removeprefix("resume="))
+    assert Run.resume(folder.parent, folder.name, {}).folder == run.folder

@@ -1,13 +1,16 @@
 """Settings of a whole run are completed, checked early and divided among its stages."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from ultralytics import RTDETR
 from ultralytics.slim.errors import InputError, SlimError
 from ultralytics.slim.pruning.options import PruneOptions
 from ultralytics.slim.runs.run_settings import DEMO, RunSettings
+from ultralytics.slim.runs.settle import as_recorded, settled
 from ultralytics.slim.runs.stage_settings import PruningSettings
 from ultralytics.slim.runs.training import TRAINING, check_training
 
@@ -189,3 +192,42 @@ def test_what_is_recorded_reads_back_as_the_same_settings():
 def test_what_an_older_record_lacks_has_its_default():
     settings = RunSettings.of_record({"weights": "a.pt", "data": "a.yaml"})
     assert (settings.imgsz, settings.epochs, settings.loss_type, settings.compare) == (640, 100, "mgd", ())
+
+
+def test_what_changes_no_model_may_change_when_a_run_goes_on():
+    settings = read(format="torchscript", epochs=3)
+    free = {"format": "onnx", "export.simplify": False, "compare": ["b.pt"], "sparse.workers": 1}
+    going_on, differing = settings.resumed({**free, "epochs": 3}, lambda same: same)
+    assert not differing and (going_on.export.format, going_on.compare) == ("onnx", ("b.pt",))
+    assert going_on.export.options == {"simplify": False} and going_on.sparse.arguments["workers"] == 1
+    assert settings.resumed({"sparse.lr0": 0.1}, lambda same: same)[1] == ["sparse.lr0=None (now 0.1)"]
+    with pytest.raises(InputError, match="onyx"):
+        settings.resumed({"format": "onyx"}, lambda same: same)
+
+
+def test_a_run_without_labels_gives_int8_of_ultralytics_no_ranges():
+    with pytest.raises(InputError, match="takes its ranges from data="):
+        RunSettings.read({"weights": "a.pt", "images": "a/", "format": "torchscript,onnx-int8", "export.dynamic": True})
+
+
+def test_a_run_goes_on_with_the_words_that_it_was_started_with(tiny_data, weights, tmp_path, monkeypatch):
+    """Paths from the working directory, lists in text, an image size between two strides."""
+    shutil.copy(weights, tmp_path / "best.pt")
+    shutil.copy(weights, tmp_path / "other.pt")
+    (tmp_path / "photos").symlink_to(tiny_data.parent / "images/train")
+    monkeypatch.chdir(tmp_path)
+    given = {"weights": "best.pt", "data": str(tiny_data), "compare": "other.pt", "unlabelled": ["photos"], "imgsz": 70}
+    recorded = settled(RunSettings.read(given))
+    assert recorded.imgsz == 80 and recorded.resumed(given, as_recorded)[1] == []
+
+
+def test_images_of_a_run_may_be_several_folders(tiny_data, weights, tmp_path):
+    folders = [str(tiny_data.parent / "images" / split) for split in ("train", "val")]
+    settings = settled(RunSettings.read({"weights": weights, "images": folders, "imgsz": 64}))
+    assert settings.images == settings.prune.options.images == folders
+
+
+def test_a_promise_that_cannot_be_measured_is_refused_before_the_first_stage(tiny_data, tmp_path):
+    RTDETR("rtdetr-l.yaml").save(tmp_path / "r.pt")
+    with pytest.raises(InputError, match="compares predictions at anchor points"):
+        settled(RunSettings.read({"weights": str(tmp_path / "r.pt"), "data": str(tiny_data), "keep": 0.9, "imgsz": 64}))

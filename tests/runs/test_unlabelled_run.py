@@ -67,6 +67,7 @@ def test_what_needs_labels_is_refused(given, words):
 @pytest.mark.slow
 def test_the_whole_way(photos, tmp_path, monkeypatch):
     """Here with a promise: one model is tried, and measured again in the end."""
+    onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ultralytics.slim.promise.search.TRIES", 1)
     given = {key: value for key, value in GIVEN.items() if key != "prune.flops"} | {"keep": 0.2, "images": photos}
@@ -89,6 +90,9 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     assert "epochs=" not in page
     assert YOLO(folder / "weights/recover.pt").names == YOLO(WEIGHTS).names
     assert (folder / "weights/recover_int8.onnx").is_file() and not list(folder.rglob(".*recovering*"))
+    for name in ("recover.onnx", "recover_int8.onnx"):
+        shape = onnxruntime.InferenceSession(folder / "weights" / name).get_inputs()[0].shape
+        assert shape[-2:] == [160, 160], "the size of the run, not that which the original was trained at"
     assert not list(photos.rglob("*.txt")) and not list(photos.rglob("*.cache")), "the user's folder is left alone"
     assert len(list((folder / "agreement/images/val").iterdir())) == 2
     moved = folder.rename(tmp_path / "moved")

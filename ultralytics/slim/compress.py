@@ -19,7 +19,7 @@ from .report.write import write_report
 from .runs.record import Run
 from .runs.rehearsal import Estimate, rehearse
 from .runs.run_settings import RunSettings
-from .runs.settle import in_strides, settled
+from .runs.settle import as_recorded, settled
 from .runs.stage_work import make_models, measured_on
 from .runs.stages import ORIGINAL
 
@@ -40,7 +40,8 @@ def compress_run(run: Run) -> ComparisonTable:
         models = make_models(run, data)
         last = list(models)[-1]
         final = models[last]
-        given = {"original": models[ORIGINAL], "ranges": settings.images or None, **settings.export.options}
+        given = {"imgsz": settings.imgsz, "original": models[ORIGINAL], "ranges": settings.images or None}
+        given |= settings.export.options
         exported = check_exports(final, settings.export.format, data, **given)
         LOGGER.info(f"\n{exported}")
         pictures, relations = _relations(run, data, {name: models[name] for name in (ORIGINAL, last)})
@@ -95,7 +96,7 @@ def open_run(project: str | Path, name: str | None, resume: bool | str | Path, g
         project, name = Path(resume).parent, Path(resume).name
     name = None if name is None else str(name)  # a command line reads name=2 as a number
     if resume:
-        return Run.resume(project, name, given, in_strides)
+        return Run.resume(project, name, given, as_recorded)
     return Run.start(project, name or "run", settled(RunSettings.read(given)))
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 
-from .classes import BOX_TASKS, Names, class_key, listed, names_of, pair_classes, task_of
+from .classes import BOX_TASKS, Names, class_key, is_unnamed, listed, names_of, pair_classes, task_of
 from .errors import InputError
 from .hints import hint, split_list
 from .inputs.class_view import read_set, view_of
@@ -126,8 +126,21 @@ def like(model: nn.Module, other: nn.Module) -> nn.Module:
     """Return `model` with those classes alone that `other` has, if classes were taken out of that; else as it is."""
     if not had_more(other):
         return model
-    numbers = sorted(ours for ours, _ in pair_classes(names_of(model), names_of(other)))
+    numbers = sorted(pairs_with(other, names_of(model)))
     return model if not numbers or len(numbers) == len(names_of(model)) else only_classes(model, numbers)
+
+
+def pairs_with(model: nn.Module, theirs: Names) -> dict[int, int]:
+    """Return {their number: the model's} of the classes that a model, which lost some, has in common with others.
+
+    Where one side has no names, numbers are those of the classes that the model once had, if there are as many.
+    """
+    ours, once = names_of(model), dict(enumerate(model.yaml[KEPT_FROM]))
+    if len(theirs) != len(once) or not (is_unnamed(theirs) or is_unnamed(once)):
+        return dict(pair_classes(theirs, ours))
+    places = {class_key(name): number for number, name in reversed(once.items())}
+    kept = {places[class_key(name)]: number for number, name in ours.items() if class_key(name) in places}
+    return {old: kept[number] for number, old in enumerate(sorted(theirs)) if number in kept}
 
 
 def fewest_classes(models: Iterable[nn.Module]) -> nn.Module | None:
@@ -150,9 +163,10 @@ def data_for(model: nn.Module | None, data: str) -> str:
     data = data if task == "classify" else as_yaml(data)
     found = read_set(data, task)
     theirs = dict(found["names"])
-    pairs = dict(pair_classes(theirs, names))
+    pairs = pairs_with(model, theirs)
     lost = {class_key(name) for name in model.yaml[KEPT_FROM]} - {class_key(name) for name in names.values()}
-    gone = [number for number, name in theirs.items() if class_key(name) in lost]
+    by_number = is_unnamed(theirs) or is_unnamed(dict(enumerate(model.yaml[KEPT_FROM])))
+    gone = [n for n, name in theirs.items() if n not in pairs and (by_number or class_key(name) in lost)]
     if not gone or not pairs:
         return data  # of the classes that it has, or of others, which it is to learn
     view = view_of(data, task, found, names, pairs)

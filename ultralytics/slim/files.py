@@ -7,7 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")  # two processes may write the same
     with translated():
         try:
             write(partial)
@@ -59,6 +60,19 @@ def stand_in(path: Path, kind: str) -> Path:
     """
     own = hashlib.sha256(f"{Path.home()} {path.resolve()}".encode()).hexdigest()[:12]  # the folder is everybody's
     return Path(tempfile.gettempdir(), f"slim-{kind}-{own}", path.name)
+
+
+@contextmanager
+def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
+    """A folder for what is in the making, in the one where it will stay; it goes in the end.
+
+    Raises:
+        SlimError: It cannot be made.
+    """
+    with translated():
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=beside)
+    with folder as path:
+        yield Path(path)
 
 
 def copy_whole(source: str | Path, path: str | Path) -> Path:

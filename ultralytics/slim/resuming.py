@@ -11,13 +11,14 @@ import torch
 from ultralytics.utils import LOGGER
 
 from .errors import InputError
-from .files import write_csv
+from .files import fingerprint, write_csv
 from .loading import load_checkpoint
 from .logs import PREFIX
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+OWN_TEACHER = "teacher.pt"  # the copy of a teacher in memory, beside last.pt
 STATE = "slim.pt"  # beside last.pt, which stays a stock checkpoint
 NEXT_STATE = "slim.next.pt"  # the same until last.pt is written: after a kill either may be the one that belongs to it
 
@@ -32,9 +33,16 @@ def beside_checkpoint(args: Any, file: str | Path) -> Path | None:
 
 
 def find_teacher(args: Any) -> None:
-    """Let a moved run take its teacher from beside its checkpoint, where the named place is empty."""
+    """Let a moved run take its teacher from beside its checkpoint, where the named place is empty.
+
+    Not whatever has its name: a teacher is often called best.pt, as is the student's own checkpoint there.
+    """
     teacher = getattr(args, "Distillation", None)
     if teacher and not Path(teacher).is_file() and (found := beside_checkpoint(args, teacher)):
+        state = beside_checkpoint(args, STATE)
+        known = read_state(state, "cpu").get("teacher_sha256") if state else None
+        if known != fingerprint(found) if known else found.name != OWN_TEACHER:
+            return
         LOGGER.info(f"{PREFIX}{teacher} is gone, the teacher is taken from {found}")
         args.Distillation = str(found)
 

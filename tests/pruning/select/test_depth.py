@@ -157,7 +157,10 @@ def test_excluded_blocks_are_not_offered(idle: YOLO) -> None:
 
 @pytest.mark.slow
 def test_several_steps_keep_the_first_names(idle: YOLO, images: torch.Tensor, tmp_path: Path) -> None:
-    result = prune_model(idle, tmp_path / "s.pt", 0.3, images=images, imgsz=SIZE, depth=True, steps=2)
+    stays = "model.6.m.1"  # which is model.6.m.0 once its neighbour is out
+    options = {"depth": True, "steps": 2, "exclude": stays}
+    result = prune_model(idle, tmp_path / "s.pt", 0.3, images=images, imgsz=SIZE, **options)
+    assert all(before == after for name, before, after in result.widths if name.startswith(stays))
     assert set(IDLE) <= set(result.blocks) and len(result.steps) == 2
     names = {name for name, m in idle.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
     assert {name for name, _, _ in result.widths} <= names
@@ -173,8 +176,9 @@ def test_several_steps_keep_the_first_names(idle: YOLO, images: torch.Tensor, tm
         ({"depth": "deep"}, "depth should be True, False or 'auto'"),
         ({"depth": 1}, "depth should be True, False or 'auto'"),
         ({"depth": True}, "depth=True measures blocks on images"),
-        ({"depth": True, "score": "l1"}, "with score='surgeon' and repair='refit'"),
-        ({"depth": True, "repair": "none"}, "with score='surgeon' and repair='refit'"),
+        ({"depth": True, "score": "l1"}, "with score='surgeon', scope='global' and repair='refit'"),
+        ({"depth": True, "scope": "layer"}, "with score='surgeon', scope='global' and repair='refit'"),
+        ({"depth": True, "repair": "none"}, "with score='surgeon', scope='global' and repair='refit'"),
     ],
 )
 def test_what_blocks_cannot_be_judged_by_is_refused(
@@ -189,3 +193,21 @@ def test_what_blocks_cannot_be_judged_by_is_refused(
 def test_too_few_images_are_said(idle: YOLO, images: torch.Tensor, tmp_path: Path, log) -> None:
     result = prune_model(idle, tmp_path / "few.pt", 0.2, images=images[:8], imgsz=SIZE, depth=True)
     assert result.blocks == () and "8 images are too few to judge them by" in log.text
+
+
+def test_too_little_memory_is_said(idle: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch, log) -> None:
+    monkeypatch.setattr(once, "fit_in_memory", lambda *_: (3, 9))
+    prune_model(idle, tmp_path / "few.pt", 0.2, images=images[:9], imgsz=SIZE, depth=True)
+    assert "16 are needed; no more fit into memory at imgsz=96, a smaller one helps" in log.text
+
+
+@pytest.mark.slow
+def test_a_goal_that_is_not_met_without_blocks_is_met_with_them(
+    idle: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log
+) -> None:
+    def fail(*_):
+        raise InputError("flops=0.9 cannot be met")
+
+    monkeypatch.setattr(once, "shortened", fail)
+    result = prune_model(idle, tmp_path / "b.pt", flops=0.9, images=images, imgsz=SIZE, depth="auto")
+    assert result.blocks == () and "the goal is not reached, so they stay: flops=0.9 cannot be met" in log.text

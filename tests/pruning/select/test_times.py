@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.slim.errors import InputError
+from ultralytics.slim.inputs.devices import find_device
 from ultralytics.slim.measuring import layer_times
 from ultralytics.slim.measuring.layer_times import LayerShape, LayerTimes
 from ultralytics.slim.measuring.runtimes import missing_packages
@@ -143,9 +144,10 @@ def test_damaged_times_are_measured_anew(content, tmp_path):
         nn.Conv2d(8, 16, 3, 2, 1),
         nn.Conv2d(8, 8, 5, 1, 2, groups=8),
         nn.ConvTranspose2d(8, 4, 2, 2),
+        nn.ConvTranspose2d(8, 8, 2, 2, groups=8),
         nn.Conv2d(8, 4, 3, padding=2, dilation=2),
     ],
-    ids=["strided", "depthwise", "transposed", "dilated"],
+    ids=["strided", "depthwise", "transposed", "transposed depthwise", "dilated"],
 )
 def test_a_layer_of_its_own_puts_out_what_the_real_one_does(layer, runtime):
     if missing := missing_packages(runtime):
@@ -154,6 +156,20 @@ def test_a_layer_of_its_own_puts_out_what_the_real_one_does(layer, runtime):
     output = layer_times.layer_run(shape, layer.in_channels, layer.out_channels, runtime, CPU)()
     output = output if runtime == "torch" else next(iter(output.values())) if runtime == "openvino" else output[0]
     assert tuple(output.shape) == tuple(layer(torch.zeros(2, 8, 9, 7)).shape)
+
+
+def test_times_that_cannot_be_kept_stop_nothing(tmp_path, log):
+    (tmp_path / "file").touch()
+    times = LayerTimes("torch", CPU, tmp_path / "file/times.json")
+    times.measure([(SHAPE, 8, 8)])
+    assert times.ms(SHAPE, 8, 8) > 0 and "the times of layers are not kept" in log.text
+
+
+def test_the_threads_are_those_that_the_user_set():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    find_device("cpu")
+    assert torch.get_num_threads() == before + 1
 
 
 def test_what_is_not_timed():

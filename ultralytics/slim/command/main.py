@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..classes import BOX_TASKS
 from ..errors import UsageError
 from ..exporting.formats import read_formats
 from ..hints import split_list
@@ -66,8 +67,9 @@ def _export(
     """Export in one format or several, and where there are images compare the files with PyTorch; or only check."""
     if check is not None:
         model.check_npu(check, **options)
-    elif data or "images" in options:
+    elif (data or "images" in options) and model.model.task in BOX_TASKS:
         model.check_exports(format, data, **options)
     else:
+        options |= {"data": data} if data else {}
         for name in read_formats(format):
             model.export(name, **options)

@@ -12,6 +12,10 @@ from ..hints import hint
 
 ULTRALYTICS = frozenset(DEFAULT_CFG_DICT) - {"model", "mode", "task", "cfg"}  # keys of any stage
 
+NAMES = frozenset(  # of files and folders, which may be called 2024
+    "weights t_weight teacher original data images unlabelled compare project name save_dir folder data_path".split()
+)
+
 
 def parse(
     args: list[str], stages: dict[str, set[str]], parts: dict[str, set[str]] | None = None
@@ -62,7 +66,9 @@ def require(stage: str, keys: dict, method: Callable) -> None:
 def _pair(word: str, known: Iterable[str]) -> tuple[str, object]:
     if "=" in word:
         try:
-            return parse_key_value_pair(word.rstrip(","))
+            key, value = parse_key_value_pair(word.rstrip(","))
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return key, word.rstrip(",").partition("=")[2].strip() if key in NAMES and is_number else value
         except AssertionError:
             raise UsageError(f"'{word}' lacks a value; write {word.rstrip('= ')}=VALUE") from None
     if word in ("resume", "dry_run", "safe", *(k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from ultralytics.utils import LOGGER
 from .. import logs
 from ..compat import time_sync
 from ..errors import InputError
-from ..files import disk_size
+from ..files import copy_whole, disk_size
 from ..inputs.data import check_data
 from ..inputs.unlabelled import readable_images, spread
 from ..inputs.weights import open_export, open_model
 from ..kinds import input_channels
-from ..measuring.accuracy import file_accuracy
+from ..measuring.accuracy import file_accuracy, shared_data
 from ..measuring.costs import device_name
 from ..measuring.detections import Found, choose_images, detect, match_detections
 from ..measuring.processor import int8_instructions
@@ -163,7 +162,7 @@ def check_exports(
 
 def _export_original(weights: str | Path, names: list[str], folder: Path, options: dict[str, Any]) -> dict[str, Path]:
     """Return the original checkpoint and its float files in the formats that these come from, by name of the row."""
-    copied = Path(shutil.copy(weights, folder / "original.pt"))
+    copied = copy_whole(weights, folder / "original.pt")
     bases = dict.fromkeys(map(float_format, names))
     with logs.only():
         return {ORIGINAL.format(TORCH): copied} | {
@@ -190,7 +189,8 @@ def compare_exports(
         files: Its exported files.
         images: Images to compare the detections in.
         conf, imgsz, device: As Ultralytics predicts.
-        before: Files of the model before it was pruned, which are timed and validated and not compared.
+        before: Files of the model before it was pruned, its checkpoint among them, by the names of their rows: they
+            are timed and validated and not compared.
         data: Data YAML to validate all on; none are where it is not given.
     """
     before = before or {}
@@ -219,8 +219,10 @@ def compare_exports(
     accuracies: dict[str, float] = {}
     if data:
         with logs.only():
-            side = max(predictor.imgsz)
-            accuracies = {n: file_accuracy(places[n], torch_model, data, side, device) for n in running}
+            side, seen = max(predictor.imgsz), shared_data([weights], data)
+            whole = open_model(places[ORIGINAL.format(TORCH)]) if before else torch_model  # may have more classes
+            sources = {n: whole if n in before else torch_model for n in running}
+            accuracies = {n: file_accuracy(places[n], source, seen, side, device) for n, source in sources.items()}
     rows = [
         _row(name, path, found, latencies.get(name), accuracies.get(name), name in before)
         for name, path in places.items()

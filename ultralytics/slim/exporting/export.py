@@ -22,7 +22,7 @@ from ultralytics.utils import LOGGER
 from .. import logs
 from ..compat import half_options, int8_options, onnx_by_torchscript
 from ..errors import FailedError, InputError, SlimError, translated
-from ..files import disk_size
+from ..files import disk_size, scratch_folder
 from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
@@ -66,12 +66,13 @@ def export_model(
         raise InputError(
             f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from, or images="
         )
-    given = prepare_data(data) if data and images is None else images
+    given = prepare_data(data, task=yolo.task) if data and images is None else images
+    check_ranges(name, given, options)
     options = {**_defaults(base), **({} if ours or not int8 else _int8_defaults(base, given)), **options}
     options |= half_options() if half else {}
     ranges, judged = split_for_ranges(given) if ours else ([], [])
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=source.parent) as folder:
-        model.pt_path = str(Path(folder, source.name))  # where Ultralytics puts the export
+    with scratch_folder(source.parent, ".export-") as folder:
+        model.pt_path = str(folder / source.name)  # where Ultralytics puts the export
         with _told(source, name):
             made = _converted(yolo, options)
             if ours:
@@ -144,16 +145,17 @@ def _defaults(name: str) -> dict:
     return options
 
 
-def _int8_defaults(name: str, given: Any) -> dict:
-    """Return the options of Ultralytics' own int8.
-
-    Raises:
-        InputError: What is given to take ranges from is no data set, which it needs.
-    """
-    if not is_data_set(given):
+def check_ranges(name: str, given: Any, options: Mapping[str, Any]) -> None:
+    """Raise InputError where Ultralytics' own int8 is to take its ranges from what is no data set."""
+    if name.endswith(INT8) and not is_ours(name, options) and not is_data_set(given):
+        fixed = " of a dynamic size" if options.get("dynamic") else ""
         raise InputError(
-            f"format={name}{INT8} takes its ranges from data=, the YAML of a data set, and not from images="
+            f"format={name}{fixed} takes its ranges from data=, the YAML of a data set, and not from images="
         )
+
+
+def _int8_defaults(name: str, given: Any) -> dict:
+    """Return the options of Ultralytics' own int8."""
     if name == "openvino":
         import nncf  # noqa: F401 (sets its level)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -41,11 +42,12 @@ class Front:
     Attributes:
         folder: Where everything of it lies.
         settings: What it is made of.
+        origin: SHA-256 of the original checkpoint when the front was started.
         models: What front.json says of each model that is finished: its file, SHA-256, share asked for and seconds.
     """
 
-    def __init__(self, folder: Path, settings: FrontSettings, models: Mapping[str, dict] | None = None):
-        self.folder, self.settings, self.models = folder, settings, dict(models or {})
+    def __init__(self, folder: Path, settings: FrontSettings, origin: str, models: Mapping[str, dict] | None = None):
+        self.folder, self.settings, self.origin, self.models = folder, settings, origin, dict(models or {})
         self.ended = ""  # why it ends before its last share, if it does
 
     @classmethod
@@ -54,7 +56,7 @@ class Front:
         settings = FrontSettings.read(given)
         folder = increment_path(Path(project) / name).resolve()
         make_folder(folder)
-        front = cls(folder, settings)
+        front = cls(folder, settings, fingerprint(settings.weights))
         front.save()
         return front
 
@@ -70,18 +72,18 @@ class Front:
         if not Path(settings.weights).is_file() or fingerprint(settings.weights) != origin:
             raise InputError(f"{settings.weights} is gone or has changed since {folder} was started; start a new front")
         given = json.loads(json.dumps(dict(given), default=str))
-        now = FrontSettings.of_record({**settings.recorded, **given}).recorded
+        now = FrontSettings.of_record({**settings.recorded, **given}).found().recorded
         paths = ("weights", "data", "images", "compare")
         differing = [key for key in given if key not in (*paths, "device") and now[key] != settings.recorded.get(key)]
         differing += [k for k in paths if k in given and not _same_files(now[k], settings.recorded.get(k))]
         if differing:
             listed = ", ".join(f"{key}={settings.recorded.get(key)}" for key in differing)
             raise InputError(f"{folder} was made with {listed}; drop these keys, or leave out resume for a new front")
-        return cls(folder.resolve(), FrontSettings.of_record({**settings.recorded, **_free(given)}), models)
+        return cls(folder.resolve(), FrontSettings.of_record({**settings.recorded, **_free(given)}), origin, models)
 
     def save(self, rows: list[dict] | None = None) -> None:
         """Write front.json."""
-        record = {"settings": dict(self.settings.recorded), "origin": fingerprint(self.settings.weights)}
+        record = {"settings": dict(self.settings.recorded), "origin": self.origin}
         record |= {"models": self.models, "rows": rows or []}
         write_text(self.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, default=str))
 
@@ -152,8 +154,13 @@ class Front:
         known = {model["share"]: name for name, model in self.models.items() if not model.get("trained")}
         if share not in known:
             raise InputError(f"train={share}: the front has {', '.join(f'{s:g}' for s in known) or 'no model yet'}")
-        if self.settings.images and epochs:
+        if self.settings.images and epochs is not None:
             raise InputError("train= with epochs= needs labels, and this front has none; give iterations=")
+        if not self.settings.images and iterations is not None:
+            raise InputError("train= with iterations= is for a front without labels; for this one give epochs=")
+        for key, value in (("epochs", epochs), ("iterations", iterations)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{key}={value}: expected a whole number from 1")
         start, started = self.file(known[share]), time.monotonic()
         name = f"{known[share]}, trained"
         LOGGER.info(f"\nfront: {known[share]} further")
@@ -254,7 +261,7 @@ def make_front(
         if not resume:
             raise InputError("train= is for a model of a front that is made: give resume= its folder, or resume=True")
     if resume:
-        folder = Path(project) / (name or "front") if resume is True else Path(resume)
+        folder = Path(project) / str(name or "front") if resume is True else Path(str(resume))
         front = Front.resume(folder, given)
     else:
         front = Front.start(project, str(name or "front"), given)
@@ -265,6 +272,6 @@ def make_front(
             front.train(train, **longer)
     except BaseException:
         done = ", ".join(front.models) or "no model yet"
-        LOGGER.info(f"\nfinished: {done}; to go on from there: front resume={front.folder}")
+        LOGGER.info(f"\nfinished: {done}; to go on from there: front resume={shlex.quote(str(front.folder))}")
         raise
     return front.measure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,7 +163,5 @@ def _further(folder: Path, settings: FrontSettings, models: Mapping[str, dict]) 
     longer = "iterations=3000" if settings.images else "epochs=100"
     chosen = f"{shares[len(shares) // 2]:g}" if shares else "0.5"
     what = "learns from the original for longer" if settings.images else "is trained further, by distillation,"
-    return (
-        f"One that you like {what} with: {command_line()} front resume={folder} train={chosen} {longer}. It then "
-        "stands on this page, too."
-    )
+    command = f"{command_line()} front resume={shlex.quote(str(folder))} train={chosen} {longer}"
+    return f"One that you like {what} with: {command}. It then stands on this page, too."

@@ -83,17 +83,28 @@ class FrontSettings:
         check_for(model.model, None, settings.pruning)
         if settings.iterations:
             RecoveryLoss(model.model, model.model)  # raises where its predictions cannot be compared
-        found: dict[str, Any] = {
-            "compare": [str(Path(find_weights(p, key="compare")).resolve()) for p in settings.compare]
-        }
-        check_references(found["compare"], weights)
+        settings = settings.found()
+        check_references(list(settings.compare), weights)
         if settings.images:
             split_images(settings.images, 1)
-            found["images"] = str(Path(settings.images).resolve())
         else:
-            found["data"] = str(Path(as_yaml(find_data(settings.data))).resolve())
-            prepare_data(found["data"], task=model.task)
-        return cls.of_record({**settings.recorded, **found})
+            prepare_data(settings.data, task=model.task)
+        return settings
+
+    def found(self) -> FrontSettings:
+        """Return the settings with absolute paths of what is found, and the image size that the model can take.
+
+        Raises:
+            SlimError: A file is missing.
+        """
+        weights = str(Path(find_weights(self.weights)).resolve())
+        found: dict[str, Any] = {"weights": weights, "imgsz": image_size(open_model(weights).model, self.imgsz)}
+        found["compare"] = [str(Path(find_weights(p, key="compare")).resolve()) for p in self.compare]
+        if self.images:
+            found["images"] = str(Path(self.images).resolve())
+        else:
+            found["data"] = str(Path(as_yaml(find_data(self.data))).resolve())
+        return self.of_record({**self.recorded, **found})
 
     @classmethod
     def of_record(cls, recorded: Mapping[str, Any]) -> FrontSettings:

@@ -46,7 +46,7 @@ def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs:
     """
     if task == "classify":
         return str(_folders(Path(data), found, pairs))
-    splits = {split: list_images(found[split]) for split in SPLITS if found.get(split)}
+    splits = {split: list_images(found[split]) for split in SPLITS if _is_there(split, found.get(split))}
     key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()))).encode())
     for images in splits.values():
         for image, label in zip(images, label_files(images)):
@@ -57,6 +57,12 @@ def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs:
     if not yaml.is_file():
         _whole(folder, lambda partial: _write(partial, folder, yaml.name, data, splits, names, pairs))
     return str(yaml)
+
+
+def _is_there(split: str, places: str | list[str] | None) -> bool:
+    """Return whether a split is to be read: `test` may be named and not be there, and nothing asks for it."""
+    places = [places] if isinstance(places, str) else places or []
+    return bool(places) and (split != "test" or all(Path(place).exists() for place in places))
 
 
 def _write(
@@ -97,13 +103,13 @@ def _kept_rows(label: Path, pairs: Mapping[int, int]) -> list[str]:
     """Return the rows of a label file whose class stays, renumbered."""
     rows = []
     for row in label.read_text(encoding="utf-8-sig").splitlines():
-        number, _, rest = row.strip().partition(" ")
+        number, *rest = row.split(maxsplit=1) or [""]
         try:
             new = pairs.get(int(float(number)))
         except ValueError:
             new = number  # Ultralytics will say what is wrong with it
         if number and new is not None:
-            rows.append(f"{new} {rest}")
+            rows.append(" ".join([str(new), *rest]))
     return rows
 
 

@@ -14,9 +14,12 @@ from ..errors import InputError
 def find_device(device: Any = None) -> torch.device:
     """Return the device that is asked for as in Ultralytics; by default the first GPU, else the CPU.
 
+    How many threads PyTorch computes with stays as it is.
+
     Raises:
         InputError: It is not there, or no device.
     """
+    threads = torch.get_num_threads()
     try:
         return select_device(device, verbose=False)
     except (ValueError, RuntimeError, AssertionError) as error:
@@ -25,3 +28,5 @@ def find_device(device: Any = None) -> torch.device:
             there += f" to {torch.cuda.device_count() - 1}"
         first = str(error).strip().partition("\n")[0]
         raise InputError(f"device={device}: {there}; leave it out, or give device=cpu ({first})") from error
+    finally:
+        torch.set_num_threads(threads)  # Ultralytics sets its own choice for the CPU

@@ -36,7 +36,10 @@ def list_images(source: str | list[str]) -> list[Path]:
         if path.is_dir():
             images += [path / name for name in glob("**/*.*", root_dir=path, recursive=True)]
         elif path.suffix == ".txt" and path.is_file():
-            lines = map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())
+            try:
+                lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+            except UnicodeDecodeError as error:  # what PowerShell's > writes, for one
+                raise InputError(f"{path}: expected paths of images as UTF-8 text, but {error}; save it so") from error
             images += [path.parent / line if line.startswith("./") else Path(line) for line in lines]
         else:
             raise MissingFileError(f"{path}: no such folder of images or text file of image paths")

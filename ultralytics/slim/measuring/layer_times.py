@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.utils import TQDM, USER_CONFIG_DIR
+from ultralytics.utils import LOGGER, TQDM, USER_CONFIG_DIR
 from ultralytics.utils.torch_utils import get_cpu_info
 
 from ..compat import time_sync
+from ..errors import SlimError
 from ..files import write_text
 from .costs import device_name
 from .runtimes import session_of
@@ -111,7 +112,10 @@ class LayerTimes:
         with torch.inference_mode():
             for key, layer in TQDM(missing.items(), desc="prune: timing layers", total=len(missing)):
                 self._known[key] = self._time(*layer)
-        write_text(self.file, json.dumps({**self._kept(), self.machine: self._known}))
+        try:
+            write_text(self.file, json.dumps({**self._kept(), self.machine: self._known}))
+        except SlimError as error:  # they are only there to be faster the next time
+            LOGGER.warning(f"prune: the times of layers are not kept: {error}")
 
     def ms(self, shape: LayerShape, ins: int, outs: int) -> float:
         """Return the milliseconds of a layer that was measured."""
@@ -154,7 +158,7 @@ def _onnx_layer(shape: LayerShape, ins: int, outs: int) -> bytes:
 
     ins = outs if shape.depthwise else ins
     groups = outs if shape.depthwise else 1
-    widths = (ins, outs) if shape.transposed else (outs, ins // groups)
+    widths = (ins, outs // groups) if shape.transposed else (outs, ins // groups)
     random = np.random.default_rng(0)
     weight = numpy_helper.from_array(random.standard_normal((*widths, *shape.kernel)).astype(np.float32), "w")
     bias = numpy_helper.from_array(random.standard_normal(outs).astype(np.float32), "b")

@@ -22,8 +22,8 @@ from ultralytics.utils import LOGGER
 
 from .. import logs
 from ..errors import InputError
-from ..files import copy_whole, fingerprint, write_text
-from ..inputs.weights import check_checkpoint_path, open_model
+from ..files import copy_whole, fingerprint, make_folder, write_text
+from ..inputs.weights import check_checkpoint_path, open_model, torch_model
 from ..loading import load_checkpoint, read_checkpoint
 from ..measuring.accuracy import accuracy, shared_data
 from ..measuring.agreement import Reference
@@ -98,6 +98,7 @@ class _Trials:
     def __init__(self, weights: str | Path, path: Path, promise: Promise, options: PruneOptions):
         self.path, self.promise, self.weights = path, promise, str(weights)
         self.original = open_model(weights)
+        torch_model(self.original, "prune")  # raises where it has no layers to work on
         self.images = options.images
         recover = {"imgsz": options.imgsz, "device": options.device, "iterations": promise.keep_iterations}
         self.recover = {key: value for key, value in recover.items() if value is not None}
@@ -116,7 +117,10 @@ class _Trials:
 
     def _go_on(self, options: PruneOptions) -> None:
         """Take up what an interrupted search with the same settings left."""
-        settings = {**asdict(replace(options, images=None, retrain=None)), **asdict(self.promise), "keep": None}
+        is_timed = options.latency_ms is not None or options.cost == "time"
+        device = options.device if is_timed else None  # of others it changes no result
+        options = replace(options, images=None, retrain=None, device=device)
+        settings = {**asdict(options), **asdict(self.promise), "keep": None}
         source = self.images if isinstance(self.images, (str, Path)) else len(self.images)
         key = {**settings, "images": str(source), "weights": fingerprint(self.weights)}
         self._key = json.loads(json.dumps(key, default=str))
@@ -124,8 +128,10 @@ class _Trials:
         if self.tries:
             LOGGER.info(f"keep: going on after {len(self.tries)} models that were tried earlier")
         else:
+            if self.folder.is_dir():
+                LOGGER.info(f"keep: {self.folder} is of a search with other settings, and made anew")
             shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
+            make_folder(self.folder)
 
     @property
     def whole(self) -> float:
@@ -184,6 +190,8 @@ class _Trials:
             least = self.search()
         except InputError as error:
             raise InputError(f"{short}, and {error}") from None
+        if target.measure(self._tried(least)).value <= target.goal:
+            return self.finish(least)
         has, takes = (target.words(target.measure(self._tried(one)).value) for one in (found, least))
         raise InputError(
             f"keep={keep:g} and {what}={value:g} cannot both be met: with {has} the model keeps {words(found.kept)}, "

@@ -115,7 +115,7 @@ class Scores:
         self.images = images
         score, scope = choose(model, options.score, options.scope, options.images)
         labelled = LabelledImages(model, options.images, "train", options.imgsz, LABELLED) if score == TAYLOR else None
-        exclude = shorter.exclude_of(options.exclude) if shorter else options.exclude
+        exclude = self.shorter.exclude_of(options.exclude) if self.shorter else options.exclude
         refits = "refit" in options.repair
         ranking = rank(model, self.graph, score, scope, exclude, options.seed, images, labelled, refits)
         pools, self.first = counted_from(last.first if last else {}, ranking.pools)
@@ -172,8 +172,10 @@ def prune_once(scores: Scores, goal: Target | float, floor: float) -> Round:
     if scores.last or not scores.options.depth or not goal:
         return narrow
     if len(images) < FEWEST:
+        _, most = fit_in_memory(scores.graph, scores.model, scores.options.imgsz)
+        why = f"; no more fit into memory at imgsz={scores.options.imgsz}, a smaller one helps" if most < FEWEST else ""
         LOGGER.warning(
-            f"prune: all blocks stay: {len(images)} images are too few to judge them by, {FEWEST} are needed"
+            f"prune: all blocks stay: {len(images)} images are too few to judge them by, {FEWEST} are needed{why}"
         )
         return narrow
     return _with_blocks_out(scores, goal, floor, narrow)
@@ -200,8 +202,14 @@ def _with_blocks_out(scores: Scores, goal: Target | float, floor: float, narrow:
     if not chosen:
         LOGGER.info(f"prune: all of the {len(scores.offered)} blocks stay, channels lose less for what they save")
     while chosen:
-        shorter = shortened(model, narrow.graph, ranking.pools, chosen, scores.offered, ranking.where, images)
-        short = _narrowed(Scores(shorter.model, options, None, shorter, images), goal, floor)
+        try:
+            shorter = shortened(model, narrow.graph, ranking.pools, chosen, scores.offered, ranking.where, images)
+            short = _narrowed(Scores(shorter.model, options, None, shorter, images), goal, floor)
+        except (InputError, Unproved) as error:  # widths may not meet the goal from there
+            listed = few([block.name for block in chosen])
+            LOGGER.warning(f"prune: without {listed} the goal is not reached, so they stay: {error}")
+            chosen = chosen[: len(chosen) // 2]
+            continue
         now = change(short, shorter.example.names)
         told = f"the predictions differ by {now:.3g} from the original's, by {alone:.3g} where only channels go"
         if options.depth is True or now < alone:
@@ -319,5 +327,5 @@ def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Mo
 
 
 def can_shorten(options: PruneOptions) -> bool:
-    """Return whether there is what blocks are judged by: images, and what is left re-fitted to them."""
-    return options.score == SURGEON and "refit" in options.repair
+    """Return whether there is what blocks are judged by: images, what is left re-fitted to them, losses of channels."""
+    return options.score == SURGEON and options.scope == "global" and "refit" in options.repair

@@ -151,7 +151,7 @@ class Pruner:
 
 def check_for(model: nn.Module, factor: float | None, options: PruneOptions) -> None:
     """Raise a SlimError where these options would be refused for this model, without measuring anything."""
-    net = plain_copy(model).float().cpu().eval()
+    net = plain_copy(torch_model(model, "prune")).float().cpu().eval()
     read_goal(factor, **options.targets)
     check_runtime(options.runtime, options.batch)
     _check_round_to(options.round_to)
@@ -187,7 +187,7 @@ def _depth(options: PruneOptions) -> bool | str:
     if depth is True and not can_shorten(options):
         raise InputError(
             "depth=True measures blocks on images: give images= (a folder, a data set's YAML, a list or a tensor), "
-            "with score='surgeon' and repair='refit'"
+            "with score='surgeon', scope='global' and repair='refit'"
         )
     return depth if can_shorten(options) else False
 

@@ -14,7 +14,7 @@ from .. import logs
 from ..classes import names_of
 from ..compat import YAML
 from ..errors import InputError, translated
-from ..files import make_folder
+from ..files import copy_whole, make_folder, write_whole
 from ..measuring.agreement import TRUE_CONF
 from .images import nothing_seen
 
@@ -46,7 +46,7 @@ def label_by(yolo: YOLO, images: list[Path], folder: Path, imgsz: int, device: A
     place, data = make_folder(folder / "images/val"), folder / f"{NAME}.yaml"
     digits = len(str(len(images)))
     for number, image in enumerate(images):  # numbered, as images of several folders may share a name
-        shutil.copyfile(image, place / f"{number:0{digits}}-{Path(image).name}")
+        copy_whole(image, place / f"{number:0{digits}}-{Path(image).name}")
     content = {"train": "images/val", "val": "images/val", "names": names_of(yolo.model)}
     if shape := getattr(yolo.model, "kpt_shape", None):
         content["kpt_shape"] = list(shape)
@@ -63,5 +63,5 @@ def label_by(yolo: YOLO, images: list[Path], folder: Path, imgsz: int, device: A
     (folder / "labels/val.cache").unlink(missing_ok=True)  # of the time before there were any
     if not any(label.stat().st_size for label in labels.iterdir()):
         raise InputError(nothing_seen(len(images)))
-    YAML.save(data, content)  # without path: it counts from the YAML's own folder, which may be moved
-    return data
+    # Without path: it counts from the YAML's own folder, which may be moved.
+    return write_whole(data, lambda partial: YAML.save(partial, content))

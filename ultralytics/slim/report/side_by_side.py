@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..classes import names_of, pair_classes
-from ..fewer_classes import had_more
+from ..classes import names_of
+from ..fewer_classes import had_more, pairs_with
 from ..files import write_whole
 from ..inputs.weights import open_model
 from ..measuring.detections import Difference, Found, choose_images, detect, match_detections
@@ -38,7 +38,7 @@ def make_samples(original: Path, compressed: Path, source: Any, imgsz: int, devi
     images = choose_images(source, LOOKED_AT)
     models = [open_model(path).model for path in (original, compressed)]
     like = names_of(models[0])
-    kept = [ours for ours, _ in pair_classes(like, names_of(models[1]))] if had_more(models[1]) else None
+    kept = list(pairs_with(models[1], like)) if had_more(models[1]) else None
     settings = {"imgsz": imgsz, "device": device}
     pairs = list(
         zip(detect(original, images, like, classes=kept, **settings), detect(compressed, images, like, **settings))

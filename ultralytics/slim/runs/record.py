@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -60,7 +61,8 @@ class Run:
         """Make the next numbered folder, as Ultralytics does."""
         folder = increment_path(Path(project) / name)
         if hint := cls._unfinished(folder.parent, settings):
-            LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: resume=True name={hint.name}")
+            again = f"resume={shlex.quote(str(hint))}"
+            LOGGER.info(f"{hint} stopped half-way with these settings; to go on with it: {again}")
         make_folder(folder)
         sources = filter(None, (settings.weights, settings.teacher))
         run = cls(folder.resolve(), settings, origin={source: fingerprint(source) for source in sources})
@@ -92,16 +94,16 @@ class Run:
             where = folder or Path(project)
             raise MissingFileError(f"resume=True: no unfinished run in {where}; leave out resume to start one")
         record = read_record(folder / "run.json")
-        given = json.loads(json.dumps(dict(given), default=str))  # tuples are lists there
-        settings, differing = _settings_of(folder / "run.json", record).resumed(given, settle)
-        if differing:
-            listed = ", ".join(differing)
-            raise InputError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
         for file, sha256 in record["origin"].items():
             if not Path(file).is_file():
                 raise MissingFileError(f"{file}, from which {folder} was started, is gone; put it back to go on")
             if fingerprint(file) != sha256:
                 raise InputError(f"{file} has changed since {folder} was started; leave out resume for a new run")
+        given = json.loads(json.dumps(dict(given), default=str))  # tuples are lists there
+        settings, differing = _settings_of(folder / "run.json", record).resumed(given, settle)
+        if differing:
+            listed = ", ".join(differing)
+            raise InputError(f"{folder} was run with {listed}; drop these keys, or leave out resume for a new run")
         return cls(folder.resolve(), settings, record["stages"], record["origin"])
 
     @staticmethod
@@ -140,11 +142,12 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         (self.folder / HOLDER).unlink(missing_ok=True)
         self._lock.release()
+        place = shlex.quote(str(self.folder))
         if kind is not None and self._measured:
-            LOGGER.info(f"\nall stages are finished and measured; for the report: report folder={self.folder}")
+            LOGGER.info(f"\nall stages are finished and measured; for the report: report folder={place}")
         elif kind is not None:
             done = ", ".join(self.stages) or "no stage yet"
-            LOGGER.info(f"\nfinished: {done}; to go on from there: resume=True name={self.folder.name}")
+            LOGGER.info(f"\nfinished: {done}; to go on from there: resume={place}")
 
     def stage(self, name: str, work: Callable[[Path], object]) -> Path:
         """Let `work` make the stage's file, unless it did so earlier and the file is unchanged; return its path."""

@@ -180,7 +180,8 @@ class Attempt:
 
     def export(self) -> float:
         settings = self.settings
-        options = {"imgsz": settings.imgsz, "original": self.original, **settings.export.options, "iterations": 0}
+        options = {"imgsz": settings.imgsz, "original": self.original, "ranges": settings.images or None}
+        options |= {**settings.export.options, "iterations": 0}
         return _seconds(lambda: check_exports(self.pruned, settings.export.format, self.data, **options))
 
     def measuring(self) -> float:

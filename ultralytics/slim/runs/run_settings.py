@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
-from ..exporting.export import check_options
+from ..exporting.export import check_options, check_ranges
 from ..exporting.formats import check_packages, read_formats
 from ..hints import split_list
 from ..installation import is_fork
@@ -35,7 +35,8 @@ DEFAULTS = {"factor": RUN_FACTOR, "loss_type": "mgd", "epochs": 100, "plots": Fa
 FEW_LABELS = {"loss_type": "logit+mgd", "distill.distill_schedule": "constant"}
 UNLABELLED = {"data": "", "factor": RUN_FACTOR, "imgsz": None, "device": None}  # defaults where there are images alone
 OF_RECOVERY = {"batch", "lr0", "amp", "workers", "seed"}  # which a run without labels takes for its recovery
-FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period"}  # change no result
+# What changes no model, so that a run may go on with another: for all stages or one, and all of the export.
+FREE_ON_RESUME = {"device", "workers", "cache", "plots", "verbose", "save_period", "format", "compare"}
 
 # About ten minutes on two cores. So short a training gets better without mosaic, and so does a gentle sparsity.
 DEMO: Mapping[str, Any] = MappingProxyType(
@@ -109,13 +110,11 @@ class RunSettings:
             _check_epochs(settings["epochs"], "epochs")
         check_factor(settings["factor"])
         _check_parts(settings)
-        names = read_formats(settings["format"])
-        check_packages(names)
         read = cls.of_record(settings)
+        check_export(read)
         read.prune.check()
         if read.recover:
             RecoverOptions.read(dict(read.recover.options))
-        check_options(read.export.options, names)
         if any(key.startswith(f"{TEACHER.name}.") for key in settings) and not read.teaching:
             raise InputError("teacher.KEY trains the teacher first: give teacher=, teacher.epochs= and data=")
         trainings = {**read.trainings, **({TEACHER: read.teaching} if read.teaching else {})}
@@ -208,9 +207,12 @@ class RunSettings:
         recorded = self.recorded
         settled = settle(self.replaced(**given)).recorded
         given = {key: settled[key] for key in given}
-        free = {key: value for key, value in given.items() if key in FREE_ON_RESUME}
+        free = {key: value for key, value in given.items() if _is_free(key)}
         differing = sorted(k for k, v in given.items() if k not in free and not _is_same(recorded.get(k), v))
-        return self.replaced(**free), [f"{key}={recorded.get(key)} (now {given[key]})" for key in differing]
+        going_on = self.replaced(**free)
+        if any(key == "format" or key.startswith(f"{EXPORT.name}.") for key in free):
+            check_export(going_on)
+        return going_on, [f"{key}={recorded.get(key)} (now {given[key]})" for key in differing]
 
 
 def _training(flat: Mapping[str, Any], stage: Stage, own: Mapping[str, Any] | None = None) -> TrainingSettings | None:
@@ -318,6 +320,22 @@ def _check_parts(settings: Mapping[str, Any]) -> None:
         if dot and (stage not in PARTS or name in PLACED):
             listed = ", ".join(sorted(PLACED))
             raise InputError(f"{key}: expected STAGE.key, STAGE one of {', '.join(PARTS)}, the key none of {listed}")
+
+
+def check_export(settings: RunSettings) -> None:
+    """Raise a SlimError where the export of a run would be refused, or lack a package."""
+    names, options = read_formats(settings.export.format), settings.export.options
+    check_packages(names)
+    check_options(options, names)
+    if settings.images and not options.get("data"):
+        for name in names:
+            check_ranges(name, settings.images, options)
+
+
+def _is_free(key: str) -> bool:
+    """Return whether a setting changes no model of a run."""
+    stage, _, name = key.rpartition(".")
+    return name in FREE_ON_RESUME or stage == EXPORT.name
 
 
 def _is_same(recorded: object, given: object) -> bool:

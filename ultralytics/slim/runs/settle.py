@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ..classes import BOX_TASKS
 from ..distillation.taps import probe
-from ..errors import InputError
+from ..errors import InputError, SlimError
 from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
 from ..inputs.unlabelled import given_images
@@ -42,6 +45,8 @@ def settled(settings: RunSettings) -> RunSettings:
             raise InputError(f"teacher={settings.teacher}: its task is {teacher.task}, that of weights= {model.task}")
     if settings.recover:
         RecoveryLoss(model.model, teacher.model)  # raises where their predictions cannot be compared
+    if settings.prune.promise:
+        RecoveryLoss(model.model, model.model)
     if settings.distill:
         distilling = SlimSettings.from_args({**settings.distill.arguments, "Distillation": settings.weights})
         if distilling.distill_layers:
@@ -51,7 +56,7 @@ def settled(settings: RunSettings) -> RunSettings:
         check_references(found["compare"], found["weights"])
     if settings.images:
         split_images(settings.images, 1)
-        found["images"] = str(Path(settings.images).resolve())
+        found["images"] = _absolute(settings.images)
     else:
         data = as_yaml(find_data(settings.data))
         found["data"] = str(Path(data).resolve())
@@ -66,7 +71,24 @@ def _absolute(paths: str | list[str]) -> str | list[str]:
     return [_absolute(path) for path in paths] if isinstance(paths, list) else str(Path(paths).resolve())
 
 
-def in_strides(settings: RunSettings) -> RunSettings:
-    """Return the settings with the image size that `settled` records."""
-    model = open_model(settings.weights).model
-    return settings.replaced(imgsz=image_size(model, settings.imgsz))
+def as_recorded(settings: RunSettings) -> RunSettings:
+    """Return the settings with image size and paths as `settled` records them; what is not there stays as it is."""
+    weights = _found(find_weights, settings.weights)
+    found: dict[str, Any] = {"weights": weights, "imgsz": image_size(open_model(weights).model, settings.imgsz)}
+    if settings.teacher:
+        found["teacher"] = _found(find_weights, settings.teacher)
+    if settings.compare:
+        found["compare"] = [_found(find_weights, path) for path in settings.compare]
+    if settings.images:
+        found["images"] = _absolute(settings.images)
+    else:
+        found["data"] = _found(lambda data: as_yaml(find_data(data)), settings.data)
+    if settings.unlabelled:
+        found["unlabelled"] = _absolute(settings.unlabelled)
+    return settings.replaced(**found)
+
+
+def _found(find: Callable[[str], str], path: str) -> str:
+    with suppress(SlimError):
+        return str(Path(find(path)).resolve())
+    return path

@@ -43,12 +43,14 @@ class Sensitivity:
 def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dict[str, Sensitivity]:
     """Return the sensitivity of every convolution and linear layer that the predictions depend on, by name.
 
+    Those whose outputs do not count images in their first dimension are left out.
+
     Args:
         model: The model, float32; not modified.
         images: (N, C, H, W) in 0..1.
         batch: Images run at once.
     """
-    net, outputs, found = copy.deepcopy(model).eval().requires_grad_(True), {}, {}
+    net, outputs, found, odd = copy.deepcopy(model).eval().requires_grad_(True), {}, {}, set()
     for name, m in net.named_modules():
         if hasattr(m, "inplace"):
             m.inplace = False  # an activation in place would overwrite the output whose gradient is asked for
@@ -62,9 +64,11 @@ def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dic
             names = [n for n in outputs if outputs[n].requires_grad]
             grads = torch.autograd.grad(total, [outputs[n] for n in names], allow_unused=True)
         for name, grad in zip(names, grads):
-            if grad is not None:
+            if grad is not None and len(grad) != len(part):  # positions first, as in a transformer by sequences
+                odd.add(name)
+            elif grad is not None:
                 found.setdefault(name, []).append(_gather(grad, outputs[name].detach()))
-    return {n: _joined(parts, len(images)) for n, parts in found.items()}
+    return {n: _joined(parts, len(images)) for n, parts in found.items() if n not in odd}
 
 
 def _gather(grad: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, ...]:
