@@ -130,7 +130,7 @@ def rows_of(data: str, split: str) -> list[list[str]]:
 
 def test_a_view_holds_the_kept_classes_under_the_models_numbers(tmp_path: Path, task: str) -> None:
     data = make_task_data(tmp_path / "data", task)
-    before = {p: p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file()}
+    before = {p: p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file() and p != Path(data)}
     names = yaml.safe_load(Path(data).read_text())["names"]
     names = dict(enumerate(names)) if isinstance(names, list) else names
     model = YOLO("yolov8n.yaml").model
@@ -146,6 +146,11 @@ def test_a_view_holds_the_kept_classes_under_the_models_numbers(tmp_path: Path, 
             assert seen == [f"0{row[1:]}" for row in whole if row.startswith("1 ")]
     assert before == {p: p.read_bytes() for p in before}
     assert data_for(few, str(data)) == view  # made once
+    with open(data, "a") as file:
+        file.write("channels: 3\n")
+    assert (
+        yaml.safe_load(Path(data_for(few, str(data))).read_text())["channels"] == 3
+    )  # and anew where the YAML changed
     assert data_for(YOLO("yolov8n.yaml").model, str(data)) == str(data)
 
 

@@ -47,7 +47,8 @@ def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs:
     if task == "classify":
         return str(_folders(Path(data), found, pairs))
     splits = {split: list_images(found[split]) for split in SPLITS if _is_there(split, found.get(split))}
-    key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()))).encode())
+    more = _content(data)
+    key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()), more)).encode())
     for images in splits.values():
         for image, label in zip(images, label_files(images)):
             stamp = label.stat() if label.is_file() else None
@@ -57,6 +58,11 @@ def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs:
     if not yaml.is_file():
         _whole(folder, lambda partial: _write(partial, folder, yaml.name, data, splits, names, pairs))
     return str(yaml)
+
+
+def _content(data: str) -> dict[str, Any]:
+    """Return what a data YAML says besides its classes and where its images are, such as kpt_shape."""
+    return {k: v for k, v in read_yaml(Path(data)).items() if k not in ("path", "nc", "names", "download", *SPLITS)}
 
 
 def _is_there(split: str, places: str | list[str] | None) -> bool:
@@ -75,7 +81,7 @@ def _write(
     pairs: Mapping[int, int],
 ) -> None:
     """Write a view into `partial`, which will be called `folder`."""
-    content = {k: v for k, v in read_yaml(Path(data)).items() if k not in ("path", "nc", "names", "download", *SPLITS)}
+    content = _content(data)
     for split, images in splits.items():
         objects, taken = 0, set()
         for at in ("images", "labels"):
