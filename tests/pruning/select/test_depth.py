@@ -88,14 +88,14 @@ def test_estimates_are_scaled_to_what_was_measured() -> None:
     assert choose_blocks([dear], chosen, measured=3600.0, saved=0.4) == [dear.block]
 
 
-def test_channels_below_the_floor_are_no_cheaper_way() -> None:
-    """The cheap channels may not go, so that the goal takes dear ones: then a block is what loses least."""
+def test_a_block_is_better_than_channels_below_the_floor_too() -> None:
+    """They may not go, but what loses more for what it saves than they would is no block that should."""
     pools = [pool("model.1.conv", *range(1, 17)), pool("model.2.m.0.conv", *range(101, 117))]
     narrowings = order_narrowings(pools, "global", 1, [1.0, 1.0], floor=0.8)
     chosen = Selection(pools, narrowings, narrowings[:5])
     assert [n.pool for n in chosen.taken] == [0, 0, 0, 1, 1]
-    cheap = block("model.9.m.0", 20.0, 0.1)
-    assert choose_blocks([cheap], chosen, measured=chosen.loss(), saved=0.25) == [cheap.block]
+    for loss, gone in ((20.0, 0), (5.0, 1)):  # for two channels' worth, the next of which below the floor lose 4 and 5
+        assert len(choose_blocks([block("model.9.m.0", loss, 0.1)], chosen, chosen.loss(), saved=0.25)) == gone
 
 
 def test_a_block_saves_no_more_than_is_still_in_it() -> None:

@@ -50,9 +50,12 @@ class Selection:
 def choose_blocks(scores: Sequence[BlockScore], chosen: Selection, measured: float, saved: float) -> list[Block]:
     """Return the blocks that go before some of the channels that were chosen.
 
-    Blocks stand in one order with the narrowings, by what is lost for what is saved, those below the floor behind them.
-    What single narrowings lose and save are estimates; what they lose and save together was measured, so the estimates
-    are scaled to that.
+    Blocks stand in one order with the narrowings, by what is lost for what is saved. What single narrowings lose and
+    save are estimates; what they lose and save together was measured, so the estimates are scaled to that.
+
+    Narrowings below the floor stand in that order as well, though they may not be made: a block goes only where it is
+    better than these, too. Blocks lose more together than one by one, and with such narrowings left out too many went:
+    six of a yolov8n at 25 % of the GFLOPs, 0.357 mAP50-95 right after the cut, in the place of four and 0.453.
 
     Args:
         scores: What each block costs and saves.
@@ -63,12 +66,10 @@ def choose_blocks(scores: Sequence[BlockScore], chosen: Selection, measured: flo
     scale = measured / max(chosen.loss(), 1e-30)
     names = {i: p.layers for i, p in enumerate(chosen.pools)}
     wanted = sum(n.saves for n in chosen.taken)
-    moves: list[tuple[tuple[bool, float], float, Narrowing | BlockScore]] = [
-        ((n.is_deep, n.key * scale), n.saves, n) for n in chosen.narrowings
-    ]
+    moves: list[tuple[float, float, Narrowing | BlockScore]] = [(n.key * scale, n.saves, n) for n in chosen.narrowings]
     for score in scores:
         saves = max(score.saved, 0.0) / max(saved, 1e-12) * wanted
-        moves.append(((False, score.loss / max(saves, 1e-30)), saves, score))
+        moves.append((score.loss / max(saves, 1e-30), saves, score))
     so_far, gone, blocks, inside = 0.0, set(), [], dict.fromkeys(names, 0.0)
     for _, saves, move in sorted(moves, key=lambda move: move[0]):
         if so_far >= wanted:

@@ -23,7 +23,6 @@ class Narrowing:
         pool: Index of the pool.
         before, after: Its units.
         saves: What it saves of the cost that counts.
-        is_deep: Whether it goes below the floor.
     """
 
     key: float
@@ -31,7 +30,6 @@ class Narrowing:
     before: int
     after: int
     saves: float = 0.0
-    is_deep: bool = False
 
 
 Saved = Callable[[int, int, int], float]  # number of a pool, its units before and after -> what that saves
@@ -66,7 +64,6 @@ def order_narrowings(
         raise InputError(f"scope should be 'auto', 'layer' or 'global', got {scope!r}")
     found = []
     for index, pool in enumerate(pools):
-        lowest = floor * pool.whole if scope == "global" else 0
         widths, n, key = pool.widths(round_to), len(pool.units), 0.0
         loss = np.concatenate([[0], np.cumsum(np.sort(pool.scores))])
         price = costs[index] if costs else pool.size
@@ -79,8 +76,9 @@ def order_narrowings(
                 key = 1 - (before + after) / 2 / pool.whole
             else:  # never cheaper than the pool's narrowing before it
                 key = max(key, (loss[n - after] - loss[n - before]) / max(save, 1e-12))
-            found.append(Narrowing(key, index, before, after, save, after < lowest))
-    return sorted(found, key=lambda n: (n.is_deep, n.key, n.pool, -n.after))
+            found.append(Narrowing(key, index, before, after, save))
+    deep = {i: floor * pool.whole if scope == "global" else 0 for i, pool in enumerate(pools)}
+    return sorted(found, key=lambda n: (n.after < deep[n.pool], n.key, n.pool, -n.after))
 
 
 def worthwhile(widths: list[int], saved: list[float], lost: list[float]) -> list[int]:
