@@ -23,7 +23,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")  # two processes may write the same
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     with translated():
         try:
             write(partial)
