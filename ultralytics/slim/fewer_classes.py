@@ -135,12 +135,23 @@ def pairs_with(model: nn.Module, theirs: Names) -> dict[int, int]:
 
     Where one side has no names, numbers are those of the classes that the model once had, if there are as many.
     """
-    ours, once = names_of(model), dict(enumerate(model.yaml[KEPT_FROM]))
-    if len(theirs) != len(once) or not (is_unnamed(theirs) or is_unnamed(once)):
+    ours, once = names_of(model), _once(model)
+    if not _by_number(model, theirs):
         return dict(pair_classes(theirs, ours))
     places = {class_key(name): number for number, name in reversed(once.items())}
     kept = {places[class_key(name)]: number for number, name in ours.items() if class_key(name) in places}
     return {old: kept[number] for number, old in enumerate(sorted(theirs)) if number in kept}
+
+
+def _once(model: nn.Module) -> dict[int, str]:
+    """Return the names of all classes that a model once had."""
+    return dict(enumerate(model.yaml[KEPT_FROM]))
+
+
+def _by_number(model: nn.Module, theirs: Names) -> bool:
+    """Return whether the numbers of others are those of the classes that a model once had."""
+    once = _once(model)
+    return len(theirs) == len(once) and (is_unnamed(theirs) or is_unnamed(once))
 
 
 def fewest_classes(models: Iterable[nn.Module]) -> nn.Module | None:
@@ -164,9 +175,10 @@ def data_for(model: nn.Module | None, data: str) -> str:
     found = read_set(data, task)
     theirs = dict(found["names"])
     pairs = pairs_with(model, theirs)
-    lost = {class_key(name) for name in model.yaml[KEPT_FROM]} - {class_key(name) for name in names.values()}
-    by_number = is_unnamed(theirs) or is_unnamed(dict(enumerate(model.yaml[KEPT_FROM])))
-    gone = [n for n, name in theirs.items() if n not in pairs and (by_number or class_key(name) in lost)]
+    lost = set(map(class_key, _once(model).values())) - set(map(class_key, names.values()))
+    gone = [
+        n for n, name in theirs.items() if n not in pairs and (_by_number(model, theirs) or class_key(name) in lost)
+    ]
     if not gone or not pairs:
         return data  # of the classes that it has, or of others, which it is to learn
     view = view_of(data, task, found, names, pairs)
