@@ -188,14 +188,17 @@ def test_with_labels_it_trains_by_distillation_and_measures_accuracy(tiny_data, 
     from random_models import randomised
 
     monkeypatch.chdir(tmp_path)
-    yolo = randomised("yolov8n.yaml", nc=2)
-    yolo.model.names = {0: "box", 1: "disc"}
-    save_checkpoint(yolo.model.eval(), tmp_path / "two.pt", {})
+    for name, file in (("yolov8n.yaml", "two.pt"), ("yolo11n.yaml", "beside.pt")):
+        yolo = randomised(name, nc=2)
+        yolo.model.names = {0: "box", 1: "disc"}
+        save_checkpoint(yolo.model.eval(), tmp_path / file, {})
     keys = {"weights": "two.pt", "data": tiny_data, "imgsz": 64, "shares": 0.5, "iterations": 0, "epochs": 1}
-    keys |= {"batch": 4, "workers": 0, "score": "l1", "plots": False, "device": "cpu"}
+    keys |= {"batch": 4, "workers": 0, "score": "l1", "plots": False, "device": "cpu", "compare": "beside.pt"}
     assert main(["front", *[f"{key}={value}" for key, value in keys.items()]]) == 0
     folder = tmp_path / "runs/slim/front"
-    (row,) = [row for row in csv.DictReader((folder / "front.csv").open()) if row["model"] == "50 %"]
+    rows = {row["model"]: row for row in csv.DictReader((folder / "front.csv").open())}
+    assert list(rows) == ["original", "50 %", "beside"] and 'data-key="beside"' in (folder / "front.html").read_text()
+    row = rows["50 %"]
     assert row["map50_95"] and (folder / "front-50/results.csv").is_file()
     assert "distill_loss" in (folder / "front-50/results.csv").read_text()
     assert YOLO(folder / "weights/front-50.pt").model.names == YOLO("two.pt").model.names
