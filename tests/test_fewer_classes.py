@@ -16,6 +16,7 @@ from ultralytics.slim.classes import names_of
 from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.fewer_classes import data_for, had_more, like, only_classes, read_classes
+from ultralytics.slim.inputs.class_view import read_set, view_of
 from ultralytics.slim.inputs.data import prepare_data
 from ultralytics.slim.inputs.images import label_files, list_images
 from ultralytics.slim.loading import load_checkpoint
@@ -29,6 +30,7 @@ from ultralytics.slim.runs.run_settings import RunSettings
 from places import ROOT
 from random_models import randomised
 from task_data import make_task_data
+from tiny_data import draw_sample
 
 KEPT = [1, 3]
 HEADS = ["yolov8n.yaml", "yolov10n.yaml", "yolo26n.yaml", "yolo26n-seg.yaml", "yolov8n-obb.yaml", "yolo11n-pose.yaml"]
@@ -152,6 +154,23 @@ def test_a_view_holds_the_kept_classes_under_the_models_numbers(tmp_path: Path, 
         yaml.safe_load(Path(data_for(few, str(data))).read_text())["channels"] == 3
     )  # and anew where the YAML changed
     assert data_for(YOLO("yolov8n.yaml").model, str(data)) == str(data)
+
+
+def test_a_view_tells_images_of_one_name_apart_and_leaves_them_as_they_are(tmp_path: Path) -> None:
+    """Cameras that number their pictures: the third, 1 of the second camera, was written over 2_1 of the first."""
+    for folder, stem in (("cam1", "1"), ("cam1", "2_1"), ("cam2", "1"), ("cam2", "2_1"), ("cam2", "4_2_1")):
+        draw_sample(tmp_path / folder, "val", stem, seed=len(list(tmp_path.rglob("*.png"))))
+    data = tmp_path / "my.yaml"
+    splits = "".join(f"{split}: [cam1/images/val, cam2/images/val]\n" for split in ("train", "val"))
+    data.write_text(f"path: {tmp_path}\n{splits}names: [box, disc]\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    view = view_of(str(data), "detect", read_set(str(data), "detect"), {0: "disc"}, {1: 0})
+    assert before == {path: path.read_bytes() for path in before}
+    seen = list_images(str(Path(view).parent / "images/val"))
+    assert {image.resolve() for image in seen} == before.keys() and len(seen) == len(before)
+    for image, label in zip(seen, label_files(seen)):
+        whole = label_files([image.resolve()])[0].read_text().splitlines()
+        assert label.read_text().splitlines() == [f"0{row[1:]}" for row in whole if row.startswith("1 ")]
 
 
 @pytest.mark.parametrize(("model", "data"), [("{}", "{}"), ("{}", "class_{}"), ("{}", "digit {}"), ("digit {}", "{}")])

@@ -9,15 +9,20 @@ from PIL import Image
 from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
+from ultralytics.slim import files
 from ultralytics.slim.errors import InputError, SlimError
-from ultralytics.slim.files import make_folder, scratch_folder, write_whole
+from ultralytics.slim.files import make_folder, scratch_folder, write_stand_in, write_whole
 from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
 from ultralytics.slim.inputs import weights as weights_module
 from ultralytics.slim.inputs.data import check_data, find_data, prepare_data, relations_folder
 from ultralytics.slim.inputs.images import label_files, list_images, typical_images
+from ultralytics.slim.inputs.references import check_references
 from ultralytics.slim.inputs.sources import check_source
 from ultralytics.slim.inputs.weights import find_weights, open_model
+
+from random_models import randomised
+from short_runs import MINI
 
 
 @pytest.fixture
@@ -297,3 +302,45 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
     for make in (lambda: make_folder(tmp_path / "file/a"), lambda: scratch_folder(tmp_path / "file", ".x").__enter__()):
         with pytest.raises(SlimError, match="file"):
             make()
+
+
+def test_processes_that_write_one_stand_in_do_not_meet(tmp_path, monkeypatch):
+    """Runs on the same data share it; each has the half-written file to itself."""
+    source, partials = tmp_path / "my.yaml", []
+
+    def write(partial):
+        partials.append(partial)
+        if len(partials) == 1:
+            monkeypatch.setattr(files.os, "getpid", lambda: 1)
+            write_stand_in(source, "test", write)
+        partial.write_text(f"whole of {len(partials)}")
+
+    written = Path(write_stand_in(source, "test", write))
+    assert len(set(partials)) == 2 and written.read_text() == "whole of 2"
+    assert list(written.parent.iterdir()) == [written]
+    shutil.rmtree(written.parent)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/best.pt", f"{'a' * 300}.pt"])
+def test_an_odd_path_is_a_file_that_is_not_there(name):
+    with pytest.raises(SlimError, match="no such file"):
+        find_weights(name)
+
+
+def test_a_path_that_ultralytics_cannot_open_is_named(weights, tmp_path):
+    """It drops the apostrophe, looks for what is left on the web, and names a file that nobody gave."""
+    (tmp_path / "Anna's").mkdir()
+    path = shutil.copy(weights, tmp_path / "Anna's/best.pt")
+    with pytest.raises(InputError, match="Anna's/best.pt: Ultralytics opens no file with an apostrophe in its path"):
+        open_model(path)
+
+
+def test_references_have_the_same_classes_whatever_their_case(tmp_path):
+    named = {"original": ("box", "disc"), "same": ("Disc ", "BOX"), "other": (7, "x")}
+    for name, classes in named.items():
+        yolo = randomised(str(MINI), nc=2)
+        yolo.model.names = dict(enumerate(classes))
+        yolo.save(tmp_path / f"{name}.pt")
+    check_references([str(tmp_path / "same.pt")], tmp_path / "original.pt")
+    with pytest.raises(InputError, match=r"other.pt: its classes \['7', 'x'\] should be those of"):
+        check_references([str(tmp_path / "other.pt")], tmp_path / "original.pt")

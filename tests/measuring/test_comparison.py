@@ -1,15 +1,26 @@
 """The comparison table: what it measures and how it reads."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.slim.errors import InputError, SlimError
+from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring import accuracy, costs
 from ultralytics.slim.measuring.accuracy import measured_once, validate
 from ultralytics.slim.measuring.comparison import ComparisonTable, ModelRow, compare_models, name_paths
 from ultralytics.slim.measuring.costs import count_layers, latency_ms, size_mb
+from ultralytics.slim.measuring.runtimes import onnx_run
 from ultralytics.slim.measuring.timing import few_rounds
+from ultralytics.slim.report import measures
+from ultralytics.utils.torch_utils import get_flops
+
+from short_runs import MINI
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +138,50 @@ def test_a_checkpoint_is_validated_once_within_a_run(monkeypatch, tmp_path):
         assert len(done) == 5
     validate(file, "data.yaml", 64)  # outside of it nothing is remembered: labels may have changed
     assert len(done) == 6
+
+
+def test_what_cannot_be_compared_is_told_in_one_line(weights, tmp_path):
+    """Without data the models are opened here alone: a damaged one, other channels, a size that is none."""
+    images, whole = [np.zeros((64, 64, 3), np.uint8)], Path(weights).read_bytes()
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    for size in (20_000, len(whole) // 2):
+        (tmp_path / f"{size}.pt").write_bytes(whole[:size])
+    grey = YOLO(MINI)
+    grey.model = DetectionModel(str(MINI), ch=1, verbose=False)
+    grey.save(tmp_path / "grey.pt")
+    for other in ("text", "20000", str(len(whole) // 2), "grey"):
+        pair = {"a": weights, other: str(tmp_path / f"{other}.pt")}
+        with few_rounds(1), pytest.raises(SlimError, match=other):
+            compare_models(pair, None, 64, "cpu", images)
+    for imgsz in ("abc", 0):
+        with pytest.raises(InputError, match="imgsz should be the side of the images in pixels"):
+            compare_models({"a": weights}, None, imgsz, "cpu", images)
+
+
+def test_classifiers_agree_in_classes(tmp_path):
+    paths = {}
+    for name in ("a", "b"):
+        YOLO("yolov8n-cls.yaml").save(tmp_path / f"{name}.pt")
+        paths[name] = str(tmp_path / f"{name}.pt")
+    with few_rounds(1):
+        found = compare_models(paths, None, 32, "cpu", list(np.zeros((3, 40, 64, 3), np.uint8)))
+    assert "found again" not in str(found) and "share of 3 images in which the first class is that of a" in str(found)
+    assert found[0].agreement.value == 1 and found.verdict.endswith(f"in {found[1].agreement.value:.1%} of the images")
+
+
+def test_models_whose_gflops_ultralytics_cannot_count_have_some(tmp_path):
+    (tmp_path / "mini.yaml").write_text(MINI.read_text().replace("Conv, [64, 3, 2]", "Focus, [64, 3]"))
+    YOLO(tmp_path / "mini.yaml").save(tmp_path / "a.pt")
+    assert get_flops(YOLO(tmp_path / "a.pt").model, 64) == 0
+    with few_rounds(1):
+        found = compare_models({"a": tmp_path / "a.pt"}, None, 64, "cpu")
+    assert found[0].gflops == measures.describe(tmp_path / "a.pt", 64)["gflops"] > 0
+
+
+def test_a_whole_model_in_a_file_can_be_exported_to_be_timed(weights, tmp_path):
+    """`torch.save(model)`, which Ultralytics opens as a list of layers."""
+    pytest.importorskip("onnx")
+    torch.save(load_checkpoint(weights)[0], tmp_path / "whole.pt")
+    (tmp_path / "out").mkdir()
+    run = onnx_run(tmp_path / "whole.pt", 32, tmp_path / "out")
+    assert run()[0].shape[0] == 1 and [p.name for p in tmp_path.iterdir()].count("whole.pt") == 1

@@ -362,6 +362,52 @@ def test_missing_file_is_named_in_the_report(run_copy, gone, message):
     assert "Missing from this report" in text and f"{message}{run_copy / gone}" in text
 
 
+@pytest.mark.parametrize("stage", ["sparse", "prune", "distill"])
+def test_a_model_whose_checkpoint_is_gone_keeps_its_place(run_copy, stage):
+    """What run.json says of it stands between the models before and after it, and the verdict is that of the ends."""
+    facts = json.loads((run_copy / "report.json").read_text())
+    table = [
+        {key: model[key] for key in ("name", "params", "gflops", "size_mb", "map50_95")} for model in facts["models"]
+    ]
+    spoil_record(run_copy, lambda record: record["results"].update(table=table))
+    (run_copy / f"weights/{stage}.pt").unlink()
+    write_report(run_copy)
+    left = json.loads((run_copy / "report.json").read_text())
+    assert [model["name"] for model in left["models"]] == [model["name"] for model in facts["models"]]
+    compute = facts["verdict"]["headline"].partition(",")[0]
+    assert left["verdict"]["headline"].startswith(compute) and "as before" not in compute
+
+
+def test_accuracies_are_measured_anew_where_the_labels_changed(run_copy, tiny_data, tmp_path, monkeypatch):
+    data, measured = shutil.copytree(tiny_data.parent, tmp_path / "data"), []
+    yaml = data / "own.yaml"
+    yaml.write_text(f"path: {data}\ntrain: images/train\nval: images/val\nnames: [box, decision]\n")
+    spoil_record(run_copy, lambda record: record["settings"].update(data=str(yaml)))
+    found = {"map50": 0.6, "map50_95": 0.5, "classes": {}}
+    monkeypatch.setattr(measures, "accuracy_by_class", lambda weights, *_: measured.append(weights) or found)
+    monkeypatch.setattr(side_by_side, "make_samples", lambda *_: [])
+
+    def count() -> int:
+        measured.clear()
+        write_report(run_copy)
+        return len(measured)
+
+    assert count() > count() == 0
+    label = next((data / "labels/val").iterdir())
+    label.write_text(f"{label.read_text()}0 0.5 0.5 0.1 0.1\n")
+    assert count() > 0
+
+
+def test_damaged_side_files_are_missing_and_no_more(run_copy):
+    (run_copy / "sparse/args.yaml").write_text("epochs: [2\n")
+    (run_copy / "sparse/results.csv").write_bytes(b"epoch,gamma/p10,gamma/median,gamma/p90\n" + b"\xff,nan,1,2\n" * 3)
+    for stage in ("retrain", "distill"):
+        (run_copy / stage / "results.csv").unlink()
+    text = Page(write_report(run_copy)).text
+    assert "the settings of stage sparse: " in text and "Training loss" not in text
+    json.loads((run_copy / "report.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
 def test_unfinished_run_says_what_it_is_about(run_copy):
     spoil_record(run_copy, lambda record: record["stages"].pop("distill"))
     spoil_record(run_copy, lambda record: record.update(origin={"/nowhere/best.pt": "0"}))

@@ -15,15 +15,21 @@ from typing import Any
 from .errors import translated
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: str | Path, write: Callable[[Path], object], shared: bool = False) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written.
+
+    Args:
+        path: The file.
+        write: Writes to the path that it is given.
+        shared: Other processes may write the same at the same time: each has a temporary file of its own. Of others
+            there is one, which the next try clears where a process was killed.
 
     Raises:
         SlimError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial{os.getpid() if shared else ''}{path.suffix}")
     with translated():
         try:
             write(partial)
@@ -51,6 +57,11 @@ def move_folder(partial: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
+
+
+def write_stand_in(path: Path, kind: str, write: Callable[[Path], object]) -> str:
+    """Write what stands for a file, see `stand_in`; return its path."""
+    return str(write_whole(stand_in(path, kind), write, shared=True))
 
 
 def stand_in(path: Path, kind: str) -> Path:

@@ -7,6 +7,7 @@ Ultralytics opens as the list of its layers.
 from __future__ import annotations
 
 import os
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from . import compat  # as a module: it may be half imported itself
-from .errors import InputError, translated
-from .files import stand_in, write_whole
+from .errors import InputError, is_out_of_memory, translated
+from .files import write_stand_in
 from .logs import PREFIX
 from .stored import store_computed
 
 WEIGHTS_ALONE = "weights alone, a state_dict without the network"
+DAMAGE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError)  # what reading a damaged file ends in
 NEEDED = (
     "needed is a checkpoint such as runs/detect/train/weights/best.pt, or one made by YOLO(...).save('mine.pt') or "
     "torch.save({'model': model}, 'mine.pt') of an Ultralytics model"
@@ -39,7 +41,7 @@ def load_checkpoint(weight: str | Path, device: Any = None, fuse: bool = False) 
         InputError: The file holds something else.
     """
     path = as_checkpoint(weight)
-    with opening(path):
+    with translated(Exception), opening(path):
         model, checkpoint = compat.load_checkpoint(path)
     store_computed(model)
     model = model.fuse(verbose=False) if fuse and hasattr(model, "fuse") else model
@@ -84,6 +86,8 @@ def as_checkpoint(weight: str | Path) -> str:
         InputError: The file holds something else.
     """
     path, content = str(weight), _outermost(Path(weight))
+    if "'" in path and Path(path).is_file():
+        raise InputError(f"{path}: Ultralytics opens no file with an apostrophe in its path; rename it, or its folder")
     if content == "dict":
         return path
     if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").lower() in ("1", "true"):
@@ -100,17 +104,20 @@ def as_checkpoint(weight: str | Path) -> str:
     LOGGER.info(f"{PREFIX}{path} holds a whole {type(network).__name__}, taken as a checkpoint")
     trained = getattr(network, "args", None) or {}
     checkpoint = {"model": network, "train_args": dict(trained if isinstance(trained, dict) else vars(trained))}
-    return str(write_whole(stand_in(Path(path), "weights"), lambda partial: torch.save(checkpoint, partial)))
+    return write_stand_in(Path(path), "weights", lambda partial: torch.save(checkpoint, partial))
 
 
 @contextmanager
 def opening(path: str) -> Iterator[None]:
-    """Say what is wrong with a file that Ultralytics cannot open, where it is a dictionary without a model."""
+    """Say what is wrong with a file that Ultralytics cannot open: it holds something else, or it is damaged."""
     try:
         yield
     except Exception as error:
         if held := _instead_of_a_model(path):
             raise InputError(f"{path} holds {held}; {NEEDED}") from error
+        if isinstance(error, DAMAGE) and path not in str(error) and not is_out_of_memory(error):
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path} cannot be read, it seems damaged or cut off: {told}") from error
         raise
 
 

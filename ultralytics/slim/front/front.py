@@ -18,13 +18,13 @@ from typing import Any
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
-from ultralytics.utils.torch_utils import get_flops
 
 from .. import logs
 from ..errors import InputError, MissingFileError, SlimError
 from ..files import copy_whole, fingerprint, make_folder, write_text
 from ..inputs.weights import open_model
 from ..measuring.comparison import ComparisonTable, compare_models, name_paths
+from ..measuring.flops import count_gflops
 from ..pruning.prune import Pruner
 from ..recovery.recover import recover_model
 from ..runs.stages import ORIGINAL
@@ -108,8 +108,8 @@ class Front:
         is_first = str(start) == settings.weights
         options = replace(settings.pruning, images=learned, classes=settings.pruning.classes if is_first else None)
         pruner = Pruner(before, options)
-        whole = get_flops(open_model(settings.weights).model.float(), settings.imgsz)
-        goal = share * whole / get_flops(pruner.original, settings.imgsz)
+        whole = count_gflops(open_model(settings.weights).model.float(), settings.imgsz)
+        goal = share * whole / count_gflops(pruner.original, settings.imgsz)
         if goal >= 1:
             raise InputError(f"shares: the model before {share:.0%} has no more than that already; leave it out")
         target = pruner.target("flops", goal, loose=True)

@@ -18,7 +18,7 @@ from ultralytics.utils import TQDM
 from ..compat import YAML
 from ..errors import DATA_ERRORS, InputError, translated
 from ..files import move_folder, stand_in
-from .images import label_files, list_images
+from .images import label_files, list_images, state_of
 from .places import read_yaml
 
 Names = Mapping[int, str]
@@ -48,11 +48,8 @@ def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs:
         return str(_folders(Path(data), found, pairs))
     splits = {split: list_images(found[split]) for split in SPLITS if _is_there(split, found.get(split))}
     more = _content(data)
-    key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()), more)).encode())
-    for images in splits.values():
-        for image, label in zip(images, label_files(images)):
-            stamp = label.stat() if label.is_file() else None
-            key.update(f"{image} {stamp and (stamp.st_mtime_ns, stamp.st_size)}\n".encode())
+    state = [state_of(images) for images in splits.values()]
+    key = hashlib.sha256(repr((sorted(names.items()), sorted(pairs.items()), more, state)).encode())
     folder = stand_in(Path(data), "classes").parent / key.hexdigest()[:12]
     yaml = folder / Path(data).name
     if not yaml.is_file():
@@ -88,8 +85,8 @@ def _write(
             (partial / at / split).mkdir(parents=True)
         pictures = TQDM(list(zip(images, label_files(images))), desc=f"{split}: labels of {len(names)} classes")
         for number, (image, label) in enumerate(pictures):
-            name = image.name if image.stem not in taken else f"{number}_{image.name}"
-            taken.add(image.stem)
+            stem = _free(image.stem, number, taken)
+            name = f"{stem}{image.suffix}"
             _link(image, partial / "images" / split / name)
             if label.is_file():
                 rows = _kept_rows(label, pairs)
@@ -103,6 +100,15 @@ def _write(
             )
         content[split] = f"images/{split}"
     YAML.save(partial / yaml, {"path": folder.as_posix(), **content, "names": {n: str(v) for n, v in names.items()}})
+
+
+def _free(stem: str, number: int, taken: set[str]) -> str:
+    """Return a stem that no image has yet, upper and lower case being the same to some systems, and take it."""
+    free = stem
+    while free.casefold() in taken:
+        free = f"{number}_{free}"
+    taken.add(free.casefold())
+    return free
 
 
 def _kept_rows(label: Path, pairs: Mapping[int, int]) -> list[str]:
@@ -154,5 +160,7 @@ def _link(source: Path, target: Path) -> None:
     """Let a file or folder be found at another place; copied where the system makes no links."""
     try:
         target.symlink_to(source.resolve(), target_is_directory=source.is_dir())
+    except FileExistsError:
+        raise  # a copy would go through the link, into what it stands for
     except OSError:
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)

@@ -12,7 +12,7 @@ from ultralytics.utils import DATASETS_DIR, checks
 from ..classes import BOX_TASKS
 from ..compat import YAML, converted_data
 from ..errors import DATA_ERRORS, InputError, KindError, MissingFileError, translated
-from ..files import stand_in, write_whole
+from ..files import write_stand_in
 from ..installation import is_fork
 from .images import check_images, check_labels, check_rows, list_images
 from .places import PROJECT, SHIPPED_DATA, find_file, looked_in, read_yaml
@@ -80,7 +80,7 @@ def _as_yaml(data: str, stamp: int) -> str:
     if Path(converted).is_dir():
         return str(yaml)
     content = {**read_yaml(yaml), "path": Path(found["path"]).as_posix()}  # an archive counts from where it is unpacked
-    return str(write_whole(stand_in(yaml, "data"), lambda partial: YAML.save(partial, content)))
+    return write_stand_in(yaml, "data", lambda partial: YAML.save(partial, content))
 
 
 def anchor(data: Path) -> str:
@@ -96,7 +96,7 @@ def anchor(data: Path) -> str:
     if any(_holds(folder / root, vals) for folder in (Path(), DATASETS_DIR)) or not _holds(data.parent / root, vals):
         return str(data)
     content["path"] = (data.parent / root).resolve().as_posix()
-    return str(write_whole(stand_in(data, "data"), lambda partial: YAML.save(partial, content)))
+    return write_stand_in(data, "data", lambda partial: YAML.save(partial, content))
 
 
 def _holds(root: Path, names: list[str]) -> bool:

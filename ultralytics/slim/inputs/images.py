@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,15 @@ def check_rows(images: list[Path], split: str, data: Mapping[str, Any]) -> None:
     if len(named) > MOST_DROPPED * len(images):
         raise InputError(f"{what}, of {len(images)}: mend them, or remove them with their images")
     LOGGER.warning(what)
+
+
+def state_of(images: Sequence[Path]) -> str:
+    """Return a digest of where images are and what state their label files are in, by size and time of change."""
+    digest = hashlib.sha256()
+    for image, label in zip(images, label_files(images)):
+        stamp = label.stat() if label.is_file() else None
+        digest.update(f"{image} {stamp and (stamp.st_mtime_ns, stamp.st_size)}\n".encode())
+    return digest.hexdigest()
 
 
 def check_sides(imgsz: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ SHIPPED_DATA = "diagram.yaml"
 
 def find_file(given: str | Path, beside: Path = PROJECT) -> Path | None:
     """Return the file as given, from the working directory or else from the folder `beside`; None if neither has it."""
-    path = Path(given).expanduser()
-    return next((p for p in (path, beside / path) if p.exists()), None)
+    path = Path(given)
+    with suppress(RuntimeError):  # ~name of a user that is not there: a name like others
+        path = path.expanduser()
+    with suppress(OSError):  # a name longer than any file's
+        return next((p for p in (path, beside / path) if p.exists()), None)
 
 
 def looked_in(beside: Path = PROJECT) -> str:

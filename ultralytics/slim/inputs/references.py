@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..errors import InputError, MissingFileError, translated
+from ..classes import class_key, names_of
+from ..errors import InputError, MissingFileError
 from ..loading import load_checkpoint
 
 
@@ -23,24 +24,23 @@ def check_references(paths: Sequence[str], original: str | Path | None) -> None:
     for path in paths:
         if not Path(path).is_file():
             raise MissingFileError(f"compare={path}: no such file; give a checkpoint trained on the same data")
-    model = _loaded(original) if original else None
+    model = load_checkpoint(original)[0] if original else None
     for path in paths if original else ():
-        other = _loaded(path)
+        other = load_checkpoint(path)[0]
         for what, ours, theirs in (
             ("task", model.task, other.task),
-            ("classes", sorted(model.names.values()), sorted(other.names.values())),
+            ("classes", _classes(model), _classes(other)),
         ):
             if ours != theirs:
                 raise InputError(
                     f"compare={path}: its {what} {_short(theirs)} should be those of {original}, {_short(ours)}; give "
-                    f"a "
-                    "checkpoint trained on the same data"
+                    "a checkpoint trained on the same data"
                 )
 
 
-def _loaded(path: str | Path) -> nn.Module:
-    with translated(Exception):
-        return load_checkpoint(str(path))[0]
+def _classes(model: nn.Module) -> list[str]:
+    """Return a model's classes as they are compared, see `class_key`."""
+    return sorted(map(class_key, names_of(model).values()))
 
 
 def _short(value: object) -> str:

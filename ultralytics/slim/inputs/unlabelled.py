@@ -18,13 +18,14 @@ from ultralytics.utils.patches import imread
 
 from ..errors import DATA_ERRORS, InputError, MissingFileError, translated
 from ..hints import few
-from .data import as_yaml, is_data_set
+from .data import anchor, as_yaml, is_data_set
 from .images import find_unreadable, list_images
+from .places import find_file
 
 MOST = 256  # images: for scores and repairs more change next to nothing
 
 
-def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -> torch.Tensor:
+def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST, cover: bool = False) -> torch.Tensor:
     """Return up to `limit` images, evenly picked, letterboxed to a square: (N, C, imgsz, imgsz), float32, RGB, 0..1.
 
     Args:
@@ -34,6 +35,7 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -
         imgsz: Side in pixels.
         channels: 3, or 1 for grey; of others only a tensor is taken.
         limit: Most images to use.
+        cover: Cut out the middle, as for a classifier.
 
     Raises:
         MissingFileError: If there is no such file or folder.
@@ -47,8 +49,8 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST) -
         return spread(source, limit).float().cpu()
     if channels not in (1, 3):
         raise InputError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
-    items = spread(given_images(source), limit)
-    return torch.stack([read_square(item, imgsz, channels).float() / 255 for item in items])
+    items = without_unreadable(spread(given_images(source), limit))
+    return torch.stack([read_square(item, imgsz, channels, cover).float() / 255 for item in items])
 
 
 def spread(items: Any, limit: int) -> Any:
@@ -74,8 +76,11 @@ def given_images(source: Any, key: str = "images") -> list:
         items = [item for part in source for item in ([part] if _is_image(part) else given_images(part, key))]
         items = list({Path(item) if isinstance(item, (str, Path)) else id(item): item for item in items}.values())
     elif is_data_set(source):
+        yaml = Path(as_yaml(find_file(source) or source))
         with translated(*DATA_ERRORS):
-            found = check_det_dataset(as_yaml(source))
+            found = check_det_dataset(anchor(yaml) if yaml.is_file() else str(yaml))
+        if not found["train"]:
+            raise InputError(f"{key}={source}: its 'train:' is empty; give a folder of images, or their data set")
         items = list_images(found["train"])
     elif Path(source).suffix[1:].lower() in IMG_FORMATS and Path(source).is_file():
         items = [source]
@@ -105,7 +110,15 @@ def readable_images(source: Any, tell: bool = True) -> list:
     Raises:
         InputError: None can be read.
     """
-    items = given_images(source)
+    return without_unreadable(given_images(source), tell)
+
+
+def without_unreadable(items: list, tell: bool = True) -> list:
+    """Return those of `given_images` that can be read; of the others a warning names some if it is to `tell`.
+
+    Raises:
+        InputError: None can be read.
+    """
     bad = find_unreadable([Path(item) for item in items if isinstance(item, (str, Path))])
     if not bad:
         return items

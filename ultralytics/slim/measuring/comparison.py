@@ -12,18 +12,20 @@ from torch import nn
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_num_params
 
 from ..classes import names_of, pair_classes, task_of
 from ..errors import InputError
 from ..fewer_classes import fewest_classes, like
 from ..inputs.devices import find_device
+from ..inputs.images import check_sides
 from ..inputs.unlabelled import load_images
 from ..kinds import input_channels
 from ..loading import load_checkpoint
 from .accuracy import accuracy, shared_data
 from .agreement import SHOWN_IOUS, TRUE_CONF, Agreement, Reference
 from .costs import count_layers, device_name, latency_ms, size_mb
+from .flops import count_gflops
 from .tables import TextTable
 
 
@@ -65,11 +67,12 @@ class ComparisonTable(TextTable):
         """The columns of accuracy and agreement, as far as measured, each with what makes its cells."""
         measured = any(row.map50_95 is not None for row in self)
         accuracy = {self.metric: lambda row: _text(row.map50_95, ".4f")} if measured else {}
-        agreement = {
-            "agreement": lambda row: _text(row.agreement and row.agreement.value, ".4f"),
+        agreement = {"agreement": lambda row: _text(row.agreement and row.agreement.value, ".4f")}
+        of_boxes = {
             "found again": lambda row: _shares(row.agreement.matched if row.agreement else ()),
             "other class": lambda row: _text(row.agreement and row.agreement.flips, ".1%"),
         }
+        agreement |= of_boxes if any(row.agreement and row.agreement.matched for row in self) else {}
         return {**(agreement if self._agrees else {}), **accuracy}  # a run without labels calls its accuracy so
 
     @property
@@ -78,7 +81,7 @@ class ComparisonTable(TextTable):
             f"BatchNorm fused. GFLOPs and latency of one image of {self.imgsz} px; latency on {self.device} in "
             f"float32, "
             f"median of runs that take turns. Size at half precision."
-            f"{f' {agreement_words(self[0].name)}' if self._agrees else ''}"
+            f"{f' {agreement_words(self[0])}' if self._agrees else ''}"
         )
 
     def cells(self) -> list[tuple[str, ...]]:
@@ -94,8 +97,10 @@ class ComparisonTable(TextTable):
         first, last = self[0], self[-1]
         if last.map50_95 is not None:
             kept = f"{self.metric} {last.map50_95 - first.map50_95:+.4f}"
+        elif last.agreement and last.agreement.matched:
+            kept = f"{last.agreement.matched[0]:.1%} of its detections found again"
         else:
-            kept = f"{last.agreement.matched[0]:.1%} of its detections found again" if last.agreement else ""
+            kept = f"the same class in {last.agreement.value:.1%} of the images" if last.agreement else ""
         return (
             f"{last.name} against {first.name}: {last.params / first.params:.0%} of the parameters, "
             f"{last.gflops / max(first.gflops, 1e-9):.0%} of the GFLOPs, {last.size_mb / first.size_mb:.0%} of the "
@@ -104,12 +109,15 @@ class ComparisonTable(TextTable):
         )
 
 
-def agreement_words(reference: str) -> str:
+def agreement_words(reference: ModelRow) -> str:
     """Return what the columns of agreement hold."""
+    name, images = reference.name, reference.agreement.images
+    if not reference.agreement.matched:
+        return f"Agreement: the share of {images} images in which the first class is that of {name}."
     ious = ", ".join(map(str, SHOWN_IOUS))
     return (
-        f"Agreement: mAP50-95 with the detections of {reference} (score >= {TRUE_CONF}) as the truth; found again: the "
-        f"share of them at IoU {ious}, same class; other class: what stands there as another one."
+        f"Agreement, on {images} images: mAP50-95 with the detections of {name} (score >= {TRUE_CONF}) as the truth; "
+        f"found again: the share of them at IoU {ious}, same class; other class: what stands there as another one."
     )
 
 
@@ -146,6 +154,7 @@ def compare_models(
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
+    check_sides(imgsz)
     device = find_device(device)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
     stride = int(max(max(model.stride) for model in models.values()))
@@ -153,7 +162,7 @@ def compare_models(
     latencies = latency_ms(list(models.values()), imgsz, device)
     agreements = {} if images is None else agreements_of(models, images, imgsz)
     rows = [
-        ModelRow(name, count_layers(model), get_num_params(model), get_flops(model, imgsz), milliseconds,
+        ModelRow(name, count_layers(model), get_num_params(model), count_gflops(model, imgsz), milliseconds,
             size_mb(weights[name]), accuracies.get(name), str(weights[name]), agreements.get(name))
         for (name, model), milliseconds in zip(models.items(), latencies)
     ]  # fmt: skip
@@ -172,11 +181,17 @@ def agreements_of(models: Mapping[str, nn.Module], images: Any, imgsz: int) -> d
     if fewest is not None:
         models = {name: like(model, fewest) for name, model in models.items()}
     first = next(iter(models.values()))
-    reference = Reference(first, load_images(images, imgsz, input_channels(first)))
+    channels, task = input_channels(first), task_of(first)
+    reference = Reference(first, load_images(images, imgsz, channels, cover=task == "classify"))
     found = {}
     for name, model in models.items():
-        if task_of(model) != task_of(first):
-            raise InputError(f"{name}: its task is {task_of(model)} and not {task_of(first)}, so they cannot agree")
+        if task_of(model) != task:
+            raise InputError(f"{name}: its task is {task_of(model)} and not {task}, so they cannot agree")
+        if input_channels(model) != channels:
+            raise InputError(
+                f"{name}: it reads images of {input_channels(model)} channels and {next(iter(models))} of {channels}, "
+                "so they cannot agree"
+            )
         pairs = pair_classes(names_of(model), names_of(first))
         if not pairs:
             raise InputError(f"{name}: it has no class of {next(iter(models))}, so they cannot agree")

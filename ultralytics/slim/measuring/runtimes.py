@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics import YOLO
-
 from .. import logs
 from ..compat import onnx_by_torchscript
+from ..inputs.weights import open_model
 from ..kinds import input_channels
+from ..loading import as_checkpoint
 from .signal_stack import kept_signal_stack
 
 RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}  # key -> name
@@ -51,7 +51,7 @@ def onnx_run(
         batch: Images inferred at once.
         runtime: What runs it: 'onnx', or 'openvino'.
     """
-    return session_of(_export(shutil.copy(weights, folder / "model.pt"), imgsz, batch), runtime)
+    return session_of(_export(shutil.copy(as_checkpoint(weights), folder / "model.pt"), imgsz, batch), runtime)
 
 
 def session_of(model: str | bytes, runtime: str) -> Callable[[], object]:
@@ -93,6 +93,6 @@ def _export(weights: str | Path, imgsz: int, batch: int) -> str:
     threads, simplify = torch.get_num_threads(), bool(find_spec("onnxslim"))
     try:
         with logs.only(), onnx_by_torchscript():
-            return YOLO(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
+            return open_model(weights).export(format="onnx", imgsz=imgsz, batch=batch, device="cpu", simplify=simplify)
     finally:
         torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ from ..errors import MissingFileError, SlimError
 from ..fewer_classes import had_more
 from ..files import disk_size, fingerprint
 from ..inputs.data import check_data, prepare_data
-from ..inputs.images import list_images
+from ..inputs.images import list_images, state_of
 from ..inputs.references import check_references
 from ..loading import load_checkpoint, read_checkpoint
 from ..measuring.accuracy import shared_data
@@ -42,17 +42,17 @@ def gather(run: RunFolder) -> dict[str, Any]:
     weights = run.weights()
     if not weights.keys() - {ORIGINAL}:
         raise MissingFileError(f"no finished stage in {run.path}, so nothing to report on: {'; '.join(run.missing)}")
-    known = _known(run)
     data, source = _data(run)
+    known = _known(run, source)
     data = data and shared_data(weights.values(), data)
-    models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
+    models = sorted([*_unreachable(run, weights), *_measured(run, weights, data, known)], key=_place)
     beside = _references(run, weights, data, known, models)
     _time(run, [*models, *beside], {**weights, **{row["name"]: Path(row["path"]) for row in beside}}, known)
     curves, widths = run.curves(), _widths(weights)
     facts = {
         "name": run.path.name,
         "date": _date(list(weights.values())[-1]),
-        "key": _key(run),
+        "key": _key(run, source),
         "machine": measures.machine(run.settings.device),
         "inputs": _inputs(run, weights, data),
         "settings": _settings(run, weights),
@@ -76,23 +76,30 @@ def gather(run: RunFolder) -> dict[str, Any]:
     return {**facts, "verdict": verdict_of(facts, (ORIGINAL, run.settings.stages[-1].makes))}
 
 
-def _key(run: RunFolder) -> dict:
-    """Return what measurements depend on besides the checkpoint."""
+def _key(run: RunFolder, source: Any) -> dict:
+    """Return what measurements depend on besides the checkpoint; `source` are the `val` images."""
     return {
         "data": run.settings.data or run.settings.images,
+        "labels": None if source is None else state_of(list_images(source)),
         "imgsz": run.settings.imgsz,
         "device": run.settings.device,
     }
 
 
-def _known(run: RunFolder) -> dict:
-    """Return an earlier report.json of the same data, image size and device; {} where there is none."""
+def _known(run: RunFolder, source: Any) -> dict:
+    """Return an earlier report.json of the same data, image size and device; {} where there is none.
+
+    Of data that is gone the labels are as they were.
+    """
     file = run.path / "report.json"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) and known.get("key") == _key(run) else {}
+    if not isinstance(known, dict) or not isinstance(known.get("key"), dict):
+        return {}
+    key = _key(run, source)
+    return known if known["key"] == (key if key["labels"] else {**key, "labels": known["key"].get("labels")}) else {}
 
 
 def _data(run: RunFolder) -> tuple[str | None, object]:
@@ -117,6 +124,11 @@ def _unreachable(run: RunFolder, weights: dict[str, Path]) -> list[dict]:
     rows = {row["name"]: row for row in run.record.get("results", {}).get("table") or []}
     names = [name for name in (ORIGINAL, *(stage.makes for stage in STAGES)) if name in rows and name not in weights]
     return [{"name": n, "latency": {}, "classes": {}, **{key: rows[n].get(key) for key in TABLE}} for n in names]
+
+
+def _place(model: dict) -> int:
+    """Return where a model of a run stands among its models, the original first."""
+    return [ORIGINAL, *(stage.makes for stage in STAGES)].index(model["name"])
 
 
 def _measured(run: RunFolder, weights: dict[str, Path], data: str | None, known: dict) -> list[dict]:

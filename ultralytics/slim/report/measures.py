@@ -13,13 +13,14 @@ import torch
 
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.utils import LOGGER
-from ultralytics.utils.torch_utils import get_cpu_info, get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_cpu_info, get_num_params
 
 from ..compat import time_sync
 from ..inputs.devices import find_device
 from ..loading import load_checkpoint
 from ..measuring.accuracy import validate
 from ..measuring.costs import size_mb
+from ..measuring.flops import count_gflops
 from ..measuring.runtimes import RUNTIMES, has_onnx_runtime, onnx_run, torch_run
 from ..measuring.timing import take_turns
 
@@ -62,7 +63,7 @@ def describe(weights: Path, imgsz: int) -> dict:
 
 def cost(model: torch.nn.Module, imgsz: int) -> dict:
     """Return parameters and GFLOPs of a fused model."""
-    return {"params": int(get_num_params(model)), "gflops": float(get_flops(model, imgsz))}
+    return {"params": int(get_num_params(model)), "gflops": float(count_gflops(model, imgsz))}
 
 
 def latencies(weights: dict[str, Path], imgsz: int, device: Any) -> dict[str, dict[str, dict]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..compat import YAML
-from ..errors import MissingFileError
+from ..errors import InputError, MissingFileError
 from ..files import fingerprint
+from ..inputs.places import read_yaml
 from ..loading import load_checkpoint, read_checkpoint
 from ..pruning.checkpoint import RECORD
 from ..pruning.gamma_check import check_gammas
@@ -81,7 +81,11 @@ class RunFolder:
     def stage_settings(self, stage: str) -> dict[str, Any]:
         """Return the settings that shape a training, from its args.yaml."""
         file = self.path / stage / "args.yaml"
-        args = YAML.load(file) if file.is_file() else {}
+        try:
+            args = read_yaml(file) if file.is_file() else {}
+        except InputError as fault:
+            self._miss(f"the settings of stage {stage}: {fault}")
+            args = {}
         used = {key: args[key] for key in SHOWN if args.get(key) is not None}
         if stage != DISTILL.name:
             used = {key: value for key, value in used.items() if "istill" not in key}
@@ -94,7 +98,7 @@ class RunFolder:
 
 def read_columns(file: Path) -> dict[str, list[float]]:
     """Return the columns of a results.csv; a row that was cut off is left out."""
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8", errors="replace") as lines:
         rows = list(csv.DictReader(lines, skipinitialspace=True))
     columns: dict[str, list[float]] = {}
     for row in rows:

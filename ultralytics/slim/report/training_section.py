@@ -15,9 +15,11 @@ def training_blocks(facts: dict[str, Any]) -> list[Block]:
     if not curves:
         return []
     layers, borders = losses(curves)
-    drawn = charts.stack("Training loss by epoch", layers, borders, "loss")
-    note = "Parts of the loss per epoch of each training."
-    return [Chart("losses", "Training loss", drawn, note), *_gammas_by_epoch(curves), *_distillation(curves)]
+    drawn = []
+    if layers:
+        chart = charts.stack("Training loss by epoch", layers, borders, "loss")
+        drawn = [Chart("losses", "Training loss", chart, "Parts of the loss per epoch of each training.")]
+    return [*drawn, *_gammas_by_epoch(curves), *_distillation(curves)]
 
 
 def losses(curves: dict) -> tuple[dict[str, list[float]], list[tuple[int, str]]]:
@@ -59,8 +61,10 @@ def _gammas_by_epoch(curves: dict) -> list[Chart]:
         for name, key in (("10 %", "p10"), ("median", "median"), ("90 %", "p90"))
         if f"gamma/{key}" in columns
     }
-    if not rows or len(rows["median"]) < 2:
+    epochs = [i for i, values in enumerate(zip(*rows.values())) if all(map(math.isfinite, values))]
+    if len(rows) < 3 or len(epochs) < 2:
         return []
+    rows = {name: [values[i] for i in epochs] for name, values in rows.items()}
     drawn = charts.fan("Scales of the channels by epoch", rows, "|γ|")
     return [Chart("gamma-epochs", "Scales γ during sparse training", drawn, "Quantiles over all channels.")]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 from ultralytics.utils import LOGGER
 
@@ -43,11 +45,20 @@ def write_report(folder: str | Path, compare: str | list[str] | None = None) -> 
         facts = gather(run)
     document = make_document(facts, run.path / PICTURES)
     write_pictures(document, run.path / PICTURES)
-    write_text(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    write_text(run.path / "report.json", json.dumps(_finite(facts), indent=1, ensure_ascii=False))
     write_text(run.path / "report.md", to_markdown(document, PICTURES))
     page = write_text(run.path / "report.html", to_html(document))
     LOGGER.info(f"{document.label}: {document.headline}\nreport saved as {page}")
     return page
+
+
+def _finite(value: Any) -> Any:
+    """Return values as JSON knows them: no number is null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_pictures(document: Document, folder: Path) -> None:

@@ -22,7 +22,7 @@ from ..errors import translated
 from ..exporting.check import check_exports
 from ..inputs.data import check_data, prepare_data
 from ..inputs.images import list_images
-from ..inputs.unlabelled import given_images, spread
+from ..inputs.unlabelled import given_images, spread, without_unreadable
 from ..inputs.weights import open_model
 from ..measuring import timing
 from ..measuring.runtimes import has_onnx_runtime, onnx_run
@@ -67,7 +67,7 @@ def _data(settings: RunSettings, folder: Path) -> str:
     """Return the YAML of the data to measure on: of a run without labels a few images, labelled by the original."""
     if not settings.images:
         return prepare_data(settings.data)
-    images = spread(given_images(settings.images), IMAGES)
+    images = without_unreadable(spread(given_images(settings.images), IMAGES), tell=False)
     return str(label_by(open_model(settings.weights), images, folder / "few", settings.imgsz, settings.device))
 
 
