@@ -11,7 +11,7 @@ from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.widths import checkpoint_of
 from ultralytics.utils import YAML
 
-from short_runs import Interrupt, interrupt, stop_at
+from short_runs import MINI, Interrupt, interrupt, stop_at
 
 SHORT = dict(imgsz=64, epochs=2, batch=4, nbs=4, workers=0, amp=False, plots=False, device="cpu", verbose=False)
 SHORT |= dict(optimizer="AdamW", lr0=1e-3, warmup_epochs=0, val=False)
@@ -26,7 +26,7 @@ def widths(model) -> dict[str, tuple[int, ...]]:
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory):
     path = tmp_path_factory.mktemp("pruned") / "p.pt"
-    prune_model(YOLO("yolov8n.yaml", verbose=False), path, factor=0.4, score="l1")
+    prune_model(YOLO(MINI, verbose=False), path, factor=0.4, score="l1")
     return path
 
 
@@ -41,21 +41,21 @@ def options(tiny_data, tmp_path):
 )
 def test_training_keeps_the_widths(pruned, options, how):
     expected = widths(YOLO(pruned).model)
-    assert expected != widths(YOLO("yolov8n.yaml", verbose=False).model)
+    assert expected != widths(YOLO(MINI, verbose=False).model)
     model, more = YOLO(pruned), {}
     if how == "in memory":  # an assigned module, without a file behind it
-        model = YOLO("yolov8n.yaml", verbose=False)
+        model = YOLO(MINI, verbose=False)
         model.model = YOLO(pruned).model
     elif how == "distilled":
-        more = {"Distillation": YOLO("yolov8n.yaml", verbose=False), "loss_type": "cwd", "distill_check": False}
+        more = {"Distillation": YOLO(MINI, verbose=False), "loss_type": "cwd", "distill_check": False}
     elif how == "natively distilled":
         more = {"distill_model": str(pruned)}
     elif how == "sparse":
         more = {"loss_type": "sparse"}
     elif how == "from a YAML":
-        model, more = YOLO("yolov8n.yaml", verbose=False), {"pretrained": str(pruned)}
+        model, more = YOLO(MINI, verbose=False), {"pretrained": str(pruned)}
     elif how == "loaded":
-        model = YOLO("yolov8n.yaml", verbose=False).load(str(pruned))
+        model = YOLO(MINI, verbose=False).load(str(pruned))
     model.train(**options, **more)
     assert widths(model.model) == expected
     assert widths(YOLO(model.trainer.last).model) == expected
@@ -97,7 +97,7 @@ def test_a_train_log_says_that_widths_are_kept(pruned, options, caplog):
 
 
 def test_an_unpruned_module_in_memory_is_left_to_ultralytics():
-    model = YOLO("yolov8n.yaml", verbose=False)
+    model = YOLO(MINI, verbose=False)
     assert not checkpoint_of(model, {"pretrained": False})
     model.ckpt = {"epoch": 3}
     assert checkpoint_of(model, {}) == {"epoch": 3}
@@ -128,7 +128,7 @@ UNDONE = {
 def test_what_would_undo_a_pruning_is_refused(pruned, options, tmp_path, monkeypatch, how):
     """Whatever puts the YAML's network in its place: nothing is trained, and the argument is named."""
     monkeypatch.chdir(tmp_path)
-    YOLO("yolov8n.yaml", verbose=False).save("whole.pt")
+    YOLO(MINI, verbose=False).save("whole.pt")
     YAML.save("args.yaml", {"pretrained": False, "epochs": 1})
     options |= {"project": str(tmp_path / "runs"), "exist_ok": True}
     more, message = UNDONE.get(how, UNDONE["fresh"])
@@ -137,7 +137,7 @@ def test_what_would_undo_a_pruning_is_refused(pruned, options, tmp_path, monkeyp
         model.reset_weights()
         more = {}
     elif how == "in memory":
-        model = YOLO("yolov8n.yaml", verbose=False)
+        model = YOLO(MINI, verbose=False)
         model.model = YOLO(pruned).model
     elif how == "in place":
         model = YOLO("whole.pt")

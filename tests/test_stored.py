@@ -24,7 +24,7 @@ from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.runs.training import fit
 from ultralytics.slim.stored import check_finite, plain_copy, store_computed
 
-from short_runs import SHORT, prepared, train, weights_of
+from short_runs import MINI, SHORT, prepared, train, weights_of
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # the older weight_norm, which files still hold
 
@@ -47,10 +47,10 @@ HOW = {
 def computing(how: str) -> DetectionModel:
     """A network in which two layers' weights are computed, with statistics that it has seen."""
     torch.manual_seed(0)
-    model = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
+    model = DetectionModel(str(MINI), nc=2, verbose=False)
     model.names = {0: "box", 1: "disc"}
     model.train()(torch.rand(4, 3, 64, 64))
-    for layer in (model.model[4].cv1.conv, model.model[6].m[0].cv2.conv):
+    for layer in (model.model[5].cv1.conv, model.model[8].m[0].cv2.conv):
         HOW[how](layer)
     model.train()(torch.rand(2, 3, 64, 64))  # what it leaves in the layers has a graph, which PyTorch does not copy
     return model
@@ -67,9 +67,9 @@ def test_a_copy_computes_the_same_with_stored_weights(how, log):
     model = computing(how)
     before = {name: type(layer) for name, layer in model.named_modules()}
     plain = plain_copy(model)
-    assert "model.4.cv1.conv" in log.text and "model.6.m.0.cv2.conv" in log.text
+    assert "model.5.cv1.conv" in log.text and "model.8.m.0.cv2.conv" in log.text
     names = dict(plain.named_parameters())
-    assert isinstance(names["model.4.cv1.conv.weight"], nn.Parameter) and type(plain.model[4].cv1.conv) is nn.Conv2d
+    assert isinstance(names["model.5.cv1.conv.weight"], nn.Parameter) and type(plain.model[5].cv1.conv) is nn.Conv2d
     assert {name: type(layer) for name, layer in model.named_modules()} == before and not store_computed(plain)
     assert all(layer.training for layer in plain.modules())
     x = torch.rand(1, 3, 64, 64)
@@ -82,7 +82,7 @@ def test_a_copy_computes_the_same_with_stored_weights(how, log):
 def test_computed_weights_are_pruned_as_they_are(how, tmp_path):
     """In memory, as a YOLO or a network; the same as the network whose weights were stored by hand."""
     model = computing(how)
-    yolo = YOLO("yolov8n.yaml", verbose=False)
+    yolo = YOLO(MINI, verbose=False)
     yolo.model = model
     given = yolo, model, plain_copy(model)
     small = [prune_model(network, tmp_path / "small.pt", 0.5, score="l1").model for network in given]
@@ -103,8 +103,8 @@ def test_a_file_with_computed_weights_goes_through_all_stages(how, tiny_data, tm
     analyse_model(open_model(file), str(tiny_data), tmp_path / "analysis", score="l1", shares=0.5, limit=1, imgsz=64)
     options = {**SHORT, "data": str(tiny_data), "project": str(tmp_path), "name": "run", "epochs": 1, "lr0": 0.0}
     trained = fit(file, tmp_path / "trained.pt", {**options, "warmup_bias_lr": 0.0, "weight_decay": 0.0})
-    got = dict(load_checkpoint(trained.path)[0].named_parameters())["model.4.cv1.conv.weight"]
-    torch.testing.assert_close(got, plain.model[4].cv1.conv.weight, rtol=1e-3, atol=1e-4)  # half precision
+    got = dict(load_checkpoint(trained.path)[0].named_parameters())["model.5.cv1.conv.weight"]
+    torch.testing.assert_close(got, plain.model[5].cv1.conv.weight, rtol=1e-3, atol=1e-4)  # half precision
     losses = train(tiny_data, tmp_path, Distillation=str(file), loss_type="cwd+logit", epochs=1, name="taught")[1]
     assert float(losses.tloss["distill_loss"]) > 0
 
