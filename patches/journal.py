@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from patches.errors import LocalEdits, PatchError
-from patches.state import STATE, digest, inner, place_in
+from patches.state import STATE, damaged, digest, inner, place_in
 
 JOURNAL = ".slim-patch.journal"
 SUFFIX = ".slim-new"  # of files that are written beside those that they will replace
@@ -110,7 +110,7 @@ def _read(package: Path) -> tuple[dict[Path, bytes | None], dict[Path, str | Non
             unpatched[path] = None if content is None else base64.b64decode(content)
             patched[path] = after
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PatchError(f"{package / JOURNAL} is damaged ({error}); reinstall this Ultralytics.") from error
+        raise damaged(package, JOURNAL, error) from error
     return unpatched, patched
 
 

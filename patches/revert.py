@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from patches.apply import check
-from patches.checkout import find_package, find_version, refuse_unwritable
+from patches.checkout import UNKNOWN, find_package, find_version, refuse_unwritable
 from patches.edit import swap
-from patches.errors import LocalEdits, PatchError
+from patches.errors import DoesNotFit, LocalEdits, PatchError
 from patches.journal import hash_or_none, is_interrupted, noted, recover
 from patches.pin import HERE
-from patches.state import STATE, Contents, State, inner, place_in, read_state
+from patches.state import STATE, Contents, State, damaged, digest, inner, place_in, read_state
 from patches.unified import apply_to_bytes, parse_patch, reversed_patch
 
 
@@ -23,7 +24,9 @@ def status(place: Path, folder: Path = HERE) -> str:
     state = read_state(package)
     if state is None:
         return f"{package}: Ultralytics {find_version(package)}, not patched.\n{check(place, folder)}"
-    lines = [f"{package}: Ultralytics {state.version}, patched with {state.name}."]
+    found = find_version(package)
+    since = "" if state.version in (found, UNKNOWN) else f" when it was {state.version}"
+    lines = [f"{package}: Ultralytics {found}, patched with {state.name}{since}."]
     lines += [f"  changed since: {path}" for path in changed_since(package, state)]
     return "\n".join(lines)
 
@@ -51,14 +54,16 @@ def revert(place: Path) -> str:
     changed = changed_since(package, state)
     refuse_changed_slim(package, changed)
     before, after = take_back(package, state)
+    stock = [path for path in state.edited if package / path not in before]
     for path in [*state.added, STATE]:
         if (package / path).is_file():
             before[package / path], after[package / path] = (package / path).read_bytes(), None
     refuse_unwritable(after, package)
     with noted(package, after, before):
         swap(before, after)
-    kept = [path for path in changed if path in state.edited]
+    kept = [path for path in changed if path in state.edited and path not in stock]
     note = f"; your own later edits in {', '.join(kept)} were kept" if kept else ", byte for byte"
+    note += f"; {len(stock)} of {len(state.edited)} files were without it already" if stock else ""
     return f"{state.name} taken back from {package}{note}."
 
 
@@ -71,15 +76,28 @@ def refuse_changed_slim(package: Path, changed: list[str]) -> None:
 
 
 def take_back(package: Path, state: State) -> tuple[Contents, Contents]:
-    """The patched files as they are, and without the patch."""
+    """The patched files as they are, and without the patch; those that are without it already are left out."""
     before, after = {}, {}
     for file in parse_patch(state.patch.encode("utf-8", "surrogateescape"), package / STATE):
         try:
             path = place_in(package, file.inner)
         except ValueError as error:
-            raise PatchError(f"{package / STATE} is damaged ({error}); reinstall this Ultralytics.") from error
+            raise damaged(package, STATE, error) from error
         if not path.is_file():
             raise PatchError(f"{path}: patched, and gone since; put it back first.")
-        before[path] = path.read_bytes()
-        after[path] = apply_to_bytes(before[path], reversed_patch(file))
+        content = path.read_bytes()
+        if is_stock(content, state.edited.get(file.inner)):
+            continue
+        try:
+            before[path], after[path] = content, apply_to_bytes(content, reversed_patch(file))
+        except DoesNotFit as error:
+            raise DoesNotFit(f"{error} Take the lines with slim in them out of {path} by hand, then revert.") from error
     return before, after
+
+
+def is_stock(content: bytes, hashes: list[str] | None) -> bool:
+    """Whether a patched file is as before again, or another release's: git or pip put it there, without our lines.
+
+    Each of these says slim.
+    """
+    return (hashes is not None and digest(content) == hashes[0]) or not re.search(rb"\bslim\b", content)

@@ -44,7 +44,16 @@ def read_state(package: Path) -> State | None:
     try:
         return _checked(package, State(**json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, TypeError, AttributeError) as error:
-        raise PatchError(f"{path} is damaged ({error}); reinstall this Ultralytics.") from error
+        raise damaged(package, STATE, error) from error
+
+
+def damaged(package: Path, name: str, error: Exception) -> PatchError:
+    """What to say of a note that cannot be read: pip knows neither the notes nor `slim/`."""
+    notes = " and ".join(str(package / note) for note in dict.fromkeys((name, STATE)))
+    return PatchError(
+        f"{package / name} is damaged ({error}): delete {notes} and {package / 'slim'}, and put Ultralytics' own files "
+        "back, from git or by reinstalling it."
+    )
 
 
 def _checked(package: Path, state: State) -> State:

@@ -150,6 +150,20 @@ def test_a_damaged_journal_is_one_line(copies: Copies, content: str):
         revert(package)
 
 
+@pytest.mark.parametrize("name", [STATE, JOURNAL])
+def test_what_a_damaged_note_says_is_the_way_out(copies: Copies, name: str):
+    package = copies.new(f"way-out-{name}")
+    copies.apply(package)
+    (package / name).write_text("{")
+    with pytest.raises(PatchError) as error:
+        revert(package)
+    for told in {package / name, package / STATE, package / "slim"}:
+        assert f"{told}" in str(error.value)
+        shutil.rmtree(told) if told.is_dir() else told.unlink()
+    (package / "engine/trainer.py").write_bytes(UPSTREAM["engine/trainer.py"])
+    copies.apply(package)
+
+
 def test_a_folder_that_is_a_link_is_not_written_through(copies: Copies):
     package = copies.new("linked")
     elsewhere = package.parent / "elsewhere"

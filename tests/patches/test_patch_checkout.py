@@ -280,9 +280,45 @@ def test_revert_refuses_when_a_seam_was_edited(theirs: Theirs):
     patched = theirs.snapshot()["engine/trainer.py"]
     theirs.write("engine/trainer.py", patched.replace(b"slim.loss(self)", b"slim.loss(self, 2)"))
     before = theirs.snapshot()
-    with pytest.raises(DoesNotFit, match=r"engine/trainer\.py: hunk 1"):
+    with pytest.raises(DoesNotFit, match=r"engine/trainer\.py: hunk 1.*Take the lines .* by hand, then revert"):
         revert(theirs.root)
     assert theirs.snapshot() == before
+
+
+MORE = b"""--- a/ultralytics/cfg/default.yaml
++++ b/ultralytics/cfg/default.yaml
+@@ -1,1 +1,2 @@
++x: # slim: x
+ epochs: 100
+"""
+
+
+@pytest.mark.parametrize("files", [["engine/trainer.py"], ["engine/trainer.py", "cfg/default.yaml"]])
+@pytest.mark.parametrize("change", [b"", b"# another release\n"])
+def test_files_that_are_stock_again_count_as_taken_back(theirs: Theirs, files: list[str], change: bytes):
+    """As after `git checkout` of one or all of them, or a release that pip put over them."""
+    theirs.project.write_patch(PATCH + MORE)
+    before = theirs.snapshot()
+    theirs.apply()
+    for name in files:
+        theirs.write(name, change + UPSTREAM[name])
+    assert f", byte for byte; {len(files)} of 2 files were without it already" in revert(theirs.root)
+    assert theirs.snapshot() == {**before, **{name: change + UPSTREAM[name] for name in files}}
+    theirs.apply()
+
+
+def test_diff_leaves_out_what_is_stock_again(theirs: Theirs):
+    theirs.project.write_patch(PATCH + MORE)
+    theirs.apply()
+    theirs.write("engine/trainer.py", UPSTREAM["engine/trainer.py"])
+    told = theirs.diff()
+    assert b"+x: # slim: x" in told and b"trainer.py" not in told
+
+
+def test_status_names_the_release_that_is_there(theirs: Theirs):
+    theirs.apply()
+    theirs.write("__init__.py", b'__version__ = "1.2.4"\n')
+    assert status(theirs.root).endswith("Ultralytics 1.2.4, patched with x.patch when it was 1.2.3.")
 
 
 @pytest.mark.parametrize("name", ["slim/losses/cwd.py", "slim/mine.py"])
