@@ -16,9 +16,10 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.model import Model
 from ultralytics.slim.diagrams.dataset import draw_dataset
+from ultralytics.slim.errors import WriteError
 from ultralytics.slim.exporting import formats
 from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, compare_exports
-from ultralytics.slim.exporting.export import export_model, hushed
+from ultralytics.slim.exporting.export import _place, export_model, hushed
 from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats
 from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.inputs import weights
@@ -218,6 +219,54 @@ def test_missing_packages_are_named_before_anything_is_exported(small, monkeypat
     with pytest.raises(ImportError, match="pip install ncnn pnnx"):
         prune_model.compress(str(small.parent / "runs"), weights=str(small), data=drawn, format="ncnn")
     assert [p.name for p in small.parent.iterdir()] == ["small.pt"]
+
+
+# ------------------------------------------------------------------------------------------- what has the name already
+
+
+@pytest.fixture
+def made(tmp_path) -> Path:
+    """A folder of an export in the making, beside what has its name already."""
+    (tmp_path / "making/made").mkdir(parents=True)
+    (tmp_path / "making/made/new").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/theirs").touch()
+    return tmp_path / "making/made"
+
+
+@pytest.mark.parametrize("there", ["nothing", "file", "folder", "link to a folder", "dangling link"])
+def test_a_folder_takes_the_place_of_what_has_its_name(made, tmp_path, there):
+    target = tmp_path / "m"
+    if there == "file":
+        target.touch()
+    elif there == "folder":
+        shutil.copytree(tmp_path / "elsewhere", target)
+    elif there != "nothing":
+        target.symlink_to(tmp_path / ("elsewhere" if there == "link to a folder" else "gone"))
+    assert _place(made, tmp_path, "m") == target and not target.is_symlink()
+    assert [path.name for path in target.iterdir()] == ["new"] and (tmp_path / "elsewhere/theirs").is_file()
+
+
+def test_a_file_takes_the_place_of_a_link_and_of_no_folder(made, tmp_path):
+    file = made / "new"
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WriteError, match="elsewhere is a folder, and the export is a file"):
+        _place(file, tmp_path, "elsewhere")
+    assert _place(file, tmp_path, "link").is_file() and (tmp_path / "elsewhere/theirs").is_file()
+
+
+def test_the_earlier_folder_comes_back_where_the_new_cannot_take_its_place(made, tmp_path, monkeypatch):
+    real = os.replace
+
+    def interrupted(source, target):
+        if source == made:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _place(made, tmp_path, "elsewhere")
+    assert (tmp_path / "elsewhere/theirs").is_file()
 
 
 def test_a_failed_export_leaves_the_earlier_one(small, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from ultralytics.utils import LOGGER
 
 from .. import logs
 from ..compat import half_options, int8_options, onnx_by_torchscript
-from ..errors import FailedError, InputError, SlimError, translated
+from ..errors import FailedError, InputError, SlimError, WriteError, translated
 from ..files import disk_size, scratch_folder
 from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
@@ -165,11 +164,18 @@ def _int8_defaults(name: str, given: Any) -> dict:
 
 
 def _place(made: Path, folder: Path, name: str) -> Path:
-    """Move a file or folder into `folder` under a name, over an earlier one."""
-    target = folder / name
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(made, target)
+    """Move a file or folder into `folder` under a name, over an earlier one, which goes with the folder of `made`."""
+    target, earlier = folder / name, made.with_name(".earlier")
+    if made.is_file() and target.is_dir() and not target.is_symlink():
+        raise WriteError(f"{target} is a folder, and the export is a file of that name; move the folder away first")
+    try:
+        if made.is_dir() and os.path.lexists(target):  # what a folder cannot be renamed over
+            os.replace(target, earlier)
+        os.replace(made, target)
+    except BaseException:
+        if os.path.lexists(earlier):
+            os.replace(earlier, target)
+        raise
     return target
 
 
