@@ -10,7 +10,7 @@ import pytest
 
 import prune_model
 from ultralytics import YOLO
-from ultralytics.slim.errors import InputError
+from ultralytics.slim.errors import FailedError, InputError
 from ultralytics.slim.exporting.formats import packages_of
 from ultralytics.slim.exporting.npu import RULES, Concern, Concerns, check_npu
 
@@ -30,6 +30,11 @@ def found(weights: Path | str, **options) -> dict[str, Concern]:
 @pytest.fixture
 def shipped(tmp_path) -> Path:
     return Path(shutil.copy(ROOT / "weights/diagram-yolov8n.pt", tmp_path / "shipped.pt"))
+
+
+def test_a_failure_names_the_checkpoint_that_was_given(shipped):
+    with pytest.raises(FailedError, match=f"^{shipped} could not be exported to onnx: .*imgsz=abc"):
+        check_npu(shipped, imgsz="abc")
 
 
 def test_a_plain_detector(shipped):

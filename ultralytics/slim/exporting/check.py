@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER
 from .. import logs
 from ..compat import time_sync
 from ..errors import InputError
-from ..files import copy_whole, disk_size
+from ..files import disk_size
 from ..inputs.data import check_data
 from ..inputs.unlabelled import readable_images, spread
 from ..inputs.weights import open_export, open_model
@@ -162,11 +162,10 @@ def check_exports(
 
 def _export_original(weights: str | Path, names: list[str], folder: Path, options: dict[str, Any]) -> dict[str, Path]:
     """Return the original checkpoint and its float files in the formats that these come from, by name of the row."""
-    copied = copy_whole(weights, folder / "original.pt")
     bases = dict.fromkeys(map(float_format, names))
     with logs.only():
-        return {ORIGINAL.format(TORCH): copied} | {
-            ORIGINAL.format(base): export_model(copied, base, **options) for base in bases
+        return {ORIGINAL.format(TORCH): Path(weights)} | {
+            ORIGINAL.format(base): export_model(weights, base, folder=folder, **options) for base in bases
         }
 
 

@@ -34,9 +34,15 @@ OWN = ("images", "conf", "iterations")  # options of ours and of the comparison,
 
 
 def export_model(
-    weights: str | Path, name: str, data: str | None = None, images: Any = None, iterations: int = 0, **options
+    weights: str | Path,
+    name: str,
+    data: str | None = None,
+    images: Any = None,
+    iterations: int = 0,
+    folder: str | Path | None = None,
+    **options,
 ) -> Path:
-    """Export a checkpoint in one format; the file or folder appears beside it when it is complete.
+    """Export a checkpoint in one format; the file or folder appears when it is complete.
 
     Args:
         weights: The checkpoint.
@@ -45,6 +51,7 @@ def export_model(
         images: Other images for these, without labels: any source that `load_images` takes but a tensor.
         iterations: Steps of recovery in which the model learns to do with int8 on these images (`recover_model`), where
             no way of quantising it holds; its checkpoint stays as it is.
+        folder: Where it goes; beside the checkpoint by default.
         options: Further ones of Ultralytics' `export`; `quantize=8` is Ultralytics' own int8.
 
     Raises:
@@ -70,14 +77,15 @@ def export_model(
     options = {**_defaults(base), **({} if ours or not int8 else _int8_defaults(base, given)), **options}
     options |= half_options() if half else {}
     ranges, judged = split_for_ranges(given) if ours else ([], [])
-    with scratch_folder(source.parent, ".export-") as folder:
-        model.pt_path = str(folder / source.name)  # where Ultralytics puts the export
+    beside = Path(folder or source.parent)
+    with scratch_folder(beside, ".export-") as scratch:
+        model.pt_path = str(scratch / source.name)  # where Ultralytics puts the export
         with _told(source, name):
             made = _converted(yolo, options)
             if ours:
                 teach = partial(_taught, yolo, ranges, iterations, options) if iterations else None
                 made = quantise(yolo, made, base, ranges, judged, teach)
-        path = _place(made, source.parent, with_precision(made.name, FP16) if half else made.name)
+        path = _place(made, beside, with_precision(made.name, FP16) if half else made.name)
     LOGGER.info(f"{name}: {path}, {disk_size(path) / 1e6:.2f} MB, in {time.monotonic() - started:.0f} s")
     return path
 

@@ -5,7 +5,6 @@ Each concern names the public page that it comes from. Compilers differ: a conce
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import logs
 from ..hints import few
-from ..inputs.weights import open_model
 from .export import export_model
 from .formats import check_packages
 from .int8.decoding import decoding_nodes
@@ -70,7 +68,7 @@ class Concerns(list):
 
 
 def check_npu(weights: str | Path, **options: Any) -> Concerns:
-    """Export a copy of a checkpoint to ONNX and return what compilers for NPUs may stumble over.
+    """Export a checkpoint to ONNX, aside, and return what compilers for NPUs may stumble over.
 
     Args:
         weights: The checkpoint; nothing is written beside it.
@@ -82,10 +80,8 @@ def check_npu(weights: str | Path, **options: Any) -> Concerns:
     check_packages(["onnx"])
     import onnx
 
-    source = Path(open_model(weights).ckpt_path or weights)
     with tempfile.TemporaryDirectory() as folder, logs.only():
-        copied = shutil.copy(source, Path(folder, "model.pt"))
-        model = onnx.load(export_model(copied, "onnx", **{"device": "cpu", **options}))
+        model = onnx.load(export_model(weights, "onnx", folder=folder, **{"device": "cpu", **options}))
     return find_concerns(onnx.shape_inference.infer_shapes(model))
 
 
