@@ -16,8 +16,8 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.model import Model
 from ultralytics.slim.diagrams.dataset import draw_dataset
-from ultralytics.slim.errors import WriteError
-from ultralytics.slim.exporting import formats
+from ultralytics.slim.errors import InputError, WriteError
+from ultralytics.slim.exporting import check, export, formats
 from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, compare_exports
 from ultralytics.slim.exporting.export import _place, export_model, hushed
 from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats
@@ -28,6 +28,7 @@ from ultralytics.slim.measuring.detections import Found, choose_images
 from ultralytics.slim.pruning.prune import prune_model as prune
 
 from places import ROOT
+from short_runs import MINI
 
 FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, packages_of(name)))]
 IMGSZ = 160
@@ -55,6 +56,14 @@ def pruned(tmp_path_factory, drawn) -> Path:
 @pytest.fixture
 def small(pruned, tmp_path) -> Path:
     return Path(shutil.copy(pruned, tmp_path / "small.pt"))
+
+
+@pytest.fixture
+def mini(tmp_path) -> Path:
+    """The small network, untrained, in a folder of its own."""
+    (tmp_path / "mini").mkdir()
+    YOLO(MINI).save(tmp_path / "mini/mini.pt")
+    return tmp_path / "mini/mini.pt"
 
 
 def found(*rows) -> Found:
@@ -219,6 +228,79 @@ def test_missing_packages_are_named_before_anything_is_exported(small, monkeypat
     with pytest.raises(ImportError, match="pip install ncnn pnnx"):
         prune_model.compress(str(small.parent / "runs"), weights=str(small), data=drawn, format="ncnn")
     assert [p.name for p in small.parent.iterdir()] == ["small.pt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("images=0", 1, "images=0: expected how many images"),
+        ("images=-3", 1, "images=-3: expected how many images"),
+        ("images=True", 1, "images=True: expected how many images"),
+        ("conf=2", 1, "'conf=2' is an invalid value"),
+        ("conf=abc", 1, "'conf=abc' is of invalid type"),
+        ("original=nowhere.pt", 1, "original=nowhere.pt: no such file"),
+        ("format=onnx-int8 quantize=8", 1, "format=onnx-int8 names its precision: leave quantize= out"),
+        ("format=onnx-fp16 quantize=16", 1, "format=onnx-fp16 names its precision"),
+        ("data= accuracy=False", 2, "accuracy= is for a comparison with PyTorch: add data= or images="),
+        ("data= original=best.pt", 2, "original= is for a comparison with PyTorch"),
+        ("data= ranges=photos", 2, "ranges= is for a comparison with PyTorch"),
+    ],
+)
+def test_options_are_refused_before_anything_is_exported(mini, tiny_data, capsys, words, status, message):
+    given = dict(word.split("=") for word in f"format=torchscript data={tiny_data} imgsz=64 {words}".split())
+    line = [f"{key}={value}" for key, value in given.items() if value]
+    assert prune_model.main(["export", f"weights={mini}", *line]) == status
+    assert message in capsys.readouterr().err and list(mini.parent.iterdir()) == [mini]
+
+
+@pytest.mark.slow
+def test_images_are_a_number_of_those_of_the_data(mini, tiny_data, log, monkeypatch):
+    monkeypatch.setattr(check, "REST", 0)
+    words = [f"weights={mini}", f"data={tiny_data}", "images=2", "format=torchscript", "imgsz=32"]
+    assert prune_model.main(["export", *words]) == 0 and "Detections in 2 images" in log.text
+
+
+# ------------------------------------------------------------------------------------------- Ultralytics' own int8
+
+
+@pytest.fixture
+def asked(monkeypatch) -> dict:
+    """The options of an export by Ultralytics, which makes nothing worth the name."""
+    options = {}
+
+    def made(self, **given):
+        options.update(given)
+        Path(self.model.pt_path).with_suffix(".made").write_text("x")
+        return str(Path(self.model.pt_path).with_suffix(".made"))
+
+    monkeypatch.setattr(YOLO, "export", made)
+    return options
+
+
+@pytest.mark.parametrize("how", [{"quantize": 8}, {"quantize": "int8"}, {"quantize": "w8a16"}])
+@pytest.mark.parametrize("name", ["onnx", "engine"])
+def test_int8_of_ultralytics_takes_its_ranges_from_the_data(mini, tiny_data, asked, name, how):
+    export_model(mini, name, str(tiny_data), imgsz=64, **how)
+    assert asked == {**asked, "data": str(tiny_data), "split": "train", "fraction": 1.0, **how}
+    with pytest.raises(InputError, match=f"format={name} takes its ranges from data="):
+        export_model(mini, name, images="photos", imgsz=64, **how)
+
+
+@pytest.mark.parametrize(("name", "how"), [("onnx", {}), ("onnx", {"quantize": 16}), ("mnn", {"quantize": 8})])
+def test_other_exports_are_handed_no_data(mini, tiny_data, asked, name, how):
+    """MNN's int8 has no ranges, and Ultralytics refuses data= with it."""
+    export_model(mini, name, str(tiny_data), imgsz=64, **how)
+    assert "data" not in asked and "fraction" not in asked
+
+
+def test_one_array_is_a_source_of_images(mini, monkeypatch):
+    seen = []
+    monkeypatch.setattr(export, "split_for_ranges", lambda source: seen.append(source) or ([], []))
+    monkeypatch.setattr(export, "_converted", lambda *_: mini)
+    monkeypatch.setattr(export, "quantise", lambda *_: mini)
+    photos = np.zeros((4, 8, 8, 3), np.uint8)
+    export_model(mini, "onnx-int8", images=photos)
+    assert seen[0] is photos
 
 
 # ------------------------------------------------------------------------------------------- what has the name already

@@ -22,6 +22,8 @@ from .parsing import parse, require
 from .running import run_command, use_cores
 from .terminal import plain_where_piped
 
+COMPARING = ("accuracy", "original", "ranges")  # keys of an export that only its comparison reads
+
 
 def main_of(
     wrapper: type, methods: Mapping[str, Callable], args: list[str], cores: str | None = None, called: str = SCRIPT
@@ -65,10 +67,17 @@ def _export(
     model: Any, format: str = "torchscript", data: str | None = None, check: str | None = None, **options
 ) -> None:
     """Export in one format or several, and where there are images compare the files with PyTorch; or only check."""
+    compared = (data or "images" in options) and model.model.task in BOX_TASKS
     if check is not None:
         model.check_npu(check, **options)
-    elif (data or "images" in options) and model.model.task in BOX_TASKS:
+    elif compared:
+        if data and isinstance(count := options.get("images"), str) and count.lstrip("-").isdecimal():
+            options["images"] = int(count)  # how many, where data= gives them
         model.check_exports(format, data, **options)
+    elif idle := [key for key in COMPARING if key in options]:
+        raise UsageError(
+            f"{idle[0]}= is for a comparison with PyTorch: add data= or images=, of a model that finds boxes"
+        )
     else:
         options |= {"data": data} if data else {}
         for name in read_formats(format):

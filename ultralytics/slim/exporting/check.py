@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..files import disk_size
 from ..inputs.data import check_data
 from ..inputs.unlabelled import readable_images, spread
-from ..inputs.weights import open_export, open_model
+from ..inputs.weights import find_weights, open_export, open_model
 from ..kinds import input_channels
 from ..measuring.accuracy import file_accuracy, shared_data
 from ..measuring.costs import device_name
@@ -29,7 +29,7 @@ from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
 from ..pruning.prune import image_size
-from .export import check_iterations, export_model, is_ours
+from .export import check_options, export_model, is_ours
 from .formats import INT8, check_packages, float_format, read_formats
 
 TORCH = "PyTorch"  # the checkpoint's own row
@@ -140,12 +140,15 @@ def check_exports(
     """
     names = with_float(read_formats(formats))
     check_packages(names)
-    check_iterations(iterations, names, options)
+    check_options({**options, "conf": conf, "iterations": iterations}, names)
     options = {"device": "cpu", **options}
     own = not isinstance(images, int)
     if own == bool(data):
         raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
+    if not own and (isinstance(images, bool) or images < 1):
+        raise InputError(f"images={images}: expected how many images of data= to compare, a whole number from 1")
     if original:  # which may have been trained at another size
+        original = find_weights(original, key="original")
         options = {"imgsz": image_size(open_model(weights).model), **options}
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
     ranges = images if own and ranges is None else ranges

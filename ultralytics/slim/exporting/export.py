@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ultralytics.cfg import get_cfg
@@ -19,6 +20,7 @@ from ultralytics.engine.model import Model
 from ultralytics.utils import LOGGER
 
 from .. import logs
+from ..classes import BOX_TASKS
 from ..compat import half_options, int8_options, onnx_by_torchscript
 from ..errors import FailedError, InputError, SlimError, WriteError, translated
 from ..files import disk_size, scratch_folder
@@ -26,11 +28,13 @@ from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from ..recovery.recover import recover_model
-from .formats import FP16, INT8, check_packages, float_format, read_formats, with_precision
+from .formats import FP16, INT8, check_packages, float_format, read_formats, takes_data, with_precision
 from .int8.quantise import QUANTISERS, quantise
 from .int8.ranges import MOST, split_for_ranges
 
-OWN = ("images", "conf", "iterations")  # options of ours and of the comparison, which are none of Ultralytics' export
+OWN = ("images", "iterations")  # options of ours and of the comparison, which are none of Ultralytics'
+PRECISION = ("quantize", "int8", "half")  # what releases call Ultralytics' option
+CALIBRATED = (8, "w8a16")  # values of quantize= that take ranges from images
 
 
 def export_model(
@@ -52,7 +56,7 @@ def export_model(
         iterations: Steps of recovery in which the model learns to do with int8 on these images (`recover_model`), where
             no way of quantising it holds; its checkpoint stays as it is.
         folder: Where it goes; beside the checkpoint by default.
-        options: Further ones of Ultralytics' `export`; `quantize=8` is Ultralytics' own int8.
+        options: Further ones of Ultralytics' `export`; `quantize=8` is Ultralytics' own int8, with ranges from data.
 
     Raises:
         MissingPackageError: A package is missing.
@@ -62,20 +66,21 @@ def export_model(
     """
     (name,) = read_formats(name)
     base, int8, half = float_format(name), name.endswith(INT8), name.endswith(FP16)
-    ours = is_ours(name, options)
-    check_packages([base + INT8 * (int8 or int8_options().items() <= options.items())])
-    check_iterations(iterations, [name], options)
+    check_options({**options, "iterations": iterations}, [name])
+    ours, calibrated = is_ours(name, options), is_calibrated(name, options)
+    check_packages([base + INT8 * (int8 or calibrated)])
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
-    if int8 and not (data or images):
+    if int8 and images is None and not data:
         raise InputError(
             f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from, or images="
         )
     given = prepare_data(data, task=yolo.task) if data and images is None else images
-    check_ranges(name, given, options)
-    options = {**_defaults(base), **({} if ours or not int8 else _int8_defaults(base, given)), **options}
-    options |= half_options() if half else {}
+    check_ranges(name, images, options)
+    from_data = _ranges(base, given, yolo.task) if calibrated and given is not None else {}
+    options = {**_defaults(base), **from_data, **options}
+    options |= int8_options() if int8 and not ours else half_options() if half else {}
     ranges, judged = split_for_ranges(given) if ours else ([], [])
     beside = Path(folder or source.parent)
     with scratch_folder(beside, ".export-") as scratch:
@@ -140,8 +145,27 @@ def check_iterations(iterations: Any, names: Iterable[str], options: Mapping[str
 def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
     """Raise a SlimError where one of these options of an export would be refused, by us or by Ultralytics."""
     check_iterations(options.get("iterations", 0), names, options)
+    twice = [key for key in PRECISION if options.get(key)]
+    for name in names:
+        if twice and float_format(name) != name:
+            raise InputError(
+                f"format={name} names its precision: leave {twice[0]}= out, or give format={float_format(name)} with it"
+            )
+    _read(options)
+
+
+def _read(options: Mapping[str, Any]) -> SimpleNamespace:
+    """Return Ultralytics' settings with these options in them."""
     with translated():
-        get_cfg(overrides={key: value for key, value in options.items() if key not in OWN})
+        return get_cfg(overrides={key: value for key, value in options.items() if key not in OWN})
+
+
+def is_calibrated(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether Ultralytics makes this export in int8, asked by the name of the format or by its own option."""
+    if name.endswith(INT8):
+        return not is_ours(name, options)
+    settings = _read(options)
+    return getattr(settings, "int8", False) or getattr(settings, "quantize", None) in CALIBRATED
 
 
 def _defaults(name: str) -> dict:
@@ -153,22 +177,24 @@ def _defaults(name: str) -> dict:
 
 
 def check_ranges(name: str, given: Any, options: Mapping[str, Any]) -> None:
-    """Raise InputError where Ultralytics' own int8 is to take its ranges from what is no data set."""
-    if name.endswith(INT8) and not is_ours(name, options) and not is_data_set(given):
-        fixed = " of a dynamic size" if options.get("dynamic") else ""
+    """Raise InputError where Ultralytics' own int8 is to take its ranges from images that are no data set."""
+    if given is not None and is_calibrated(name, options) and not is_data_set(given):
+        kind = " of a dynamic size" if options.get("dynamic") else ""
         raise InputError(
-            f"format={name}{fixed} takes its ranges from data=, the YAML of a data set, and not from images="
+            f"format={name}{kind} takes its ranges from data=, the YAML of a data set, and not from images="
         )
 
 
-def _int8_defaults(name: str, given: Any) -> dict:
-    """Return the options of Ultralytics' own int8."""
+def _ranges(name: str, given: Any, task: str) -> dict[str, Any]:
+    """Return the options by which Ultralytics' own int8 takes its ranges from training images."""
     if name == "openvino":
         import nncf  # noqa: F401 (sets its level)
 
         logging.getLogger("nncf").setLevel(logging.WARNING)  # it names every layer
-    count = len(list_images(check_data(given)["train"]))
-    return {**int8_options(), "data": given, "split": "train", "fraction": min(1.0, MOST / count)}
+    if not takes_data(name):
+        return {}
+    count = len(list_images(check_data(given)["train"])) if task in BOX_TASKS else MOST
+    return {"data": given, "split": "train", "fraction": min(1.0, MOST / count)}
 
 
 def _place(made: Path, folder: Path, name: str) -> Path:

@@ -51,6 +51,12 @@ def check_packages(names: list[str]) -> None:
         )
 
 
+def takes_data(name: str) -> bool:
+    """Return whether Ultralytics takes data= for a format; releases that do not tell take it for any."""
+    formats = export_formats()
+    return "Arguments" not in formats or "data" in dict(zip(formats["Argument"], formats["Arguments"]))[name]
+
+
 def float_format(name: str) -> str:
     """Return the format of single precision that one of less is made of; others are what they are."""
     return name.removesuffix(INT8).removesuffix(FP16)
