@@ -13,7 +13,7 @@ from patches.additions import additions_of
 from patches.contexts import diff_of_changes
 from patches.edit import apply_both_ways, read_edited
 from patches.errors import DoesNotFit
-from patches.placing import IN_PLACE, PLACED, Edit, Finding, place_seams
+from patches.placing import IN_PLACE, PLACED, Edit, Finding, place_seams, scaled_before
 from patches.seams import find_faults, is_python, key_line, standing
 from patches.source import Source
 from patches.unified import FilePatch, parse_patch
@@ -54,6 +54,9 @@ def fit_file(content: bytes, file: FilePatch) -> FileFit:
         after = apply_both_ways(content, file)
         if faults := find_faults(after, own):
             raise DoesNotFit(f"{file.path}: put where its lines fit, the patch is out of place: {'; '.join(faults)}")
+        patched = Source(after, file.inner)
+        if lines := [line for seam in own for line in scaled_before(patched, seam)]:
+            raise DoesNotFit(f"{file.path}:{lines[0]}: the loss is scaled before the place where the patch adds to it.")
         return FileFit(file, content, after, [_made(finding, after) for finding in findings])
     except DoesNotFit as error:
         return _place(content, file, source, findings, str(error))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from patches.names import NoName, filled
 from patches.patterns import find, matches
-from patches.seams import Place, Seam, is_python, key_line, standing
+from patches.seams import SCALINGS, Place, Seam, is_python, key_line, standing
 from patches.source import Source
 
 IN_PLACE, PLACED, AMBIGUOUS, NOT_FOUND = "in place", "would be placed", "ambiguous", "not found"
@@ -177,6 +177,28 @@ def _is_scaled(value: ast.expr) -> bool:
     if isinstance(value, ast.IfExp):
         return _is_scaled(value.body) or _is_scaled(value.orelse)
     return isinstance(value, ast.BinOp) and isinstance(value.op, (ast.Mult, ast.Div))
+
+
+def scaled_before(source: Source, seam: Seam) -> list[int]:
+    """Return the lines that scale a loss before the seam that adds to it, where placing puts it before them."""
+    if not any(place.anew for place in seam.places):
+        return []
+    try:
+        made = _choose(source, seam)[1]
+    except NoPlace:
+        return []
+    seen = standing(source, seam)[0]
+    function = source.function_of(seen)
+    assigned = [node for node in find(function, *seam.after) if isinstance(node, ast.Assign)]
+    scaled = [node for node in assigned if _scales_itself(node) or (node in made and _is_scaled(node.value))]
+    lines = [node.lineno for node in [*scaled, *find(function, *SCALINGS)]]
+    return sorted(line for line in lines if made[0].lineno <= line < seen.lineno)
+
+
+def _scales_itself(statement: ast.Assign) -> bool:
+    """Tell whether an assignment changes a value that is there by a product or a quotient."""
+    target = ast.unparse(statement.targets[0])
+    return any(_is_scaled(node) and find(node, target) for node in ast.walk(statement.value))
 
 
 def _span(source: Source, place: Place, anchor: ast.stmt) -> tuple[int, int]:

@@ -74,6 +74,7 @@ TRAINER = "engine/trainer.py"
 LAST_IMPORT = Place("after", ("from _ import _",), latest=True)
 ARGUMENTS = ("self.args = get_cfg(*_)",)
 LOSSES = ("self.loss = _.sum()", "self.loss, _ = _", "self.loss = _")
+SCALINGS = tuple(f"self.loss{code}" for code in (" *= _", " /= _", ".mul_(_)", ".div_(_)"))
 LOOPS = (  # over batches; the innermost that holds the call
     "for _ in _: self.run_callbacks('on_train_batch_start')",
     "for _ in _: _.backward(*_)",

@@ -13,13 +13,13 @@ from patches.additions import additions_of
 from patches.checkout import find_checkout
 from patches.errors import DoesNotFit, PatchError
 from patches.fetch import cache_folder, unpack
-from patches.fit import _place
+from patches.fit import _place, fit_file
 from patches.pin import HERE, load_pin
 from patches.placing import place_seams
 from patches.revert import revert
 from patches.seams import SEAMS
 from patches.source import Source
-from patches.unified import apply_to_bytes, read_patch
+from patches.unified import FilePatch, apply_to_bytes, read_patch
 
 SEAM = "self.loss += self.slim.distillation_loss(batch, i / nb)"
 needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -82,6 +82,47 @@ def test_the_loss_is_found_where_it_is_made(theirs: Checkout, code: str, before:
     theirs.edit_trainer((LOSS, code.format(i=" " * 20)), (SCALED, SCALED.replace("RANK != -1", "many")))
     previous, seam, _ = around(theirs.patched(), SEAM)
     assert before in previous and seam == " " * indent + SEAM
+
+
+@pytest.fixture
+def loss_alone(monkeypatch: pytest.MonkeyPatch) -> FilePatch:
+    """The part of the patch that adds to the loss, which fits the small trainer as text, and no other seam."""
+    monkeypatch.setattr("patches.seams.SEAMS", tuple(seam for seam in SEAMS if "distillation_loss" in seam.code))
+    (trainer,) = (file for file in read_patch(HERE / "8.0.239.patch") if file.inner == "engine/trainer.py")
+    return FilePatch(trainer.path, [hunk for hunk in trainer.hunks if b"distillation_loss" in hunk.new[0]])
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        "self.loss = self.loss / self.accumulate",
+        "self.loss = 0.5 * self.loss + extra(batch)",
+        "self.loss /= self.accumulate",
+        "if self.scaled: self.loss *= 0.5",
+        "self.loss.mul_(0.5)",
+    ],
+)
+@pytest.mark.parametrize("rest", [SCALED, SCALED.replace("RANK", "rank")])
+def test_it_is_added_before_the_loss_is_scaled_also_where_the_patch_fits_as_text(
+    loss_alone: FilePatch, scaling: str, rest: str
+):
+    text = TRAINER.replace(LOSS + SCALED, f"{LOSS}{' ' * 20}{scaling}\n{rest}")
+    done = fit_file(text.encode(), loss_alone)
+    assert around(done.after.decode().splitlines(), SEAM) == (LOSS.strip(), " " * 20 + SEAM, scaling)
+
+
+@pytest.mark.parametrize("value", ["self.model(batch).sum() / self.accumulate", "0.5 * self.model(batch).sum()"])
+@pytest.mark.parametrize("rest", [SCALED, SCALED.replace("RANK", "rank")])
+def test_scaled_where_it_is_made_it_needs_a_hand_also_there(loss_alone: FilePatch, value: str, rest: str):
+    text = TRAINER.replace(LOSS + SCALED, f"{' ' * 20}self.loss = {value}\n{rest}")
+    (finding,) = fit_file(text.encode(), loss_alone).unsettled
+    assert "scaled in the statement that makes it" in finding.reason
+
+
+@pytest.mark.parametrize("added", ["", "self.loss = self.loss + extra(batch) / 2"])
+def test_what_is_added_to_the_loss_is_no_reason_against_the_patch_as_text(loss_alone: FilePatch, added: str):
+    done = fit_file(TRAINER.replace(SCALED, f"{' ' * 20}{added}\n{SCALED}").encode(), loss_alone)
+    assert not done.misfit and around(done.after.decode().splitlines(), SEAM)[2] == "if RANK != -1:"
 
 
 def test_one_with_less(theirs: Checkout):
@@ -351,6 +392,7 @@ def assert_placed_like_the_patch(package: Path) -> None:
         content = (package / file.inner).read_bytes()
         own = [seam for seam in SEAMS if seam.file == file.inner]
         source = Source(content, file.inner)
+        assert not fit_file(content, file).misfit, file.path
         placed = _place(content, file, source, place_seams(source, own, additions_of(file, own)), "as text")
         assert not placed.fault and placed.after == apply_to_bytes(content, file), file.path
 
@@ -387,7 +429,7 @@ def test_patches_for_all_releases_apply_with_git_to_theirs(theirs: Checkout, tmp
     said = theirs.export(tmp_path / "out", whole=True)
     newest = f"edits-8.4.13-to-{load_pin().version}.patch"
     assert newest in said and sorted(path.name for path in (tmp_path / "out").iterdir())[-1] == "slim.patch"
-    names = [file.inner for file in read_patch(HERE / "8.4.13.patch")]
+    names = [file.inner for file in read_patch(HERE / "8.0.239.patch")]
     for name in names:
         theirs.write(name, (stock_ultralytics / "ultralytics" / name).read_bytes())
     theirs.write("__init__.py", (stock_ultralytics / "ultralytics/__init__.py").read_bytes())
