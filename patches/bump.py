@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patches.edit import check_result
 from patches.errors import DoesNotFit, PatchError
-from patches.fetch import cache_folder, fetch_release, run_pip_download, sha256, unpack
+from patches.fetch import fetch_release, fetch_wheel_of, sha256, unpack
 from patches.pin import HERE, Pin, load_pin, load_series, version_key
 from patches.unified import FilePatch, apply_to_bytes, read_patch
 
@@ -19,7 +19,7 @@ from patches.unified import FilePatch, apply_to_bytes, read_patch
 def bump(version: str | None = None, dry_run: bool = False, folder: Path = HERE) -> str:
     """Pin `version`, or the newest release; `dry_run` only tells. Raises, nothing changed, if the patch misfits."""
     pin, newest = load_pin(folder), load_series(folder)[-1]
-    wheel = fetch_release(version) if version else fetch_newest()
+    wheel = fetch_release(version) if version else fetch_wheel_of("ultralytics")
     found = wheel.name.split("-")[1]
     if version_key(found) <= version_key(pin.version):
         return f"Nothing to do: {pin.version} is pinned, and {found} is not newer."
@@ -30,17 +30,6 @@ def bump(version: str | None = None, dry_run: bool = False, folder: Path = HERE)
         write_json(folder / "pin.json", {**pin._asdict(), "version": found, "sha256": sha256(wheel)})
         widen_series(folder, found)
     return report(pin, wheel, found, newest.patch, dry_run)
-
-
-def fetch_newest() -> Path:
-    """The newest release's wheel, moved to the cache."""
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        run_pip_download("ultralytics", Path(scratch))
-        (wheel,) = Path(scratch).glob("*.whl")
-        os.replace(wheel, cache / wheel.name)
-    return cache / wheel.name
 
 
 def find_misfits(wheel: Path, patch: list[FilePatch], version: str) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from patches.errors import PatchError
@@ -31,12 +32,18 @@ def fetch_wheel(pin: Pin) -> Path:
 def fetch_release(version: str) -> Path:
     """The wheel of any release, of which no hash is pinned; for work on the patches, never for installing."""
     cached = cache_folder() / f"ultralytics-{version}-py3-none-any.whl"
-    if not cached.is_file():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-            run_pip_download(f"ultralytics=={version}", Path(folder))
-            os.replace(Path(folder) / cached.name, cached)
-    return cached
+    return cached if zipfile.is_zipfile(cached) else fetch_wheel_of(f"ultralytics=={version}")
+
+
+def fetch_wheel_of(requirement: str) -> Path:
+    """Let pip bring the wheel of a requirement, and move it to the cache under its own name: 8.5 may be 8.5.0."""
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        run_pip_download(requirement, Path(folder))
+        (wheel,) = Path(folder).glob("*.whl")
+        os.replace(wheel, cache / wheel.name)
+    return cache / wheel.name
 
 
 def cache_folder() -> Path:
@@ -99,11 +106,14 @@ def sha256(path: Path) -> str:
 
 def unpack(wheel: Path, folder: Path) -> Path:
     """Unpack a verified wheel into `folder` and return its `ultralytics` folder."""
-    with zipfile.ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            if name.startswith("/") or ".." in Path(name).parts:
-                raise PatchError(f"{wheel}: unsafe path {name!r} inside the archive.")
-        archive.extractall(folder)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.startswith("/") or ".." in Path(name).parts:
+                    raise PatchError(f"{wheel}: unsafe path {name!r} inside the archive.")
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise PatchError(f"{wheel} is damaged ({error}); delete it, and it is fetched anew.") from error
     if not (folder / "ultralytics" / "__init__.py").is_file():
         raise PatchError(f"{wheel}: holds no ultralytics/__init__.py.")
     return folder / "ultralytics"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from patches.bump import bump
-from patches.errors import DoesNotFit
+from patches.errors import DoesNotFit, PatchError
 from patches.pin import load_pin, load_series
 
 from fake_upstream import PATCH, UPSTREAM, Project
@@ -70,6 +71,42 @@ def test_a_seam_that_moved_out_of_place_is_a_misfit(project: Project):
     moved = UPSTREAM["engine/trainer.py"].replace(b"class Trainer", b"class Coach")
     publish(project, "2.0.0", {**UPSTREAM, "engine/trainer.py": moved})
     with pytest.raises(DoesNotFit, match=r"no Trainer\.train"):
+        bump("2.0.0", folder=project.folder)
+
+
+@pytest.fixture
+def index(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What pip was asked for; it brings release 2.0.0."""
+    publish(project, "2.0.0", UPSTREAM)
+    wheel = (project.root / "cache/ultralytics-2.0.0-py3-none-any.whl").rename(project.root / "served.whl")
+    asked = []
+
+    def download(requirement: str, folder: Path) -> None:
+        asked.append(requirement)
+        shutil.copy(wheel, folder / "ultralytics-2.0.0-py3-none-any.whl")
+
+    monkeypatch.setattr("patches.fetch.run_pip_download", download)
+    return asked
+
+
+@pytest.mark.parametrize("version", [None, "2", "2.0", "2.0.0"])
+def test_a_release_is_pinned_under_its_whole_number(project: Project, index: list[str], version: str | None):
+    assert "Ultralytics 2.0.0 is pinned now" in bump(version, folder=project.folder)
+    assert index == ["ultralytics" if version is None else f"ultralytics=={version}"]
+
+
+def test_half_a_wheel_in_the_cache_is_fetched_anew(project: Project, index: list[str]):
+    broken = project.root / "cache/ultralytics-2.0.0-py3-none-any.whl"
+    broken.write_bytes((project.root / "served.whl").read_bytes()[:200])
+    assert "2.0.0 is pinned now" in bump("2.0.0", folder=project.folder)
+    assert index == ["ultralytics==2.0.0"] and broken.read_bytes() == (project.root / "served.whl").read_bytes()
+
+
+def test_a_damaged_wheel_is_one_message(project: Project):
+    publish(project, "2.0.0", UPSTREAM)
+    wheel = project.root / "cache/ultralytics-2.0.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes().replace(b"loss = 1", b"loss = 2"))
+    with pytest.raises(PatchError, match="whl is damaged .*; delete it, and it is fetched anew"):
         bump("2.0.0", folder=project.folder)
 
 
