@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from patches.apply import SLIM, make_plan, slim_files
@@ -85,10 +86,11 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         for name, path in fresh.items():
             os.replace(path, folder / name)
     except OSError as error:
-        raise PatchError(f"{error.filename or folder}: {error.strerror}.") from error
+        raise PatchError(f"{error.filename or folder}: {error.strerror}; name another folder.") from error
     finally:
         for path in fresh.values():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def file_diff(name: str, old: bytes | None, new: bytes) -> bytes:

@@ -441,6 +441,14 @@ def test_patches_for_all_releases_apply_with_git_to_theirs(theirs: Checkout, tmp
     assert {name: content for name, content in theirs.snapshot().items() if name != ".slim-patch.json"} == by_hand
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_export_into_a_file_is_one_message(theirs: Checkout, tmp_path: Path, place: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(PatchError, match=rf"{place}: .*; name another folder\."):
+        theirs.export(tmp_path / place)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_export_overwrites_nothing(theirs: Checkout, tmp_path: Path):
     theirs.export(tmp_path / "out")
     with pytest.raises(PatchError, match=r"edits\.patch is there already"):
