@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from patches.checkout import Checkout, find_checkout, find_package, refuse_uncommitted, refuse_unwritable
+from patches.checkout import Checkout, find_checkout, find_package, find_version, refuse_uncommitted, refuse_unwritable
 from patches.edit import check_result, swap
 from patches.errors import DoesNotFit, PatchError
 from patches.fit import FileFit, fit
 from patches.journal import is_interrupted, noted, recover
-from patches.pin import HERE, ROOT
+from patches.pin import FORK, HERE, ROOT
 from patches.placing import IN_PLACE, PLACED
 from patches.seams import is_python
 from patches.show import by_hand
@@ -36,6 +36,7 @@ class Plan(NamedTuple):
 def check(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
     """Whether the patch would apply; changes nothing."""
     plan = make_plan(place, folder, slim)
+    refuse_untouchable(plan)
     return f"{plan} would apply: {len(plan.before)} files edited, slim/ added, every seam in place."
 
 
@@ -43,6 +44,7 @@ def apply(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
     """Apply the patch for the release found at `place` and copy `slim/` into it, or change nothing."""
     undone = recover(find_package(Path(os.path.abspath(place))))
     plan = make_plan(place, folder, slim)
+    refuse_untouchable(plan)
     package = plan.checkout.package
     with noted(package, {path: plan.before.get(path) for path in plan.after}, plan.after):
         swap(plan.before, plan.after)
@@ -54,7 +56,7 @@ def apply(place: Path, folder: Path = HERE, slim: Path = SLIM) -> str:
 
 
 def make_plan(place: Path, folder: Path, slim: Path) -> Plan:
-    """Find, work out and check everything that can be wrong, before anything is written."""
+    """Find and work out what `apply` would do, and check that it fits."""
     checkout = find_checkout(place, folder)
     package = checkout.package
     refuse_applied(package)
@@ -65,13 +67,17 @@ def make_plan(place: Path, folder: Path, slim: Path) -> Plan:
     before = {package / file.patch.inner: file.before for file in edited}
     after = {package / file.patch.inner: file.after for file in edited}
     check_result(package, [file.patch for file in fits], {package / file.patch.inner: file.after for file in fits})
-    refuse_uncommitted(package, before)
     added = slim_files(slim, package)
     text = patch_text(checkout.patch, fits)
     note = make_state(package, checkout.patch.name, text, checkout.version, before, after, added)
     after = {**added, **after, package / STATE: note}  # what is called before what calls it, and the note last
-    refuse_unwritable(after, package)
     return Plan(checkout, before, after, notes_on(checkout, fits))
+
+
+def refuse_untouchable(plan: Plan) -> None:
+    """Raise where a file has changes that git does not know yet, or cannot be replaced."""
+    refuse_uncommitted(plan.checkout.package, plan.before)
+    refuse_unwritable(plan.after, plan.checkout.package)
 
 
 def patch_text(patch: Path, fits: list[FileFit]) -> bytes:
@@ -111,6 +117,8 @@ def refuse_applied(package: Path) -> None:
         raise PatchError(f"an apply or revert of {package} was interrupted; run either of them, which undoes it first.")
     if (package / STATE).is_file():
         raise PatchError(f"{package} is patched already; see `python -m patches status {package}`, or revert it first.")
+    if FORK in find_version(package):
+        raise PatchError(f"{package} is a fork that this project made: it has the edits and slim/ already, as its own.")
     if (package / "slim").exists():
         raise PatchError(f"{package / 'slim'} is there already, from a fork or a patch by hand; remove it first.")
 

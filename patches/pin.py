@@ -14,6 +14,7 @@ from patches.errors import PatchError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+FORK = "+slim."  # in the version of a fork that this project made
 
 
 class Pin(NamedTuple):
@@ -26,7 +27,7 @@ class Pin(NamedTuple):
     @property
     def fork_version(self) -> str:
         """The version of the fork: a PEP 440 local version, so `ultralytics==8.4.*` is still satisfied."""
-        return f"{self.version}+slim.{self.slim}"
+        return f"{self.version}{FORK}{self.slim}"
 
     @property
     def wheel_name(self) -> str:

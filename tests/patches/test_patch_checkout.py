@@ -149,6 +149,15 @@ def test_a_fork_is_refused(theirs: Theirs):
     theirs.fails(PatchError, "slim is there already")
 
 
+def test_a_fork_of_our_own_is_told_what_it_is(theirs: Theirs):
+    theirs.write("__init__.py", b'__version__ = "1.2.3+slim.0.1.0"\n')
+    theirs.write("slim/__init__.py", b"")
+    theirs.fails(PatchError, "is a fork that this project made: it has the edits and slim/ already")
+    for look in (theirs.check, theirs.diff, lambda: status(theirs.root, theirs.project.folder)):
+        with pytest.raises(PatchError, match="is a fork that this project made"):
+            look()
+
+
 @pytest.mark.parametrize(("version", "nearest"), [("1.1.9", "1.2"), ("1.0", "1.2")])
 def test_an_unknown_version_names_the_nearest(theirs: Theirs, version: str, nearest: str):
     theirs.write("__init__.py", f'__version__ = "{version}"\n'.encode())
@@ -212,6 +221,9 @@ def test_read_only_files_are_refused(theirs: Theirs, monkeypatch: pytest.MonkeyP
     """Asked of the system, since the superuser may write read-only files."""
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "trainer.py")
     theirs.fails(PatchError, r"engine/trainer\.py is read-only")
+    with pytest.raises(PatchError, match="is read-only"):
+        theirs.check()
+    assert b"slim.loss" in theirs.diff()  # which only reads
 
 
 @pytest.mark.parametrize("call", range(1, 5))
@@ -237,6 +249,7 @@ def test_uncommitted_changes_in_patched_files_are_refused(theirs: Theirs):
     theirs.git("commit", "-qm", "x")
     theirs.write("engine/trainer.py", b"# mine\n" + UPSTREAM["engine/trainer.py"])
     theirs.fails(LocalEdits, r"(?s)uncommitted changes.*engine/trainer\.py.*Commit or stash")
+    assert b"slim.loss" in theirs.diff()  # which only reads
     theirs.git("commit", "-qam", "mine")
     theirs.write("cfg/default.yaml", b"mine: 1\n")
     theirs.apply()
