@@ -20,7 +20,7 @@ from ultralytics.slim.errors import InputError, WriteError
 from ultralytics.slim.exporting import check, export, formats
 from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, compare_exports
 from ultralytics.slim.exporting.export import _place, export_model, hushed
-from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats
+from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats, takes
 from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.inputs import weights
 from ultralytics.slim.inputs.data import check_data
@@ -291,6 +291,19 @@ def test_other_exports_are_handed_no_data(mini, tiny_data, asked, name, how):
     """MNN's int8 has no ranges, and Ultralytics refuses data= with it."""
     export_model(mini, name, str(tiny_data), imgsz=64, **how)
     assert "data" not in asked and "fraction" not in asked
+
+
+@pytest.mark.parametrize(
+    ("listed", "taken"),
+    [
+        ({}, {"onnx", "mnn"}),
+        ({"Arguments": [["half"], ["int8"]]}, {"onnx", "mnn"}),
+        ({"Arguments": [["data"], ["int8"]]}, {"onnx"}),
+    ],
+)
+def test_releases_tell_which_formats_take_an_option_or_do_not(monkeypatch, listed, taken):
+    monkeypatch.setattr(formats, "export_formats", lambda: {"Argument": ["onnx", "mnn"], **listed})
+    assert {name for name in ("onnx", "mnn") if takes(name, "data")} == taken
 
 
 def test_one_array_is_a_source_of_images(mini, monkeypatch):

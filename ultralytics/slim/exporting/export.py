@@ -28,7 +28,7 @@ from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
 from ..recovery.recover import recover_model
-from .formats import FP16, INT8, check_packages, float_format, read_formats, takes_data, with_precision
+from .formats import FP16, INT8, check_packages, float_format, read_formats, takes, with_precision
 from .int8.quantise import QUANTISERS, quantise
 from .int8.ranges import MOST, split_for_ranges
 
@@ -191,10 +191,11 @@ def _ranges(name: str, given: Any, task: str) -> dict[str, Any]:
         import nncf  # noqa: F401 (sets its level)
 
         logging.getLogger("nncf").setLevel(logging.WARNING)  # it names every layer
-    if not takes_data(name):
+    if not takes(name, "data"):
         return {}
     count = len(list_images(check_data(given)["train"])) if task in BOX_TASKS else MOST
-    return {"data": given, "split": "train", "fraction": min(1.0, MOST / count)}
+    share = {"fraction": min(1.0, MOST / count)} if takes(name, "fraction") else {}
+    return {"data": given, "split": "train", **share}
 
 
 def _place(made: Path, folder: Path, name: str) -> Path:

@@ -51,10 +51,11 @@ def check_packages(names: list[str]) -> None:
         )
 
 
-def takes_data(name: str) -> bool:
-    """Return whether Ultralytics takes data= for a format; releases that do not tell take it for any."""
+def takes(name: str, option: str) -> bool:
+    """Return whether Ultralytics takes an option for a format; one that a release lists for none it takes for all."""
     formats = export_formats()
-    return "Arguments" not in formats or "data" in dict(zip(formats["Argument"], formats["Arguments"]))[name]
+    listed = dict(zip(formats["Argument"], formats["Arguments"])) if "Arguments" in formats else {}
+    return option in listed.get(name, ()) or not any(option in options for options in listed.values())
 
 
 def float_format(name: str) -> str:
