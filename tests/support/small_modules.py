@@ -150,3 +150,101 @@ class Experts(nn.Module):
     def forward(self, x):
         chosen = self.router(x.mean((2, 3))).argmax(1).tolist()
         return torch.cat([self.experts[k](x[i : i + 1]) for i, k in enumerate(chosen)])
+
+
+class Chain(nn.Module):
+    """A stem, a block under test and an end that reads it, as top-level layers of an Ultralytics model."""
+
+    stride = torch.tensor([8.0])
+    save = ()
+
+    def __init__(self, block: nn.Module, c: int = 32):
+        super().__init__()
+        stem = nn.Sequential(nn.Conv2d(3, c, 3, 2, 1, bias=False), nn.BatchNorm2d(c), nn.SiLU())
+        self.model = nn.Sequential(stem, block, nn.Conv2d(c, 4, 1))
+        for i, layer in enumerate(self.model):
+            layer.i, layer.f = i, -1
+
+    def forward(self, x):
+        return self.model(x)
+
+
+class Pointwise(nn.Module):
+    """Two convolutions of single positions."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(c, 2 * c, 1), nn.Conv2d(2 * c, c, 1)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+class ByKeyword(Pointwise):
+    """The same, called by keyword."""
+
+    def forward(self, x):
+        return self.b(input=torch.relu(self.a(input=x)))
+
+
+class ChannelsLast(nn.Module):
+    """The same as linear layers over the last dimension, with the same weights from the same seed."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.a, self.b = nn.Linear(c, 2 * c), nn.Linear(2 * c, c)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+
+
+class PreActivated(nn.Module):
+    """Members called as those of Ultralytics' `Conv`, in another order."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.bn, self.conv = nn.BatchNorm2d(c), nn.Conv2d(c, c, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        return self.conv(torch.relu(self.bn(x)))
+
+
+class EqualisedConv(nn.Conv2d):
+    """Scales its weight before it is used."""
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight * 0.1, self.bias, self.stride, self.padding)
+
+
+class Equalised(Pointwise):
+    """Plain convolutions, and one that is none, though of a class derived from it."""
+
+    def __init__(self, c: int = 32):
+        super().__init__(c)
+        self.cv = EqualisedConv(c, c, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(self.cv(super().forward(x)))
+
+
+class Functional(nn.Module):
+    """A weight of its own without a bias, applied to what it is given joined with something else."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(c, 2 * c, 1, 1) - 0.5)
+
+    def forward(self, x):
+        return nn.functional.conv2d(torch.cat([x, nn.functional.avg_pool2d(x, 3, 1, 1)], 1), self.weight)
+
+
+class TwoScales(nn.Module):
+    """One convolution for a large and a small map, of different contents."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.large = self.small = nn.Conv2d(c, c, 3, padding=1)
+
+    def forward(self, x):
+        small = nn.functional.relu(self.small(nn.functional.max_pool2d(x, 4) * 3))
+        return nn.functional.relu(self.large(x)) + nn.functional.interpolate(small, scale_factor=4.0)

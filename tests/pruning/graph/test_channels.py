@@ -383,3 +383,22 @@ def test_noise_wakes_experts_that_zeros_do_not() -> None:
     assert not any("never ran" in why and "expert" in why for why in woken.book.frozen().values())
     assert woken.positions["block.experts.0.0.weight"] == woken.positions["block.experts.1.0.weight"]
     assert prune(net)[1] <= 1e-12
+
+
+class _Normed(nn.Module):
+    """Convolutions before, between and behind BatchNorms."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.only, self.also, self.first, self.second, self.behind = (nn.Conv2d(c, c, 1) for _ in range(5))
+        self.a, self.b, self.both, self.before = (nn.BatchNorm2d(c) for _ in range(4))
+
+    def forward(self, x):
+        y = self.also(self.a(self.only(x)))
+        y = self.b(y) + y
+        return self.behind(self.before(self.both(self.first(y)) + self.both(self.second(y))))
+
+
+def test_the_batchnorm_of_a_convolution_is_the_one_that_alone_reads_it() -> None:
+    """Not one that something else reads beside, that reads two of them, or that stands before it."""
+    assert trace_channels(Net(_Normed())).norms == {"stem.0": "stem.1", "block.only": "block.a"}

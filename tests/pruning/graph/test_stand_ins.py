@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -241,9 +242,11 @@ def test_images_make_up_for_what_went(name: str, monkeypatch: pytest.MonkeyPatch
     of_texts = {n: p.clone() for n, p in pruned.named_parameters() if ".gl." in n}  # scaled for their new width
     solved, work = [], refit_module.solve
     monkeypatch.setattr(refit_module, "solve", lambda m, *args: solved.append(m) or work(m, *args))
-    assert refit(model, pruned, kept, where, x, quiet=True) > 50
+    assert refit(model, pruned, kept, where, graph.norms, x, quiet=True) > 50
     assert prediction_loss(model, pruned, x) < 0.1 * without
-    assert len(solved) == len(set(solved)) > 50  # also what runs in each of six decoder layers
+    often = set(pruned.model[-1].query_pos_head.modules()) if name == RTDETR else set()
+    times = Counter(solved)  # by all calls so far at each of them: six for what every decoder layer runs
+    assert len(times) > 50 and all(count == (6 if m in often else 1) for m, count in times.items())
     assert all(torch.equal(p, pruned.get_parameter(n)) for n, p in of_texts.items())
 
 

@@ -125,7 +125,7 @@ class Scores:
     @cached_property
     def judge(self) -> Judge:
         """What blocks are judged by."""
-        return Judge.of(self.images, self.ranking.where)
+        return Judge.of(self.images, self.ranking.where, self.graph.norms)
 
     @cached_property
     def offered(self) -> list[Block]:
@@ -197,7 +197,7 @@ def _with_blocks_out(scores: Scores, goal: Target | float, floor: float, narrow:
         return count_gflops(net, options.imgsz) / narrow.result.gflops[0]
 
     what, cost = (goal.what, goal.share) if isinstance(goal, Target) else ("flops", flops)
-    alone = change(narrow, Example.of(model, ranking.where).names)
+    alone = change(narrow, {name: name for name, _ in model.named_modules()})
     chosen = choose_blocks(scores.blocks(what, cost), narrow.chosen, alone, 1 - cost(narrow.result.model))
     if not chosen:
         LOGGER.info(f"prune: all of the {len(scores.offered)} blocks stay, channels lose less for what they save")
@@ -288,7 +288,7 @@ def _planned(scores: Scores, goal: Target | float, floor: float) -> _Narrowed:
         gammas = check_gammas(model, float((~keep[1:]).mean()))
         (LOGGER.info if gammas.enough else LOGGER.warning)(f"prune: {gammas}")
     pruned, error = _cut(model, graph, keep)
-    example = shorter.example if shorter and not last else Example.of(model, ranking.where)
+    example = shorter.example if shorter and not last else Example.of(model, ranking.where, graph.norms)
     stays = {example.names[name]: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
     repair_model(options.repair, model, pruned, graph, keep, example, images)
     result = gather(model, pruned, graph, pools, keep, options.imgsz)

@@ -79,11 +79,13 @@ def shortened(
     """
     gone = with_needed(chosen, offered)
     names, (shorter, error) = names_left(model, gone), proved_without(model, gone)
-    refit(model, shorter, whole_layers(model, names), where, images, names)
+    refit(model, shorter, whole_layers(model, names), where, graph.norms, images, names)
     widths, left = {name: len(labels) for name, labels in graph.layers.items()}, set(names.values())
     lost = sum(width for name, width in widths.items() if name not in left)
     channels = sum(len(pool.units) * pool.size for pool in pools), lost
-    return Shorter(shorter, tuple(block.name for block in gone), Example(model, where, names), error, channels, widths)
+    return Shorter(
+        shorter, tuple(block.name for block in gone), Example(model, where, names, graph.norms), error, channels, widths
+    )
 
 
 def named_as_before(result: PruneResult, shorter: Shorter) -> PruneResult:

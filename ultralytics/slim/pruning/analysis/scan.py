@@ -87,7 +87,7 @@ def analyse_model(
         taken = take_share(ranking.pools, narrowings, scope, factor)
         keep = kept(ranking.book.roots(), ranking.pools, taken)
         pruned = sliced(model, graph, keep)
-        repair_model(repairs, model, pruned, graph, keep, Example.of(model, ranking.where), images)
+        repair_model(repairs, model, pruned, graph, keep, Example.of(model, ranking.where, graph.norms), images)
         return pruned
 
     try:

@@ -49,6 +49,7 @@ class ChannelGraph:
         groups: Input labels of channelwise convolutions, by module name.
         positions: Output positions of each layer's weight, by tensor name, on `input_size`.
         handled: Labels that the code of each module itself has in hand, by module name.
+        norms: The BatchNorm that alone reads what a convolution puts out, and nothing else, by the convolution's name.
     """
 
     book: LabelBook
@@ -58,6 +59,7 @@ class ChannelGraph:
     groups: dict[str, np.ndarray] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     handled: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    norms: dict[str, str] = field(default_factory=dict)
 
     def total(self) -> int:
         """Return the number of channels that the model's layers put out."""
@@ -165,4 +167,4 @@ def _named(trace: Trace, net: nn.Module, names: dict[int, list[str]]) -> Channel
     attributes = [(modules[id(m)], attr, labels) for m, attr, labels in trace.attributes]
     positions = {n: count for key, count in trace.positions.items() for n in names.get(key, [])[:1]}
     handled = {name: list(found.values()) for name, found in trace.handled.items()}
-    return ChannelGraph(trace.book, slots, layers, attributes, groups, positions, handled)
+    return ChannelGraph(trace.book, slots, layers, attributes, groups, positions, handled, trace.norms())

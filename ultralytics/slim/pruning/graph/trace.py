@@ -52,6 +52,8 @@ class Trace(TorchFunctionMode):
         attributes: (module, attribute, label arrays): sizes that modules carry written out.
         depthwise_inputs: (weight, labels) of channelwise convolutions, for their `groups`.
         positions: How often each weight is applied, by id: output positions of its layer on the traced input.
+        readers: Names of the BatchNorms that read what a convolution puts out, by its name; '' for anything else.
+        normalised: Names of the convolutions that each BatchNorm reads, by its name; '' for anything else.
         entered: Names of the modules that ran.
         handled: Labels that the code of each module itself worked on, handed on or was given, by module name.
     """
@@ -62,7 +64,10 @@ class Trace(TorchFunctionMode):
         self.book, self.slots, self.produced = LabelBook(), [], []
         self.attributes, self.depthwise_inputs, self.positions = [], [], {}
         self.handled: dict[str, dict[int, np.ndarray]] = {}
+        self.readers: dict[str, set[str]] = {}
+        self.normalised: dict[str, set[str]] = {}
         self._labels, self._zero, self._alive = {}, {}, []
+        self._makers: dict[int, str] = {}  # id of a tensor -> the convolution that put it out
         self.entered: set[str] = set()
         self._met: set[int] = set()
         self._slot_of = {}
@@ -187,6 +192,9 @@ class Trace(TorchFunctionMode):
     def produce(self, n: int, weight: torch.Tensor) -> np.ndarray:
         """Return new labels for a layer's outputs (the same again if the layer is run again)."""
         self.positions[id(weight)] = self.positions.get(id(weight), 0) + self.result.numel() // n
+        if isinstance(self.module, nn.modules.conv._ConvNd):
+            self._makers[id(self.result)] = self._stack[-1][0]
+            self._alive.append(self.result)
         for _, labels, tensor in self.produced:
             if tensor is weight:
                 return labels
@@ -199,6 +207,20 @@ class Trace(TorchFunctionMode):
         own = {id(p) for p in block.parameters()}
         found = [labels for _, labels, tensor in self.produced if id(tensor) in own]
         return found[0] if len(found) == 1 else np.zeros(0, dtype=int)
+
+    def _note_readers(self, operation: str, tensors: list[torch.Tensor]) -> None:
+        """Note what reads the outputs of convolutions."""
+        name, makers = self._stack[-1][0], [self._makers.get(id(tensor), "") for tensor in tensors]
+        is_norm = operation == "batch_norm" and isinstance(self.module, nn.BatchNorm2d)
+        for maker in filter(None, makers):
+            self.readers.setdefault(maker, set()).add(name if is_norm else "")
+        if is_norm:
+            self.normalised.setdefault(name, set()).add(makers[0])
+
+    def norms(self) -> dict[str, str]:
+        """Return {convolution: the BatchNorm that alone reads what it puts out, and reads nothing else}."""
+        pairs = [(maker, *readers) for maker, readers in self.readers.items() if len(readers) == 1]
+        return {maker: norm for maker, norm in pairs if self.normalised.get(norm) == {maker}}
 
     def consume(self, weight: torch.Tensor, dim: int, labels: np.ndarray, x: torch.Tensor) -> None:
         """Note that `weight` reads these channels along `dim`."""
@@ -268,6 +290,7 @@ class Trace(TorchFunctionMode):
         self.result = func(*args, **given)
         if name in WITHOUT_CHANNELS:
             return self.result
+        self._note_readers(name, tensors_in((args, kwargs)))
         if name not in self._rules:
             self.unknown(f"operation '{name}'", args, kwargs)
             return self.result

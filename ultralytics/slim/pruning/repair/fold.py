@@ -11,6 +11,7 @@ of the readers is not modelled: next to the image border the constant is off.
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from ..graph.channels import ChannelGraph, input_size
+from ..graph.layers import channels_first, input_of, is_plain
 from ..graph.raw import run_raw
 
 GRID = 12  # input size in multiples of the largest stride; the middle half is averaged
@@ -50,7 +52,8 @@ def fold_constants(model: nn.Module, pruned: nn.Module, graph: ChannelGraph, kee
         constant = torch.where(gone, means[name], torch.zeros_like(means[name]))
         delta = _response(old[name], constant, slot.dim)
         kept = outs.get(slot.names[0])
-        changed += _add(new, name, delta if kept is None else delta[torch.from_numpy(kept)])
+        norm = new.get(graph.norms.get(name))
+        changed += _add(new[name], norm, delta if kept is None else delta[torch.from_numpy(kept)])
     return changed
 
 
@@ -63,24 +66,19 @@ def _response(m: nn.Module, constant: torch.Tensor, dim: int) -> torch.Tensor:
     return taps @ constant
 
 
-def _add(modules: dict[str, nn.Module], name: str, delta: torch.Tensor) -> bool:
+def _add(m: nn.Module, norm: nn.Module | None, delta: torch.Tensor) -> bool:
     """Add a constant behind a layer: to its bias, or to the BatchNorm that follows it; return whether there is one."""
-    m = modules[name]
     if m.bias is not None:
         m.bias += delta
-        return True
-    owner, _, key = name.rpartition(".")
-    norm = getattr(modules.get(owner), "bn", None) if key == "conv" else None
-    if isinstance(norm, nn.BatchNorm2d) and not hasattr(modules[owner], "cv2"):
+    elif norm is not None:
         norm.running_mean -= delta
-        return True
-    return False
+    return m.bias is not None or norm is not None
 
 
 @torch.no_grad()
 def reader_means(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> dict[str, torch.Tensor]:
     """Return the mean input (C,) of every layer that reads channels, by name, right for the channels that go."""
-    net, means = copy.deepcopy(model).eval(), {}
+    net, means = copy.deepcopy(model).eval(), defaultdict(list)
     modules = dict(net.named_modules())
     random = torch.Generator().manual_seed(0)
     for slot in graph.slots:
@@ -88,17 +86,17 @@ def reader_means(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> dic
         gone = np.flatnonzero(~keep[slot.labels])
         if slot.role == "norm" and key == "weight" and len(gone):
             modules[name].register_forward_hook(_stand_in(torch.from_numpy(gone), random))
-        elif slot.role == "in" and key == "weight":
-            modules[name].register_forward_pre_hook(_note(means, name))
+        elif slot.role == "in" and key == "weight" and is_plain(modules[name]):
+            modules[name].register_forward_pre_hook(_note(means, name), with_kwargs=True)
     run_raw(net, torch.zeros(input_size(net, GRID, GRID), dtype=next(net.parameters()).dtype))
-    return {name: mean for name, mean in means.items() if isinstance(mean, torch.Tensor)}
+    return {name: torch.stack(calls).mean(0) for name, calls in means.items() if calls[0] is not None}
 
 
 def _note(means: dict, name: str):
-    """Return a pre-hook that keeps the mean of what a layer reads."""
+    """Return a pre-hook that keeps the mean of what a layer reads, of each of its calls."""
 
-    def before(_: nn.Module, args: Any):
-        means[name] = _middle(args[0])
+    def before(m: nn.Module, args: Any, kwargs: Any):
+        means[name].append(_middle(channels_first(m, input_of(args, kwargs))))
 
     return before
 

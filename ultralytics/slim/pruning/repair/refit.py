@@ -8,14 +8,14 @@ where the predictions are sensitive. Channelwise, grouped and transposed convolu
 
 Both networks run once, one top-level layer at a time on all images: the original's layer first, its convolutions'
 outputs being sampled at some positions, then the pruned one's, in which every convolution is solved for just before
-it runs.
+it runs. One that runs several times, on maps of several sizes say, is solved for before each of them, by all so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from ultralytics.utils import TQDM
 
 from ...kinds import is_a
 from ..graph.attention import is_area_attention
+from ..graph.layers import input_of, is_plain
 from ..graph.raw import raw
 from ..score.sensitivity import pick_positions
 
@@ -37,13 +38,21 @@ MIN_SAMPLES = 8192
 
 @dataclass
 class Targets:
-    """Outputs of one original layer at sampled positions: values (M, C_out), positions as (n, y, x) indices.
+    """Outputs of one original layer at sampled positions.
 
-    Of a linear layer positions are rows; None where there is one an image, and every output counts.
+    Attributes:
+        image, place: (M,) what is sampled: the image, and the position among those of all calls of the layer.
+        mean: (C_out,) that of the BatchNorm behind it; None without one.
+        calls: Of every call the values (M_k, C_out), and where they are: (image, row, column), of a linear layer
+            (image, row).
+        done: Positions of these calls.
     """
 
-    values: torch.Tensor
-    at: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | torch.Tensor | None
+    image: torch.Tensor
+    place: torch.Tensor
+    mean: torch.Tensor | None
+    calls: list[tuple[torch.Tensor, tuple[torch.Tensor, ...]]] = field(default_factory=list)
+    done: int = 0
 
 
 @torch.no_grad()
@@ -52,6 +61,7 @@ def refit(
     pruned: nn.Module,
     kept: Mapping[str, Sequence[int]],
     where: dict,
+    norms: Mapping[str, str],
     images: torch.Tensor,
     names: Mapping[str, str] | None = None,
     first: int = 0,
@@ -65,6 +75,7 @@ def refit(
         kept: Indices of the output channels that each layer kept, by layer name.
         where: Sensitivity (N, positions) of the predictions to each layer's output, by layer name: positions
             are sampled accordingly, and a layer without it is left alone.
+        norms: The BatchNorm behind each convolution of the original, as `ChannelGraph.norms`.
         images: (N, C, H, W) in 0..1; they are all run at once.
         names: What each module of `pruned` is called in the original, if anything else.
         first: Top-level layers before this one stay as they are.
@@ -74,16 +85,22 @@ def refit(
     done, ours, theirs = 0, [], []
     x, z = images, images
     random = torch.Generator().manual_seed(0)
-    pairs = list(zip(pruned.model, original.model))
+    pairs, ours_of = list(zip(pruned.model, original.model)), {theirs: mine for mine, theirs in names.items()}
+    means = {name: original.get_submodule(norm).running_mean for name, norm in norms.items()}
+    behind = {name: pruned.get_submodule(ours_of[norm]) for name, norm in norms.items() if norm in ours_of}
     with raw(original), raw(pruned):
         for layer, source in TQDM(pairs, desc="prune: re-fitting", disable=quiet):
+            again = inputs_of(layer, x, ours)  # a head may change the list that it is given
             x, z = inputs_of(layer, x, ours), inputs_of(layer, z, theirs)
             targets: dict[str, Targets] = {}
-            record = partial(_recorder, targets, kept=kept, where=where, layer=layer, random=random)
+            record = partial(_recorder, targets, kept=kept, where=where, means=means, layer=layer, random=random)
             with _Hooks(source, record) if layer.i >= first else nullcontext():
                 z = source(z)
-            with _Hooks(layer, partial(_solver, targets, names, layer=layer)):
-                x = layer(x)
+            with _Hooks(layer, partial(_solver, targets, names, behind, layer=layer)):
+                out = layer(x)
+            if any(len(target.calls) > 1 for target in targets.values()):  # what they put out at first is outdated
+                out = layer(again)
+            x = out
             done += len(targets)
             ours.append(x if layer.i in pruned.save else None)
             theirs.append(z if layer.i in pruned.save else None)
@@ -100,9 +117,9 @@ def inputs_of(layer: nn.Module, x: Any, saved: list[Any]) -> Any:
 
 
 def is_solvable(m: nn.Module) -> bool:
-    """Return whether a layer is linear or a plain convolution (one group, zero padding)."""
-    if isinstance(m, nn.Linear):
-        return True
+    """Return whether a layer is linear or a convolution of one group with zero padding, and runs as PyTorch's do."""
+    if not is_plain(m) or isinstance(m, nn.Linear):
+        return is_plain(m)
     return isinstance(m, nn.Conv2d) and m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
 
 
@@ -115,7 +132,7 @@ class _Hooks:
             if is_solvable(m):
                 before, after = make(name, m)
                 if before:
-                    self.handles.append(m.register_forward_pre_hook(before))
+                    self.handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
                 if after:
                     self.handles.append(m.register_forward_hook(after))
 
@@ -128,55 +145,63 @@ class _Hooks:
 
 
 def _recorder(
-    targets: dict, name: str, m: nn.Conv2d, kept: Mapping, where: dict, layer: nn.Module, random: torch.Generator
+    targets: dict, name: str, m: nn.Module, kept: Mapping, where: dict, means: Mapping, layer: nn.Module, random: Any
 ):
-    """Return hooks that sample the output channels that were kept of an original convolution."""
+    """Return hooks that sample the output channels that were kept of an original layer, in each of its calls."""
     full = f"model.{layer.i}.{name}" if name else f"model.{layer.i}"
 
     def after(_: nn.Module, __: Any, out: Any):
-        if full not in kept or full not in where or full in targets:
+        if full not in kept or full not in where or len(where[full]) != len(out):
             return
+        channels = torch.as_tensor(kept[full])
+        if full not in targets:
+            wanted, places = max(MIN_SAMPLES, SAMPLES_PER_FEATURE * m.weight[0].numel()), where[full].shape[1]
+            picked, mean = pick_positions(where[full], wanted, random), means.get(full)
+            targets[full] = Targets(picked // places, picked % places, None if mean is None else mean[channels])
+        target = targets[full]
+        place, size = target.place - target.done, out.numel() // (len(out) * len(m.weight))
+        now = (place >= 0) & (place < size)
+        image, place = target.image[now], place[now]
         if isinstance(m, nn.Linear):
-            if out.dim() == 2:
-                targets[full] = Targets(out[:, torch.as_tensor(kept[full])], None)
-            elif where[full].shape == out.shape[:2]:  # (N, rows, C)
-                at = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * m.in_features), random)
-                targets[full] = Targets(out.flatten(0, 1)[at][:, torch.as_tensor(kept[full])], at)
-            return
-        height, width = out.shape[2:]
-        features = m.in_channels * m.kernel_size[0] * m.kernel_size[1]
-        flat = pick_positions(where[full], max(MIN_SAMPLES, SAMPLES_PER_FEATURE * features), random)
-        at = (flat // (height * width), flat // width % height, flat % width)
-        targets[full] = Targets(out.permute(0, 2, 3, 1)[at][:, torch.as_tensor(kept[full])], at)
+            at = image, place
+            values = _rows(out, at)
+        else:
+            at = image, place // out.shape[3], place % out.shape[3]
+            values = out.permute(0, 2, 3, 1)[at]
+        target.calls.append((values[:, channels], at))
+        target.done += size
 
     return None, after
 
 
-def _solver(targets: dict, names: Mapping[str, str], name: str, m: nn.Conv2d, layer: nn.Module):
-    """Return hooks that solve for a pruned convolution's weights just before it runs."""
-    norm, skip = _norm_behind(layer, name), _is_rescaled(layer, name)
-    solved: set[str] = set()  # a layer may run several times
+def _solver(targets: dict, names: Mapping[str, str], behind: Mapping, name: str, m: nn.Module, layer: nn.Module):
+    """Return hooks that solve for a pruned layer's weights just before it runs, by all of its calls so far."""
     full = names.get(f"model.{layer.i}.{name}" if name else f"model.{layer.i}")
+    norm, skip, read = behind.get(full), _is_rescaled(layer, name), []
 
-    def before(_: nn.Module, args: Any):
-        if full in targets and not skip and full not in solved:
-            at = targets[full].at
-            if isinstance(m, nn.Linear):
-                x = args[0] if at is None else args[0].flatten(0, 1)[at]
-            else:
-                x = patches(args[0], m, at)
-            solve(m, norm, x, targets[full].values)
-            solved.add(full)
+    def before(_: nn.Module, args: Any, kwargs: Any):
+        calls = targets[full].calls if full in targets and not skip else []
+        if len(calls) == len(read):
+            return
+        x, (_, at) = input_of(args, kwargs), calls[len(read)]
+        read.append(_rows(x, at) if isinstance(m, nn.Linear) else patches(x, m, at))
+        y = _joined([values for values, _ in calls[: len(read)]])
+        if norm is not None:
+            y = y + (norm.running_mean - targets[full].mean)  # what it was moved by already
+        solve(m, norm, _joined(read), y)
+        if len(read) == len(calls):
+            read[:] = [None] * len(calls)  # they take much memory
 
     return before, None
 
 
-def _norm_behind(layer: nn.Module, name: str) -> nn.Module | None:
-    """Return the BatchNorm that follows a convolution in Ultralytics' blocks: `bn` beside `conv`."""
-    owner, _, key = name.rpartition(".")
-    parent = layer.get_submodule(owner) if owner else layer
-    norm = getattr(parent, "bn", None) if key == "conv" else None
-    return norm if isinstance(norm, nn.BatchNorm2d) else None
+def _rows(x: torch.Tensor, at: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Return rows (M, C) of what a linear layer reads or puts out (N, ..., C)."""
+    return x.reshape(len(x), -1, x.shape[-1])[at]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _is_rescaled(layer: nn.Module, name: str) -> bool:

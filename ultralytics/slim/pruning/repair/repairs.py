@@ -10,7 +10,7 @@ In this order, whichever are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -61,16 +61,18 @@ class Example:
         model: The original.
         where: Sensitivity (N, positions) of the predictions to each of its layers' outputs.
         names: What it calls each module of the model that is re-fitted.
+        norms: The BatchNorm behind each of its convolutions, as `ChannelGraph.norms`.
     """
 
     model: nn.Module
     where: dict[str, torch.Tensor]
     names: Mapping[str, str]
+    norms: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, where: dict[str, torch.Tensor]) -> Example:
+    def of(cls, model: nn.Module, where: dict[str, torch.Tensor], norms: Mapping[str, str]) -> Example:
         """Return the example of a model that lost nothing but channels."""
-        return cls(model, where, {name: name for name, _ in model.named_modules()})
+        return cls(model, where, {name: name for name, _ in model.named_modules()}, norms)
 
 
 def repair_model(
@@ -99,7 +101,7 @@ def repair_model(
         fold_constants(model, pruned, graph, keep)
     if "refit" in repairs:
         kept = {example.names[name]: np.flatnonzero(keep[labels]) for name, labels in graph.layers.items()}
-        done = refit(example.model, pruned, kept, example.where, batch, example.names)
+        done = refit(example.model, pruned, kept, example.where, example.norms, batch, example.names)
         LOGGER.info(f"prune: re-fitted {done} layers on {len(batch)} images")
     if "bn" in repairs:
         count = estimate_statistics(pruned, batch)

@@ -34,18 +34,20 @@ class Judge:
     Attributes:
         fitted, held: (N, C, H, W) in 0..1.
         where: Sensitivity (N, positions) of the predictions to each layer's output on the first ones.
+        norms: The BatchNorm behind each convolution of the original, as `ChannelGraph.norms`.
     """
 
     fitted: torch.Tensor
     held: torch.Tensor
     where: dict[str, torch.Tensor]
+    norms: Names
 
     @classmethod
-    def of(cls, images: torch.Tensor, where: dict[str, torch.Tensor]) -> Judge:
+    def of(cls, images: torch.Tensor, where: dict[str, torch.Tensor], norms: Names) -> Judge:
         """Return the judge of these images, which are at least `FEWEST`."""
         held = min(len(images) // 4, JUDGED)
         fitted = min(len(images) - held, FITTED)
-        return cls(images[:fitted], images[-held:], {name: at[:fitted] for name, at in where.items()})
+        return cls(images[:fitted], images[-held:], {name: at[:fitted] for name, at in where.items()}, norms)
 
     def loss(self, original: nn.Module, model: nn.Module, kept: Kept, names: Names, first: int = 0) -> float:
         """Return how far a model's predictions are from the original's, once it is re-fitted, in place.
@@ -57,7 +59,7 @@ class Judge:
             names: What the original calls each module of the model.
             first: Top-level layers before this one stay as they are.
         """
-        refit(original, model, kept, self.where, self.fitted, names, first, quiet=True)
+        refit(original, model, kept, self.where, self.norms, self.fitted, names, first, quiet=True)
         return prediction_loss(original, model, self.held)
 
 

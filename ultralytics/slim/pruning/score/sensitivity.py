@@ -10,6 +10,8 @@ error of a layer costs something.
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +20,10 @@ from torch import nn
 
 from ultralytics.utils import TQDM
 
+from ..graph.layers import LAYERS, channels_first
 from ..graph.prompts import VISUAL
 from ..graph.raw import run_raw
 
-LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 BOX_WEIGHT = 0.1  # weight of what is not a class probability
 
 
@@ -30,7 +32,8 @@ class Sensitivity:
     """What one layer's output does to the predictions.
 
     Attributes:
-        where: (N, positions) mean squared gradient over channels, at each position of each image.
+        where: (N, positions) mean squared gradient over channels, at each position of each image; of a layer that
+            runs several times the positions of all its calls, one behind the other.
         channels: (C,) squared gradient an image, summed over positions.
         removal: (C,) squared gradient times activation, summed: what zeroing a channel costs.
     """
@@ -43,40 +46,50 @@ class Sensitivity:
 def sensitivities(model: nn.Module, images: torch.Tensor, batch: int = 4) -> dict[str, Sensitivity]:
     """Return the sensitivity of every convolution and linear layer that the predictions depend on, by name.
 
-    Those whose outputs do not count images in their first dimension are left out.
+    Those whose outputs do not count images in their first dimension, or that do not run alike for all, are left out.
 
     Args:
         model: The model, float32; not modified.
         images: (N, C, H, W) in 0..1.
         batch: Images run at once.
     """
-    net, outputs, found, odd = copy.deepcopy(model).eval().requires_grad_(True), {}, {}, set()
+    net, outputs, found = copy.deepcopy(model).eval().requires_grad_(True), defaultdict(list), defaultdict(list)
     for name, m in net.named_modules():
         if hasattr(m, "inplace"):
             m.inplace = False  # an activation in place would overwrite the output whose gradient is asked for
         if isinstance(m, LAYERS):
-            m.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))
-    random = torch.Generator().manual_seed(0)
+            m.register_forward_hook(lambda _, __, out, name=name: outputs[name].append(out))
+    modules, random = dict(net.named_modules()), torch.Generator().manual_seed(0)
     for part in TQDM(images.split(batch), desc="prune: where the predictions are sensitive"):
         outputs.clear()
         with torch.enable_grad():
             total = judged(run_raw(net, part), random)
-            names = [n for n in outputs if outputs[n].requires_grad]
-            grads = torch.autograd.grad(total, [outputs[n] for n in names], allow_unused=True)
-        for name, grad in zip(names, grads):
-            if grad is not None and len(grad) != len(part):  # positions first, as in a transformer by sequences
-                odd.add(name)
-            elif grad is not None:
-                found.setdefault(name, []).append(_gather(grad, outputs[name].detach()))
-    return {n: _joined(parts, len(images)) for n, parts in found.items() if n not in odd}
+            asked = [out for outs in outputs.values() for out in outs if out.requires_grad]
+            grads = torch.autograd.grad(total, asked, allow_unused=True)
+        known = {id(out): grad for out, grad in zip(asked, grads) if grad is not None}
+        for name, outs in outputs.items():
+            # positions first, as in a transformer by sequences, are left out, and so is what nothing depends on
+            if all(len(out) == len(part) for out in outs) and any(id(out) in known for out in outs):
+                pairs = [(known.get(id(out), torch.zeros_like(out)), out.detach()) for out in outs]
+                found[name].append(_gather(modules[name], *zip(*pairs)))
+    return {n: _joined(parts, len(images)) for n, parts in found.items() if _covers(parts, len(images))}
 
 
-def _gather(grad: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return one batch's figures, channels in dimension 1: of a linear layer they are the last."""
-    grad, out = (t.movedim(-1, 1) if t.dim() == 3 else t for t in (grad, out))
-    grad, out = (t.reshape(*t.shape[:2], -1) for t in (grad, out))
+def _gather(m: nn.Module, grads: Sequence[torch.Tensor], outs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return one batch's figures of what a layer puts out, in all of its calls."""
+    grad, out = (torch.cat([_flat(m, t) for t in calls], 2) for calls in (grads, outs))
     square = grad.square()
     return square.mean(1), square.sum((0, 2)), (grad * out).square().sum((0, 2))
+
+
+def _flat(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    x = channels_first(m, x)
+    return x.reshape(*x.shape[:2], -1)
+
+
+def _covers(parts: list, n: int) -> bool:
+    """Return whether batches hold all of `n` images, with as many positions each."""
+    return sum(len(where) for where, *_ in parts) == n and len({where.shape[1] for where, *_ in parts}) == 1
 
 
 def _joined(parts: list, n: int) -> Sensitivity:

@@ -11,6 +11,7 @@ is that of single positions, and only WᵀW is kept, summed over the taps.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from ultralytics.utils import TQDM
 
 from ..graph.channels import ChannelGraph
+from ..graph.layers import channels_first, input_of, is_plain
 from ..graph.raw import raw
 from ..select.pools import Pool
 from .sensitivity import Sensitivity, pick_positions
@@ -88,26 +90,29 @@ class Covariance:
 def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: torch.Tensor, batch: int = 8) -> dict:
     """Return the covariance (C, C), float64, of what each layer reads at sampled positions, by layer name."""
     random, found, handles, first = torch.Generator().manual_seed(0), {}, [], [0]
+    done: dict[str, int] = defaultdict(int)  # positions of a layer's earlier calls
     share = max(SAMPLES // len(images), 16)
 
     def sampler(name: str):
-        def before(m: nn.Module, args: Any):
-            x = args[0].movedim(-1, 1) if isinstance(m, nn.Linear) else args[0]
-            where = _at_input(sensitive[name].where[first[0] : first[0] + len(x)], m, x)
+        def after(m: nn.Module, args: Any, kwargs: Any, out: torch.Tensor):
+            x, start = channels_first(m, input_of(args, kwargs)), done[name]
+            done[name] += channels_first(m, out)[0, 0].numel()
+            where = _at_input(sensitive[name].where[first[0] : first[0] + len(x), start : done[name]], m, x)
             x = x.reshape(*x.shape[:2], -1)
             if name not in found:
                 found[name] = Covariance(x.shape[1])
             for one, there in zip(x, where):
                 found[name].add(one[:, pick_positions(there, share, random)].double())
 
-        return before
+        return after
 
     for name, m in model.named_modules():
-        if name in sensitive and (isinstance(m, nn.Linear) or m.groups == 1):
-            handles.append(m.register_forward_pre_hook(sampler(name)))
+        if name in sensitive and is_plain(m) and (isinstance(m, nn.Linear) or m.groups == 1):
+            handles.append(m.register_forward_hook(sampler(name), with_kwargs=True))
     try:
         with raw(model):  # nothing decoded or cached
             for part in TQDM(images.split(batch), desc="prune: what each layer reads"):
+                done.clear()
                 model(part)
                 first[0] += len(part)
     finally:
