@@ -13,10 +13,11 @@ from ultralytics import __version__
 from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_KEYS, LOGGER
 
 from ..classes import task_of
+from ..errors import InputError
 from ..files import write_whole
 from ..hints import few
 from ..loading import load_checkpoint
-from .graph.verify import check_equal
+from .graph.verify import Unproved, check_equal
 
 HALF_ROUNDING, HALF_SMALLEST = 2.0**-11, 2.0**-25  # relative, and absolute where numbers are not normalised any more
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model
@@ -26,16 +27,42 @@ def stripped(model: nn.Module) -> nn.Module:
     """Return a half-precision CPU copy of `model` without training state, as Ultralytics strips its own checkpoints.
 
     Tensors with values beyond half precision stay as they are; whoever loads the file turns it into float32 anyway.
+    Hooks stay where they are methods of the model's own modules, and so part of its code.
+
+    Raises:
+        InputError: Another hook changes what the model computes; names its layer.
     """
     net = copy.deepcopy(model).cpu().eval().requires_grad_(False)._apply(_halved)
     if hasattr(net, "criterion"):
         del net.criterion  # made anew by the next training; None in its place would be called by some releases
     if hasattr(net, "args"):
         net.args = {k: v for k, v in dict(as_dict(net.args)).items() if k in DEFAULT_CFG_KEYS}
-    for m in net.modules():
-        m._forward_hooks.clear()
-        m._forward_pre_hooks.clear()
+    if foreign := _clear_foreign_hooks(net):
+        _check_without(foreign, model, net)
     return net
+
+
+def _clear_foreign_hooks(net: nn.Module) -> list[str]:
+    """Take off the forward hooks that are no methods of modules of `net`; return the names of their layers."""
+    own, found = {id(m) for m in net.modules()}, []
+    for name, m in net.named_modules():
+        for hooks in (m._forward_hooks, m._forward_pre_hooks):
+            for key, hook in list(hooks.items()):
+                if id(getattr(hook, "__self__", None)) not in own:
+                    del hooks[key]
+                    found.append(name or "the model itself")
+    return found
+
+
+def _check_without(layers: list[str], model: nn.Module, net: nn.Module) -> None:
+    """Raise InputError unless a stripped model computes what the model with hooks on these layers does."""
+    try:
+        check_equal(copy.deepcopy(model).cpu()._apply(_halved), net)
+    except Unproved as error:
+        raise InputError(
+            f"forward hooks change what the model computes ({few(layers)}), and a checkpoint cannot hold them, as they "
+            "are no methods of the model's own modules: move what they do into the layer's forward, or remove them"
+        ) from error
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:

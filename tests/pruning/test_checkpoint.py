@@ -1,0 +1,54 @@
+"""What a saved file holds of a model, and that it computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.slim.errors import InputError
+from ultralytics.slim.loading import load_checkpoint
+from ultralytics.slim.pruning.checkpoint import save_checkpoint
+
+from random_models import randomised
+from short_runs import MINI, hooks_in
+
+
+class Hooked(nn.Conv2d):
+    """A layer whose own method changes what it puts out."""
+
+    def __init__(self, c: int):
+        super().__init__(c, c, 1)
+        self.register_forward_hook(self.scaled)
+
+    def scaled(self, module, args, output):
+        return 3 * output + 1
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    model = randomised(str(MINI)).model.float().eval()
+    model.model[3] = nn.Sequential(model.model[3], Hooked(64))
+    for layer in model.model[3:4]:
+        layer.i, layer.f = 3, -1
+    return model
+
+
+@torch.no_grad()
+def test_hooks_that_are_methods_of_the_model_stay_and_others_go(model: nn.Module, tmp_path: Path) -> None:
+    seen = []
+    model.model[2].register_forward_hook(lambda *_: seen.append(1) or None)
+    save_checkpoint(model, tmp_path / "p.pt", {})
+    loaded = load_checkpoint(tmp_path / "p.pt")[0].float().eval()
+    x = torch.rand(1, 3, 64, 64)
+    assert (model.model[:4](x) - loaded.model[:4](x)).abs().max() < 0.01 * model.model[:4](x).abs().max()
+    assert hooks_in(loaded) == 1 and hooks_in(model) == 2
+
+
+def test_a_hook_of_others_that_changes_the_model_is_refused(model: nn.Module, tmp_path: Path) -> None:
+    model.model[2].register_forward_hook(lambda module, args, output: 3 * output)
+    with pytest.raises(InputError, match=r"forward hooks change what the model computes \(model\.2\)"):
+        save_checkpoint(model, tmp_path / "p.pt", {})
+    assert not list(tmp_path.iterdir())
