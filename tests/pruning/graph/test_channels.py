@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.nn.modules import C2f
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.pruning.graph import channels
 from ultralytics.slim.pruning.graph.channels import trace_channels
@@ -402,3 +403,26 @@ class _Normed(nn.Module):
 def test_the_batchnorm_of_a_convolution_is_the_one_that_alone_reads_it() -> None:
     """Not one that something else reads beside, that reads two of them, or that stands before it."""
     assert trace_channels(Net(_Normed())).norms == {"stem.0": "stem.1", "block.only": "block.a"}
+
+
+class _NamedC(Halves):
+    """Halves with something else called `c`."""
+
+    def __init__(self, c: object):
+        super().__init__()
+        self.c = c
+
+    def forward(self, x):
+        return super().forward(x) * (self.c if isinstance(self.c, nn.Parameter) else 1)
+
+
+@pytest.mark.parametrize("c", [nn.Identity(), nn.Parameter(torch.ones(1)), 16, 32], ids=lambda c: type(c).__name__)
+def test_an_attribute_called_c_is_a_width_in_blocks_of_ultralytics_alone(c: object) -> None:
+    pruned, error = prune(Net(_NamedC(c)))
+    assert error <= 1e-12 and type(pruned.block.c) is type(c) and pruned.end.in_channels == 16
+    assert not isinstance(c, int) or pruned.block.c == c
+
+
+def test_a_block_derived_from_one_of_ultralytics_keeps_its_width_right() -> None:
+    pruned, error = prune(Net(type("Own", (C2f,), {})(32, 32)))
+    assert error <= 1e-12 and pruned.block.c == pruned.block.cv1.conv.out_channels // 2 == 8

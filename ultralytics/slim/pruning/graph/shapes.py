@@ -143,7 +143,9 @@ def chunk(trace: Trace, x: torch.Tensor, chunks: int, dim: int = 0) -> Outcome:
         return trace.unknown("uneven chunks", x)
     parts = np.split(labels, chunks, axis=dim)
     trace.book.equal_counts(parts)
-    trace.attribute("c", parts[0])
+    width = getattr(trace.module, "c", None)
+    if trace.upstream_module() and isinstance(width, int) and width == parts[0].shape[dim]:
+        trace.attribute("c", parts[0])  # other code may mean anything by it
     return [(p, trace.zero(x)) for p in parts]
 
 

@@ -115,8 +115,8 @@ class Trace(TorchFunctionMode):
         return f"{self._stack[-1][0] or 'model'} ({type(self.module).__name__})"
 
     def upstream_module(self) -> bool:
-        """Return whether the running module's code is Ultralytics' own."""
-        return type(self.module).__module__.startswith("ultralytics.nn.")
+        """Return whether the running module is of a class of Ultralytics, or of one derived from such."""
+        return any(kind.__module__.startswith("ultralytics.nn.") for kind in type(self.module).__mro__)
 
     def known_view(self) -> bool:
         """Return whether views in the running module take their sizes from what the pruned module will hold."""
