@@ -426,3 +426,13 @@ def test_an_attribute_called_c_is_a_width_in_blocks_of_ultralytics_alone(c: obje
 def test_a_block_derived_from_one_of_ultralytics_keeps_its_width_right() -> None:
     pruned, error = prune(Net(type("Own", (C2f,), {})(32, 32)))
     assert error <= 1e-12 and pruned.block.c == pruned.block.cv1.conv.out_channels // 2 == 8
+
+
+def test_slopes_of_a_prelu_go_with_their_channels() -> None:
+    net = Net(nn.Sequential(nn.PReLU(32), nn.Conv2d(32, 32, 1), nn.PReLU()))
+    slopes = torch.rand(32)
+    net.block[0].weight.data.copy_(slopes)
+    pruned, error = prune(net)
+    each, _, same = pruned.block
+    assert error <= 1e-12 and each.num_parameters == len(each.weight) == pruned.stem[0].out_channels == 16
+    assert same.num_parameters == 1 and set(each.weight.tolist()) < set(slopes.tolist())

@@ -24,7 +24,7 @@ RULES: dict[str, Rule] = {}
 
 # f(0) = 0, channel by channel: a removed channel, which is 0 in the masked original, stays 0.
 ZERO_KEEPING = (
-    "silu relu relu6 leaky_relu gelu tanh hardtanh hardswish mish elu selu celu prelu abs neg dropout dropout1d "
+    "silu relu relu6 leaky_relu gelu tanh hardtanh hardswish mish elu selu celu abs neg dropout dropout1d "
     "dropout2d feature_dropout contiguous clone detach to float half double type type_as alias identity requires_grad "
     "max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
     "adaptive_max_pool1d adaptive_max_pool2d interpolate upsample sqrt square sign nan_to_num zeros_like cpu cuda"
@@ -45,6 +45,14 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 @rule(*ZERO_KEEPING)
 def keep(trace: Trace, x: torch.Tensor, *args: Any, **kwargs: Any) -> Outcome:
     """Pass labels through an operation that treats channels one by one and maps 0 to 0."""
+    return trace.labels(x), trace.zero(x)
+
+
+@rule("prelu")
+def prelu(trace: Trace, x: torch.Tensor, weight: torch.Tensor) -> Outcome:
+    """Pass labels; the slopes follow the channels where each has one of its own."""
+    if weight.numel() > 1:
+        trace.occupy(weight, 0, trace.channels(x, 1), "other")
     return trace.labels(x), trace.zero(x)
 
 

@@ -79,6 +79,8 @@ def _set_widths(m: nn.Module, groups: int | None) -> None:
         m.out_features, m.in_features = m.weight.shape
     elif isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None:
         m.num_features = len(m.running_mean)
+    elif isinstance(m, nn.PReLU):
+        m.num_parameters = len(m.weight)
 
 
 @torch.no_grad()
