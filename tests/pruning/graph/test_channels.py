@@ -112,6 +112,43 @@ def test_a_wrong_cut_is_caught_and_named() -> None:
         check_equal(net, pruned)
 
 
+class _Edges(nn.Module):
+    """A fixed kernel that is neither a parameter nor a buffer."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv, self.kernel = nn.Conv2d(c, c, 1), torch.tensor([[[[-1.0, 0.0, 1.0]]]])
+
+    def forward(self, x):
+        return self.cv(x) * nn.functional.conv2d(x[:, :1] * 0 + 1, self.kernel, padding=(0, 1))
+
+
+class _InFloat32(nn.Module):
+    """Code that runs in one precision alone."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv = nn.Conv2d(c, c, 1)
+
+    def forward(self, x):
+        y = self.cv(x)
+        return y.flatten(2).float().softmax(2).transpose(1, 2).matmul(y.flatten(2)).matmul(y.flatten(2).transpose(1, 2))
+
+
+def test_tensors_that_are_plain_attributes_follow_the_precision_and_come_back() -> None:
+    net = Net(_Edges())
+    kernel = net.block.kernel
+    with in_float64(net, attributes=False):
+        assert net.block.kernel is kernel
+    assert check_equal(net, copy.deepcopy(net)) == 0 and net.block.kernel is kernel
+
+
+def test_code_that_runs_in_one_precision_alone_is_named() -> None:
+    net = Net(_InFloat32())
+    with pytest.raises(InputError, match=r"proved in float64, in which its code fails in block: .*`\.to\(x\.dtype\)`"):
+        check_equal(net, copy.deepcopy(net))
+
+
 def test_a_trace_leaves_no_copy_of_the_model_behind() -> None:
     """Nothing that only the garbage collector would find: a large model's copy would stay in memory for a while."""
     net = Net(Halves())

@@ -319,7 +319,7 @@ def _cut(model: nn.Module, graph: ChannelGraph, keep: np.ndarray) -> tuple[nn.Mo
     scales what it keeps, that is done in float64, too, so that the proof is of what is done.
     """
     dtype, scales = next(model.parameters()).dtype, any(map(is_area_attention, model.modules()))
-    with in_float64(model) if scales else nullcontext():
+    with in_float64(model, attributes=False) if scales else nullcontext():
         pruned = sliced(model, graph, keep)
         with masking(model, graph, keep):
             error = check_equal(model, pruned)

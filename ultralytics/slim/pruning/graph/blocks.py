@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 from ...widths import note_parameters
 from .channels import input_size
 from .raw import raw
-from .verify import TOLERANCE, check_equal, difference, flatten, in_float64
+from .verify import TOLERANCE, check_equal, difference, flatten, in_float64, run_reference
 
 Columns = tuple[int, int]  # first and end
 
@@ -152,7 +152,7 @@ def _observed(net: nn.Module) -> _Run:
     x = torch.rand(input_size(net), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     try:
         with raw(net), run.watch:
-            net(x)
+            run_reference(net, x)
     finally:
         for handle in handles:
             handle.remove()
@@ -312,7 +312,7 @@ def proved_without(model: nn.Module, blocks: Sequence[Block]) -> tuple[nn.Module
         RuntimeError: They differ.
     """
     dtype = next(model.parameters()).dtype
-    with in_float64(model):
+    with in_float64(model, attributes=False):
         shorter = without_blocks(model, blocks)
         with masked_blocks(model, [block.name for block in blocks]):
             error = check_equal(model, shorter)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...errors import InputError
 from .channels import ChannelGraph, input_size, tensors_of
 from .stand_ins import stand_ins
 
@@ -72,13 +73,14 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
 
     Raises:
         Unproved: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
+        InputError: The reference cannot run in float64.
     """
     random = torch.Generator().manual_seed(0)
     sizes = [input_size(model, *sides) for sides in ((2, 3), (3, 2))]
     inputs = [torch.rand(size, dtype=torch.float64, generator=random) for size in sizes]
     with torch.no_grad():
         with in_float64(reference), stand_ins(reference):
-            wanted = [flatten(reference(x)) for x in inputs]
+            wanted = [flatten(run_reference(reference, x)) for x in inputs]
         with in_float64(model), stand_ins(model):
             got = [flatten(run(model, x)) for x in inputs]
     gaps = [difference(w, g) for w, g in zip(wanted, got)]
@@ -108,17 +110,45 @@ def advice(layers: Iterable[str], where: str) -> str:
 
 
 @contextmanager
-def in_float64(model: nn.Module) -> Iterator[None]:
-    """Turn a model into float64 and evaluation mode for the time being; what its modules keep from a run goes again."""
-    dtype, attributes = next(model.parameters()).dtype, [(m, dict(vars(m))) for m in model.modules()]
+def in_float64(model: nn.Module, attributes: bool = True) -> Iterator[None]:
+    """Turn a model into float64 and evaluation mode for the time being; what its modules keep from a run goes again.
+
+    Args:
+        model: The model.
+        attributes: Whether tensors that are neither parameters nor buffers, such as fixed kernels, are turned as well;
+            they are not in a copy that is made in the meantime and stays.
+    """
+    dtype, before_run = next(model.parameters()).dtype, [(m, dict(vars(m))) for m in model.modules()]
     model.double().eval()
+    for module, values in before_run if attributes else ():
+        vars(module).update({k: v.double() for k, v in values.items() if _is_floating(v)})
     try:
         yield
     finally:
         model.to(dtype)
-        for module, before in attributes:  # a head's anchors, in float64; and whether it is in training
+        for module, before in before_run:  # a head's anchors, in float64; and whether it is in training
             vars(module).clear()
             vars(module).update(before)
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def run_reference(model: nn.Module, x: torch.Tensor) -> Any:
+    """Run the original, `in_float64`.
+
+    Raises:
+        InputError: Its code fails in that precision; names the module.
+    """
+    try:
+        return run(model, x)
+    except Unproved as error:
+        raise InputError(
+            f"cannot prune this model: a cut is proved in float64, in which its code fails in "
+            f"{error.where or 'the model'}: {error.why}. Let the code there compute in the precision of its input, "
+            "`.to(x.dtype)` in place of `.float()`"
+        ) from error
 
 
 def run(model: nn.Module, x: torch.Tensor) -> Any:
