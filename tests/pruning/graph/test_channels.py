@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from ultralytics.slim.pruning.select.narrowing import order_narrowings, removed
 from ultralytics.slim.pruning.select.pools import make_pools
 
 from random_models import shake
-from small_modules import AAttn, Experts, Gate, Grouped, Halves, Net, Ordinary, Strange
+from small_modules import AAttn, Chain, Experts, Gate, Grouped, Halves, Net, Ordinary, Strange
 
 
 def prune(net: nn.Module, factor: float = 0.5) -> tuple[nn.Module, float]:
@@ -473,3 +474,76 @@ def test_slopes_of_a_prelu_go_with_their_channels() -> None:
     each, _, same = pruned.block
     assert error <= 1e-12 and each.num_parameters == len(each.weight) == pruned.stem[0].out_channels == 16
     assert same.num_parameters == 1 and set(each.weight.tolist()) < set(slopes.tolist())
+
+
+class _Aux(nn.Module):
+    """A side output that only the code of a loss reads."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.cv, self.aux = nn.Conv2d(c, c, 1), nn.Sequential(nn.Conv2d(c, 16, 1), nn.Conv2d(16, 16, 1))
+
+    def forward(self, x):
+        y = torch.relu(self.cv(x))
+        self.side = self.aux(y)
+        return y
+
+
+def test_a_side_output_stays_whole_and_what_leads_there_does_not() -> None:
+    net = Net(_Aux())
+    reasons = frozen_layers(net)
+    assert set(reasons) == {"block.aux.1", "end"} and "nothing in the model reads" in reasons["block.aux.1"]
+    pruned, error = prune(net)
+    assert error <= 1e-12 and pruned.block.aux[1].weight.shape == (16, 8, 1, 1)
+
+
+@dataclass
+class _Out:
+    boxes: torch.Tensor
+    feats: list[torch.Tensor]
+
+
+class _Opaque:
+    def __init__(self, boxes, feats):
+        self.boxes, self.feats = boxes, feats
+
+
+class _Head(nn.Module):
+    """Puts out features: those that it is given, or its own."""
+
+    def __init__(self, kind: type, own: bool, c: int = 32):
+        super().__init__()
+        self.boxes, self.embed, self.kind, self.own = nn.Conv2d(c, 4, 1), nn.Conv2d(c, 16, 1), kind, own
+        self.i, self.f = 2, -1
+
+    def forward(self, x):
+        embedded = self.embed(x)
+        return self.kind(boxes=self.boxes(x), feats=[embedded if self.own else x.detach()])
+
+
+def _with_head(*args: object) -> Chain:
+    net = Chain(nn.Identity()).eval()
+    net.model[2] = _Head(*args)
+    return net
+
+
+@pytest.mark.parametrize("kind", [dict, _Out])
+def test_features_of_the_heads_own_are_predictions(kind: type) -> None:
+    net = _with_head(kind, True)
+    assert frozen_layers(net)["model.2.embed"].endswith("model output")
+    other = copy.deepcopy(net)
+    other.model[2].embed.bias.data += 1
+    with pytest.raises(RuntimeError, match=r"outputs differ .*first in model\.2\.embed"):
+        check_equal(net, other)
+
+
+@pytest.mark.parametrize("kind", [dict, _Out])
+def test_features_that_a_head_hands_through_are_no_predictions(kind: type) -> None:
+    pruned, error = prune(_with_head(kind, False))
+    assert error <= 1e-12 and pruned.model[0][0].out_channels == 16
+
+
+def test_an_output_in_which_nothing_can_be_compared_proves_nothing() -> None:
+    net = _with_head(_Opaque, True)
+    with pytest.raises(InputError, match=r"no floating-point tensor that could be compared, but _Opaque"):
+        check_equal(net, copy.deepcopy(net))

@@ -7,6 +7,8 @@ that holds a channel. Channels that an operation without a rule touches, and the
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +22,8 @@ from . import products, shapes  # noqa: F401 (they register their rules)
 from .label_book import LabelBook
 from .operations import RULES
 from .raw import is_fused
-from .stand_ins import stand_ins
-from .trace import OUTPUT, Trace
+from .stand_ins import head_of, stand_ins
+from .trace import OUTPUT, Trace, as_dict_of_fields, tensors_in
 from .unrun import free_prompts, keep_known, keep_unrun, prediction_readers, sleeping
 
 WAKING = 8  # images of noise that may run what zeros do not, such as the experts behind a router
@@ -72,12 +74,32 @@ def input_size(model: nn.Module, height: int = 2, width: int = 3) -> tuple[int, 
     return 1, input_channels(model), height * stride, width * stride
 
 
-def without_features(output: Any) -> Any:
-    """Return a model's raw output without `feats`, the neck's tensors that heads hand through for their shapes."""
+@contextmanager
+def head_inputs(net: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Gather the tensors that a model's head is given, for the time being."""
+    given: list[torch.Tensor] = []
+    handle = head_of(net).register_forward_pre_hook(lambda _, args: given.extend(tensors_in(args)))
+    try:
+        yield given
+    finally:
+        handle.remove()
+
+
+def without_features(output: Any, given: Iterable[torch.Tensor]) -> Any:
+    """Return a model's raw output without `feats` where those are what its head was given, handed on for their shapes.
+
+    They may be detached, but lie in the same memory. What a head makes itself stays, whatever it is called.
+    """
+    output = as_dict_of_fields(output)
     if isinstance(output, dict):
-        return {k: without_features(v) for k, v in output.items() if k != "feats"}
+        places = {tensor.data_ptr() for tensor in given}
+        own = {
+            k: v for k, v in output.items() if k != "feats" or any(t.data_ptr() not in places for t in tensors_in(v))
+        }
+        return {k: without_features(v, given) for k, v in own.items()}
     if isinstance(output, (tuple, list)):
-        return [without_features(v) for v in output]
+        parts = [without_features(v, given) for v in output]
+        return parts if isinstance(output, list) else tuple(parts)
     return output
 
 
@@ -93,7 +115,7 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     for m in net.modules():
         if m is not net:
             hooks += [m.register_forward_pre_hook(trace.enter), m.register_forward_hook(trace.leave)]
-    with torch.no_grad(), stand_ins(net), trace:
+    with torch.no_grad(), stand_ins(net), head_inputs(net) as given, trace:
         outputs = [_first_run(net, trace)]
         keep_known(net, trace)
         outputs += _wake(net, trace)
@@ -102,7 +124,8 @@ def trace_channels(model: nn.Module) -> ChannelGraph:
     keep_unrun(net, trace)
     free_prompts(net, trace)
     for output in outputs:
-        trace.unknown(OUTPUT, without_features(output))
+        trace.unknown(OUTPUT, without_features(output, given))
+    trace.keep_unread()
     return _named(trace, net, names)
 
 

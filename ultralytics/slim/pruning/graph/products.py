@@ -25,6 +25,7 @@ def matmul(trace: Trace, x: torch.Tensor, y: torch.Tensor) -> Outcome:
         if a.shape[-2] != 1 or b.shape[-1] != 1 or not (trace.zero(x) or trace.zero(y)):
             return trace.unknown("matrix product with channels in two dimensions", x, y)
         trace.book.unite(np.swapaxes(a, -1, -2), b)
+        trace.read(b)
         return None
     if a.shape[-1] != 1 or b.shape[-2] != 1 or (a.any() and b.any()):
         return trace.unknown("matrix product over channels of one side", x, y)

@@ -9,6 +9,7 @@ that sees every tensor operation before PyTorch takes it apart: `chunk` is a chu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,19 @@ WITHOUT_CHANNELS = (  # read only a tensor's form, or make tensors that carry no
 
 
 def tensors_in(value: object) -> list[torch.Tensor]:
-    """Return the tensors in nested tuples, lists and dictionaries."""
+    """Return the tensors in nested tuples, lists, dictionaries and dataclasses."""
     if isinstance(value, torch.Tensor):
         return [value]
+    value = as_dict_of_fields(value)
     values = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
     return [tensor for inner in values for tensor in tensors_in(inner)]
+
+
+def as_dict_of_fields(value: object) -> object:
+    """Return {field: value} of a dataclass, and any other value as it is."""
+    if not is_dataclass(value) or isinstance(value, (dict, type)):
+        return value
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 class Trace(TorchFunctionMode):
@@ -66,6 +75,7 @@ class Trace(TorchFunctionMode):
         self.handled: dict[str, dict[int, np.ndarray]] = {}
         self.readers: dict[str, set[str]] = {}
         self.normalised: dict[str, set[str]] = {}
+        self._read: list[np.ndarray] = []
         self._labels, self._zero, self._alive = {}, {}, []
         self._makers: dict[int, str] = {}  # id of a tensor -> the convolution that put it out
         self.entered: set[str] = set()
@@ -224,9 +234,22 @@ class Trace(TorchFunctionMode):
 
     def consume(self, weight: torch.Tensor, dim: int, labels: np.ndarray, x: torch.Tensor) -> None:
         """Note that `weight` reads these channels along `dim`."""
+        self.read(labels)
         if labels.any() and not self.zero(x):
             self.book.freeze(labels, f"{self.where()}: its input is not 0 where a channel is masked")
         self.occupy(weight, dim, labels, "in")
+
+    def read(self, labels: np.ndarray) -> None:
+        """Note that something is computed from all of these channels together."""
+        self._read.append(np.ravel(labels))
+
+    def keep_unread(self) -> None:
+        """Freeze channels that nothing reads, such as those of a side output that only the user's code knows."""
+        roots = self.book.roots()
+        read = roots[np.unique(np.concatenate([np.zeros(0, dtype=int), *self._read]))]
+        for name, labels, _ in self.produced:
+            unread = labels[~np.isin(roots[labels], read)]
+            self.book.freeze(unread, f"{name}: nothing in the model reads what it puts out")
 
     def depthwise(self, ins: np.ndarray, weight: torch.Tensor, groups: int, outs: int, zero: bool) -> np.ndarray:
         """Return the output labels of a channelwise convolution: each input's label, once a filter."""

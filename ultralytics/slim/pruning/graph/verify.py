@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from ...errors import InputError
-from .channels import ChannelGraph, input_size, tensors_of
+from .channels import ChannelGraph, head_inputs, input_size, tensors_of, without_features
 from .stand_ins import stand_ins
+from .trace import as_dict_of_fields
 
 TOLERANCE = 1e-8  # of the largest output, in float64
 
@@ -73,16 +74,16 @@ def check_equal(reference: nn.Module, model: nn.Module) -> float:
 
     Raises:
         Unproved: If they differ by more than `TOLERANCE` or the model cannot run; the message names the layer.
-        InputError: The reference cannot run in float64.
+        InputError: The reference cannot run in float64, or puts out nothing that could be compared.
     """
     random = torch.Generator().manual_seed(0)
     sizes = [input_size(model, *sides) for sides in ((2, 3), (3, 2))]
     inputs = [torch.rand(size, dtype=torch.float64, generator=random) for size in sizes]
     with torch.no_grad():
         with in_float64(reference), stand_ins(reference):
-            wanted = [flatten(run_reference(reference, x)) for x in inputs]
+            wanted = [_compared(reference, x, run_reference) for x in inputs]
         with in_float64(model), stand_ins(model):
-            got = [flatten(run(model, x)) for x in inputs]
+            got = [_compared(model, x, run) for x in inputs]
     gaps = [difference(w, g) for w, g in zip(wanted, got)]
     for x, gap in zip(inputs, gaps):
         if not gap <= TOLERANCE:
@@ -174,6 +175,23 @@ def run(model: nn.Module, x: torch.Tensor) -> Any:
             handle.remove()
 
 
+def _compared(model: nn.Module, x: torch.Tensor, work: Callable) -> list[torch.Tensor]:
+    """Run a model and return what of its output is to be equal: all but the features that its head hands through.
+
+    Raises:
+        InputError: It puts out nothing that could be compared.
+    """
+    with head_inputs(model) as given:
+        output = work(model, x)
+    found = flatten(without_features(output, given), skip=())
+    if not found:
+        raise InputError(
+            f"cannot prune this model: it puts out no floating-point tensor that could be compared, but "
+            f"{type(output).__name__}: let it return tensors, alone or in tuples, lists, dictionaries or dataclasses"
+        )
+    return found
+
+
 def difference(want: list[torch.Tensor], got: list[torch.Tensor]) -> float:
     """Return the largest difference of two lists of tensors, each relative to the largest value of its pair."""
     if [t.shape for t in want] != [t.shape for t in got]:
@@ -186,19 +204,20 @@ def difference(want: list[torch.Tensor], got: list[torch.Tensor]) -> float:
     return worst
 
 
-def flatten(output: Any) -> list[torch.Tensor]:
-    """Return the floating-point tensors of a model's output, without the features that heads hand through.
+def flatten(output: Any, skip: Container[str] = ("feats",)) -> list[torch.Tensor]:
+    """Return the floating-point tensors of a model's output, without what is in dictionaries under names to skip.
 
     Of an end-to-end head only the raw predictions count: its sorted detections change order at ties.
     """
+    output = as_dict_of_fields(output)
     if isinstance(output, tuple) and isinstance(output[-1], dict) and "one2one" in output[-1]:
         extra = output[0][1:] if isinstance(output[0], tuple) else ()  # mask prototypes
-        return flatten([*extra, output[-1]])
+        return flatten([*extra, output[-1]], skip)
     if isinstance(output, torch.Tensor):
         return [output] if output.is_floating_point() else []
     if isinstance(output, dict):
-        return [t for k, v in output.items() if k != "feats" for t in flatten(v)]
-    return [t for v in output or () for t in flatten(v)] if isinstance(output, (tuple, list)) else []
+        return [t for k, v in output.items() if k not in skip for t in flatten(v, skip)]
+    return [t for v in output for t in flatten(v, skip)] if isinstance(output, (tuple, list)) else []
 
 
 def first_difference(reference: nn.Module, model: nn.Module, x: torch.Tensor) -> str:
@@ -228,7 +247,7 @@ def _sums(net: nn.Module, x: torch.Tensor) -> dict[tuple[str, bool], tuple[float
     running = [""]
 
     def total(values: Any) -> float:
-        return sum(t.sum().item() for t in flatten(values))
+        return sum(t.sum().item() for t in flatten(values, skip=()))
 
     def start(name: str):
         def hook(module: nn.Module, args: Any) -> None:

@@ -23,6 +23,7 @@ from ultralytics.utils import TQDM
 from ..graph.layers import LAYERS, channels_first
 from ..graph.prompts import VISUAL
 from ..graph.raw import run_raw
+from ..graph.trace import as_dict_of_fields
 
 BOX_WEIGHT = 0.1  # weight of what is not a class probability
 
@@ -109,6 +110,7 @@ def weighed(output: Any, likely: Any) -> list[torch.Tensor]:
         output: Raw predictions.
         likely: Raw predictions of the same form that say how much each value counts; those of the original.
     """
+    output, likely = as_dict_of_fields(output), as_dict_of_fields(likely)
     if isinstance(output, dict) and "scores" in output:
         return _anchors(output, likely)
     if isinstance(output, dict):
