@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -98,10 +99,23 @@ NAMES = {0: "person", 1: "Traffic light", 2: "7", 3: "person"}
         ("[1, 2]", [1, 2]),
         ("7", [2]),  # a name before a number
         (1, [1]),
+        ([2], [2]),
+        ({"person", 2}, [0, 2, 3]),
+        (range(1, 3), [1, 2]),
+        (np.array([1, 2]), [1, 2]),
+        ([np.int64(1)], [1]),
+        (torch.tensor([1]), [1]),
     ],
 )
 def test_names_and_numbers(wanted: object, numbers: list[int]) -> None:
     assert read_classes(wanted, NAMES) == numbers
+
+
+def test_of_names_that_are_numerals_text_is_the_name_and_an_integer_the_number(log) -> None:
+    names = {0: "1", 1: "2", 2: "a, b"}
+    assert read_classes([1], names) == read_classes("2", names) == [1]
+    assert read_classes("1", names) == [0] and "'1' is taken for the class of that name; number 1 is '2'" in log.text
+    assert read_classes("a, b", names) == read_classes(["a, b"], names) == [2]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +126,9 @@ def test_names_and_numbers(wanted: object, numbers: list[int]) -> None:
         ("person,-1", "no class '-1'"),
         ("", "keeps no class"),
         ([], "keeps no class"),
+        (set(), "keeps no class"),
+        ([True], "no class 'True'"),
+        ("²", "no class '²'"),
     ],
 )
 def test_unknown_classes_are_named(wanted: object, message: str) -> None:

@@ -58,7 +58,9 @@ def test_mistakes_are_named_with_a_hint(line, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["a.pt,b.pt", "[a.pt,b.pt]", "['a.pt', 'b.pt']", ["a.pt", "b.pt"]])
+@pytest.mark.parametrize(
+    "value", ["a.pt,b.pt", "[a.pt,b.pt]", "['a.pt', 'b.pt']", ["a.pt", "b.pt"], dict.fromkeys(["a.pt", "b.pt"])]
+)
 def test_lists_of_paths(value):
     assert split_list(value) == ["a.pt", "b.pt"]
 

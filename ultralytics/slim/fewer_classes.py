@@ -41,7 +41,8 @@ def read_classes(wanted: Any, names: Names) -> list[int]:
     """Return the numbers of the classes to keep, rising.
 
     Args:
-        wanted: Names or numbers; several in a list, or in text with commas between.
+        wanted: Names or numbers; several in a collection, or in text with commas between. An integer is a number; of
+            text, which may be either, a name comes first.
         names: Those of the model.
 
     Raises:
@@ -51,19 +52,31 @@ def read_classes(wanted: Any, names: Names) -> list[int]:
     for number, name in names.items():
         known.setdefault(class_key(name), []).append(number)
     numbers: set[int] = set()
-    for item in filter(None, split_list(wanted)):
-        if item.lower() in known:
-            numbers.update(known[item.lower()])
-        elif item.isdigit() and int(item) in names:
-            numbers.add(int(item))
-        else:
+    for item in _items(wanted, known):
+        by_number = {int(item)} & set(names) if str(item).isdecimal() else set()
+        by_name = set() if isinstance(item, int) else set(known.get(class_key(item), ()))
+        if not by_name | by_number:
+            text = str(item)
             raise InputError(
-                f"classes: the model has no class {item!r}{hint(item, map(str, names.values()))}; its classes: "
+                f"classes: the model has no class {text!r}{hint(text, map(str, names.values()))}; its classes: "
                 f"{listed(names)}, numbers 0 to {len(names) - 1}"
             )
+        if by_name and by_number - by_name:
+            _tell(f"classes: {item!r} is taken for the class of that name; number {item} is {names[int(item)]!r}")
+        numbers |= by_name or by_number
     if not numbers:
         raise InputError(f"classes={wanted!r} keeps no class; name one at least of {listed(names)}")
     return sorted(numbers)
+
+
+def _items(wanted: Any, known: Iterable[str]) -> list[int | str]:
+    """Return the items of what is given for classes: integers as such, anything else as text."""
+    wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # arrays
+    if isinstance(wanted, str):
+        return [wanted] if class_key(wanted) in known else list(filter(None, split_list(wanted)))
+    several = list(wanted) if isinstance(wanted, Iterable) else [wanted]
+    plain = [item.item() if hasattr(item, "item") else item for item in several]
+    return [item if type(item) is int else str(item).strip(" '\"") for item in plain if item != ""]
 
 
 @torch.no_grad()

@@ -9,10 +9,10 @@ INSTEAD = {"model": "weights", "teacher": "t_weight", "distill_model": "t_weight
 
 
 def split_list(value: object) -> list[str]:
-    """Return the items of a list, or of text such as `a.pt,b.pt` or `[a.pt,b.pt]`."""
+    """Return the items of a list or another collection, or of text such as `a.pt,b.pt` or `[a.pt,b.pt]`."""
     text = str(value).strip()
     text = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text  # a name may end in a bracket
-    items = value if isinstance(value, (list, tuple)) else text.split(",")
+    items = value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else text.split(",")
     return [str(item).strip(" '\"") for item in items]
 
 
