@@ -21,7 +21,7 @@ from ultralytics.engine.results import Results
 from ultralytics.slim.diagrams.dataset import draw_one
 from ultralytics.slim.inputs.sources import class_numbers, count_images
 from ultralytics.slim.plabels import plabels_text
-from ultralytics.slim.prediction.nodes import NODES, detect_nodes
+from ultralytics.slim.prediction.nodes import NODES, detect_nodes, nodes_of
 from ultralytics.slim.prediction.results import Prediction, Predictions, VideoPrediction
 from ultralytics.slim.prediction.saver import Saver, save_picture
 
@@ -293,6 +293,20 @@ def test_boxes_without_an_area_are_no_nodes(model, monkeypatch):
     monkeypatch.setattr(type(model.model), "predict", lambda *_, **__: [found])
     (kept,) = detect_nodes(model.model, [], {})
     assert kept.boxes.conf.tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_what_is_around_a_rotated_box_ends_at_the_picture(model, there, monkeypatch):
+    """Ultralytics clips upright boxes alone: the middle of the one around a diamond in a corner may lie outside."""
+    boxes = [[10, 80, 34, 34, np.pi / 4], [200, 80, 9, 9, 0], [48, 32, 8, 8, 0]]
+    rows = torch.tensor([[*box, 0.9, 0] for box in boxes])
+    found = Results(np.full((64, 96, 3), 90, np.uint8), "a.png", {0: "box"}, obb=rows)
+    monkeypatch.setattr(type(model.model), "predict", lambda *_, **__: [found])
+    (kept,) = detect_nodes(model.model, [], {})
+    wanted = [[0, 80 - 17 * 2**0.5, 10 + 17 * 2**0.5, 64], [44, 28, 52, 36]]
+    np.testing.assert_allclose(nodes_of(kept, "auto")[0], wanted, atol=1e-4)
+    (predicted,) = model.predict(image(there / "a.png"), **TINY)
+    np.testing.assert_allclose(predicted.boxes_xyxy, wanted, atol=1e-4)
+    assert predicted.saved.is_file()
 
 
 def test_nothing_found_is_a_prediction_too(model, there):

@@ -44,12 +44,12 @@ def compress_run(run: Run) -> ComparisonTable:
         given |= settings.export.options
         exported = check_exports(final, settings.export.format, data, **given)
         LOGGER.info(f"\n{exported}")
-        pictures, relations = _relations(run, data, {name: models[name] for name in (ORIGINAL, last)})
         compared = models, data, settings.imgsz, settings.device
         if settings.images:  # the truth of its data is what the original detects
             table = compare_models(*compared, str(Path(data).with_name("images")), "agreement")
         else:
             table = compare_models(*compared)
+        relations = _relations(run, data, {name: models[name] for name in (ORIGINAL, last)})
         causes = {name: scores.causes for name, scores in relations.items()}
         measured = {"table": table.to_dicts(), "relations": relations, "relation_causes": causes}
         promised = settings.prune.promise
@@ -57,30 +57,34 @@ def compress_run(run: Run) -> ComparisonTable:
         measured |= {"promise": verdict} if promised else {}
         run.measured({**measured, "exports": exported.to_dicts()})
         files: dict[str, Path | str] = {**run.files(), **{row.format: row.path for row in exported[1:] if row.path}}
-        files |= {**pictures, "record": run.record}
+        files["record"] = run.record
         try:
             files["report"] = write_report(run.folder)
+            files |= _picture(run, data, final)
             run.finish()
-        finally:  # the figures are shown even where the page fails
+        finally:  # the figures are shown even where the page or the picture fails
             listed = "\n".join(f"{what:<14} {path}" for what, path in files.items())
             told = "\n".join(filter(None, (table.verdict, verdict)))
             LOGGER.info(f"\n{table}\n\n{told}\n\n{relations_text(relations)}\n\n{listed}")
     return table
 
 
-def _relations(run: Run, data: str, models: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Evaluation]]:
-    """Return a picture of what the last model finds, and the relation scores of all by name.
-
-    Neither of a patched checkout, which has no relation.py.
-    """
+def _relations(run: Run, data: str, models: Mapping[str, Path]) -> dict[str, Evaluation]:
+    """Return the relation scores of all models by name; none of a patched checkout, which has no relation.py."""
     if not is_fork():
-        return {}, {}
+        return {}
     from .prediction.evaluate import relations_of
+
+    return relations_of(data, models, run.settings.imgsz, run.settings.device)
+
+
+def _picture(run: Run, data: str, final: Path) -> dict[str, Path]:
+    """Return a picture of what the last model finds; none of a patched checkout."""
+    if not is_fork():
+        return {}
     from .prediction.predict import typical_prediction
 
-    imgsz, device = run.settings.imgsz, run.settings.device
-    picture = typical_prediction(data, list(models.values())[-1], run.folder, device)
-    return {"picture": picture.saved}, relations_of(data, models, imgsz, device)
+    return {"picture": typical_prediction(data, final, run.folder, run.settings.device).saved}
 
 
 def open_run(project: str | Path, name: str | None, resume: bool | str | Path, given: Mapping[str, Any]) -> Run:

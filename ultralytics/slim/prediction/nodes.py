@@ -67,8 +67,7 @@ def detect_nodes(model: YOLO, source: Any, settings: Mapping[str, Any]) -> Itera
         else:
             parts = [source]
         for result in chain.from_iterable(model.predict(part, stream=True, **settings) for part in parts):
-            found = boxes_of(result)
-            boxes, scores = found.xyxy.cpu().numpy(), found.conf.cpu().numpy()
+            boxes, scores = corners_of(result), boxes_of(result).conf.cpu().numpy()
             whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))  # YOLO26 may predict a box inside out
             yield result[whole[distinct_nodes(boxes[whole], scores[whole])]]
 
@@ -85,8 +84,13 @@ def _shape(image: Any) -> tuple[int, ...]:
 
 def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, Relations]:
     """Return boxes (N, 4) xyxy in pixels and the relations of N nodes of an Ultralytics result."""
-    boxes = boxes_of(result).xyxy.cpu().numpy()
+    boxes = corners_of(result)
     return boxes, read_relations(boxes, mode, picture_of(result))
+
+
+def corners_of(result: Results) -> np.ndarray:
+    """Return (N, 4) boxes xyxy in pixels; Ultralytics lets those around rotated boxes reach out of the picture."""
+    return boxes_of(result).xyxy.cpu().numpy().clip(0, np.tile(result.orig_shape[::-1], 2))
 
 
 def picture_of(result: Results) -> np.ndarray | None:

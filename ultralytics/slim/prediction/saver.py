@@ -17,6 +17,7 @@ from ..errors import FailedError, WriteError
 from ..files import write_whole
 from ..measuring.detections import boxes_of
 from ..plabels import plabels_text
+from .nodes import corners_of
 from .results import Prediction
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Saver:
         """
         boxes, path = boxes_of(result), Path(result.path)
         numbers = [int(c) for c in boxes.cls]
-        names, corners = [result.names[c] for c in numbers], boxes.xyxy.cpu().numpy()
+        names, corners = [result.names[c] for c in numbers], corners_of(result)
         is_frame = is_stream or path.suffix[1:].lower() in VID_FORMATS
         video = self._video(result.path, is_stream) if is_frame else None
         saved = self._draw(path, video, draw(names)) if self.save else None
