@@ -170,9 +170,9 @@ def _is_drawn_tree(boxes: np.ndarray, drawn: Relations, spare: int) -> bool:
 
 
 def _agreement(found: list[int], other: list[int]) -> float:
-    """Return the share of the edges found that are in the other tree too, in either direction."""
+    """Return the share of the edges found that are in the other tree too, in either direction; 1 where none is."""
     edges, known = ({frozenset(edge) for edge in enumerate(parents) if edge[1] >= 0} for parents in (found, other))
-    return len(edges & known) / max(1, len(edges))
+    return len(edges & known) / len(edges) if edges else 1.0
 
 
 def _to_plain(image: np.ndarray) -> np.ndarray:

@@ -156,6 +156,8 @@ AUTO = {
 @pytest.mark.parametrize(("nodes", "parents"), AUTO.values(), ids=AUTO)
 def test_auto_chooses_by_image(nodes, parents):
     assert find_parent_nodes(nodes, mode="auto") == parents
+    blank = np.full((200, 480), 255, np.uint8)
+    assert find_parent_nodes(nodes, mode="auto", image=blank) == parents, "no stroke says nothing against it"
 
 
 def test_auto_is_none_the_worse_for_scale_and_order():
