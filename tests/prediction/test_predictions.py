@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,14 +19,17 @@ from prune_model import PruneModel
 from relation import Relations, find_parent_nodes, read_plabels
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.diagrams.dataset import draw_one
+from ultralytics.slim.errors import InputError
 from ultralytics.slim.inputs.sources import class_numbers, count_images
 from ultralytics.slim.plabels import plabels_text
-from ultralytics.slim.prediction.nodes import NODES, detect_nodes, nodes_of
+from ultralytics.slim.prediction.nodes import NODES, detect_nodes, nodes_of, shown_of
 from ultralytics.slim.prediction.results import Prediction, Predictions, VideoPrediction
 from ultralytics.slim.prediction.saver import Saver, save_picture
 
 from places import ROOT
+from short_runs import MINI
 
 SIZE = (96, 64)  # width, height
 TINY = {"imgsz": 32, "device": "cpu"}
@@ -36,12 +40,25 @@ def model(tmp_path_factory) -> PruneModel:
     """An untrained network that finds boxes at the finest stride and discs at the others in every image."""
     path, yolo = tmp_path_factory.mktemp("weights") / "start.pt", YOLO("yolov8n.yaml")
     yolo.model.names = {0: "box", 1: "disc", **{i: f"class{i}" for i in range(2, 80)}}
+    find_everywhere(yolo)
+    yolo.save(path)
+    return PruneModel(path)
+
+
+def find_everywhere(yolo: YOLO) -> None:
     for number, head in enumerate(yolo.model.model[-1].cv3):
         head[-1].weight.data.zero_()
         head[-1].bias.data[:] = -5
         head[-1].bias.data[min(number, 1)] = 1
-    yolo.save(path)
-    return PruneModel(path)
+
+
+def mini_model(channels: int = 3) -> PruneModel:
+    """The same of the smallest network, for images of so many channels; saved in the working directory."""
+    yolo = YOLO(MINI, verbose=False)
+    yolo.model = DetectionModel(str(MINI), ch=channels, verbose=False)
+    find_everywhere(yolo)
+    yolo.save("start.pt")
+    return PruneModel("start.pt")
 
 
 @pytest.fixture
@@ -213,6 +230,54 @@ def test_folders_patterns_lists_and_arrays(model, there):
     assert not (there / "runs").exists(), "nothing is drawn where it is not asked for"
     assert count_images("in") == 4 and count_images("in/*.png") == 1
     assert count_images(["in/a.png", "in/c.mp4"]) == 3 and count_images("http://x/a.png") is None
+
+
+@pytest.mark.parametrize("others", [1, 17], ids=["at once", "in parts"])
+@pytest.mark.parametrize("odd", ["in/c.mp4", "in", "in/*.png"])
+def test_a_list_holds_images_alone(model, there, odd, others):
+    path = image(there / "in/a.png")
+    video(there / "in/c.mp4", [60])
+    with pytest.raises(InputError, match=rf"^source={re.escape(odd)}: a list holds images alone; give a folder"):
+        model.predict([path] * others + [odd], **TINY)
+    assert not (there / "runs").exists()
+
+
+def test_arrays_are_numbered_through(there):
+    """Ultralytics counts from 0 again in each part of a long list."""
+    arrays = [np.zeros((32, 32, 3), np.uint8)] * 17
+    found = mini_model().predict([*arrays, image(there / "image1.png"), arrays[0]], save_dir="out", conf=0.99, **TINY)
+    names = [*(f"image{number}" for number in range(17)), "image1", "image18"]
+    assert [Path(p.source).stem for p in found] == names
+    assert [p.saved.stem for p in found[-3:]] == ["image16", "image1-2", "image18"]
+
+
+def test_images_of_other_channels_than_a_picture(there):
+    """Lines are followed in pictures alone, what else there is draws on the first of the channels."""
+    model = mini_model(5)
+    for folder, name in (("images", "a.tiff"), ("images", "b.tiff"), ("plabels", "a.txt"), ("plabels", "b.txt")):
+        path = there / "data" / folder / "val" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        if folder == "images":
+            cv2.imwritemulti(str(path), [np.full((64, 96), grey, np.uint8) for grey in (10, 20, 30, 40, 50)])
+    files = sorted((there / "data/images/val").iterdir())
+    alone, *listed, array = [
+        *model.predict(files[0], **TINY),
+        *model.predict(files, **TINY),
+        *model.predict(np.zeros((64, 96, 5), np.uint8), **TINY),
+    ]
+    assert alone.boxes_xyxy == listed[0].boxes_xyxy == listed[1].boxes_xyxy and len(alone.boxes_xyxy) > 0
+    assert Path(listed[1].source) == files[1] and array.saved.is_file()
+    scores = model.evaluate("data", **TINY)
+    assert [row["nodes_found"] for row in scores.images] == [len(alone.boxes_xyxy)] * 2
+    with pytest.raises(InputError, match=r"a.tiff: mode=connectors .* channels, this image has 5; give mode=auto"):
+        model.evaluate("data", mode="connectors", **TINY)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 0.5), (np.float64, 127.5), (bool, True)])
+def test_arrays_of_other_kinds_are_drawn_as_they_look(dtype, value):
+    seen = Results(np.full((64, 96, 3), value, dtype), "a.png", {0: "box"}, boxes=torch.zeros(0, 6))
+    assert shown_of(seen).dtype == np.uint8 and (shown_of(seen) == (255 if value is True else 127)).all()
 
 
 def test_an_address(model, there):

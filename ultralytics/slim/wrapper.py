@@ -218,7 +218,8 @@ class PruneModel:
         """Detect nodes, find each one's parent, and draw both: a picture for an image, a video for a video.
 
         Args:
-            source: Anything that Ultralytics predicts on: file, folder, pattern, video, address, camera, array, a list.
+            source: Anything that Ultralytics predicts on: file, folder, pattern, video, address, camera, array; a
+                list of images.
             save_dir: Folder of what is saved, by default runs/slim/predict, numbered.
             mode: How parents are found, see `relation.find_parent_nodes`.
             save: Draw.

@@ -46,9 +46,9 @@ def _frames(file: Path, vid_stride: int) -> int:
 
 
 def check_source(source: Any) -> None:
-    """Raise where a path or pattern of `source` leads nowhere, or to images that cannot be read."""
-    images = []
-    for item in source if isinstance(source, (list, tuple)) else [source]:
+    """Raise where a path or pattern of `source` leads nowhere, or to what cannot be read; or a list to no image."""
+    images, several = [], isinstance(source, (list, tuple))
+    for item in source if several else [source]:
         if not isinstance(item, (str, Path)) or _is_stream(item):
             continue  # arrays, cameras and addresses are Ultralytics' to judge
         files = _files(item)
@@ -58,7 +58,9 @@ def check_source(source: Any) -> None:
             raise MissingFileError(
                 f"source={item}: no images or videos there; expected files such as .png, .jpg or .mp4"
             )
-        images += [file for file in files if file.suffix[1:].lower() in IMG_FORMATS]
+        if several and (not Path(item).is_file() or Path(item).suffix[1:].lower() in VID_FORMATS):
+            raise InputError(f"source={item}: a list holds images alone; give a folder, a pattern or a video by itself")
+        images += [Path(item)] if several else [file for file in files if file.suffix[1:].lower() in IMG_FORMATS]
     check_images(images)
 
 

@@ -16,7 +16,7 @@ from ..inputs.data import check_data, relations_folder
 from ..inputs.images import check_images
 from ..inputs.weights import open_model
 from ..plabels import read_plabels_dir
-from .nodes import NODES, detect_nodes, nodes_of, picture_of, read_detection, result_folder
+from .nodes import NODES, detect_nodes, nodes_of, picture_of, read_detection, result_folder, shown_of
 from .relation_errors import compare_nodes, visualize_errors
 from .results import Evaluation
 from .saver import save_picture
@@ -62,7 +62,7 @@ def evaluate_relations(
         true.append((labels.boxes, labels.parents))
         compared[image.as_posix()] = errors = compare_nodes(pred[-1], true[-1], mode, image=picture_of(result))
         if folder:
-            picture = visualize_errors(result.orig_img, pred[-1], true[-1], errors)
+            picture = visualize_errors(shown_of(result), pred[-1], true[-1], errors)
             save_picture(picture, (folder / image).with_suffix(".jpg"))
     if len(true) != len(truth):
         raise FailedError(f"Ultralytics read {len(true)} of the {len(truth)} images in {images}")

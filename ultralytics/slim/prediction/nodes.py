@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,10 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, get_cfg
 from ultralytics.data.utils import exif_size
 from ultralytics.utils.files import increment_path
 
-from ..errors import translated
+from ..errors import InputError, translated
 from ..inputs.images import check_sides
 from ..inputs.sources import class_numbers
+from ..kinds import input_channels
 from ..measuring.detections import boxes_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Ultralytics opens all images of a list at once and takes them as one batch, padded to squares where shapes differ.
 AT_ONCE = 16
+CHANNELS = ((), (1,), (3,), (4,))  # of what can be drawn on: grey, BGR, BGRA
 NODES = {"iou": 0.4, "verbose": False}  # less overlap than Ultralytics' own: keeps more relations, docs/relations.md
 
 
@@ -60,16 +61,28 @@ def detect_nodes(model: YOLO, source: Any, settings: Mapping[str, Any]) -> Itera
         settings: Arguments of `predict`, as `read_detection` returns them.
     """
     settings = {**NODES, **settings}
+    of_list = isinstance(source, (list, tuple)) and len(source) > 0
     with translated():
-        if isinstance(source, (list, tuple)) and len(source) > AT_ONCE:
-            settings["rect"] = settings.get("rect", True) and len({_shape(image) for image in source}) == 1
-            parts = [source[start : start + AT_ONCE] for start in range(0, len(source), AT_ONCE)]
-        else:
-            parts = [source]
-        for result in chain.from_iterable(model.predict(part, stream=True, **settings) for part in parts):
+        found = _detect_in_list(model, source, settings) if of_list else model.predict(source, stream=True, **settings)
+        for result in found:
             boxes, scores = corners_of(result), boxes_of(result).conf.cpu().numpy()
             whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))  # YOLO26 may predict a box inside out
             yield result[whole[distinct_nodes(boxes[whole], scores[whole])]]
+
+
+def _detect_in_list(model: YOLO, images: Sequence[Any], settings: dict[str, Any]) -> Iterator[Results]:
+    """Yield Ultralytics' result for each image of a list, a few at a time; those without a name are numbered."""
+    alone = input_channels(model.model) not in (1, 3)  # of a list's files Ultralytics reads no more channels
+    at_once = 1 if alone else AT_ONCE
+    if len(images) > at_once and not alone:
+        settings["rect"] = settings.get("rect", True) and len({_shape(image) for image in images}) == 1
+    for start in range(0, len(images), at_once):
+        part = images[start : start + at_once]
+        results = model.predict(part[0] if alone else part, stream=True, **settings)
+        for number, (result, image) in enumerate(zip(results, part), start):
+            if not isinstance(image, (str, Path)) and not getattr(image, "filename", ""):
+                result.path = f"image{number}.jpg"  # as Ultralytics calls it, which counts within a part
+            yield result
 
 
 def _shape(image: Any) -> tuple[int, ...]:
@@ -83,9 +96,18 @@ def _shape(image: Any) -> tuple[int, ...]:
 
 
 def nodes_of(result: Results, mode: str) -> tuple[np.ndarray, Relations]:
-    """Return boxes (N, 4) xyxy in pixels and the relations of N nodes of an Ultralytics result."""
-    boxes = corners_of(result)
-    return boxes, read_relations(boxes, mode, picture_of(result))
+    """Return boxes (N, 4) xyxy in pixels and the relations of N nodes of an Ultralytics result.
+
+    Raises:
+        InputError: The mode looks at lines, and the image has other channels than a picture's.
+    """
+    boxes, picture = corners_of(result), picture_of(result)
+    if mode == "connectors" and picture is None:
+        raise InputError(
+            f"{result.path}: mode=connectors follows lines in pictures of 1, 3 or 4 channels, this image has "
+            f"{result.orig_img.shape[2]}; give mode=auto, layout or containment"
+        )
+    return boxes, read_relations(boxes, mode, picture)
 
 
 def corners_of(result: Results) -> np.ndarray:
@@ -95,8 +117,15 @@ def corners_of(result: Results) -> np.ndarray:
 
 def picture_of(result: Results) -> np.ndarray | None:
     """Return the picture of a result, in which strokes can be followed; None of other channels than a picture's."""
+    return shown_of(result) if result.orig_img.shape[2:] in CHANNELS else None
+
+
+def shown_of(result: Results) -> np.ndarray:
+    """Return what can be drawn on: a result's image as uint8, of channels that are no picture's the first."""
     image = result.orig_img
-    return image if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,), (4,)) else None
+    if image.dtype != np.uint8:  # an array that was given so: in 0..1 or 0..255
+        image = (image * (255.0 if image.max() <= 1 else 1.0)).clip(0, 255).astype(np.uint8)
+    return image if image.shape[2:] in CHANNELS else image[..., : 3 if image.shape[2] > 3 else 1]
 
 
 def result_folder(save_dir: str | Path | None, command: str) -> Path:

@@ -17,7 +17,7 @@ from ..inputs.data import check_data
 from ..inputs.images import typical_images
 from ..inputs.sources import check_source, count_images
 from ..inputs.weights import open_model
-from .nodes import detect_nodes, nodes_of, read_detection, result_folder
+from .nodes import detect_nodes, nodes_of, read_detection, result_folder, shown_of
 from .results import Prediction
 from .saver import Saver
 
@@ -58,7 +58,7 @@ def _predicted(
     with Saver(folder, save, save_txt, stride) as saver:
         for result in TQDM(detect_nodes(model, source, detection), total=count, desc="predicting", disable=count == 1):
             boxes, found = nodes_of(result, mode)
-            draw = partial(visualize_nodes, result.orig_img, boxes, found.parents, strokes=found.strokes)
+            draw = partial(visualize_nodes, shown_of(result), boxes, found.parents, strokes=found.strokes)
             yield saver.keep(result, found, _is_endless(model), draw)
             modes[found.mode] += 1
             several += len(found.others)
