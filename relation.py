@@ -140,7 +140,7 @@ def _auto(boxes: np.ndarray, picture: np.ndarray | None) -> Relations:
     a flow chart, whose arrows are no parents.
     """
     parents = _containment_parents(boxes)
-    if max(parents, default=0) >= 0:
+    if max(parents, default=-1) >= 0:
         return _by_rule("containment", parents)
     tidy = _tidy_tree(boxes)
     if picture is not None and 1 < len(boxes) <= MOST_TRACED:

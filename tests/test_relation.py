@@ -160,6 +160,11 @@ def test_auto_chooses_by_image(nodes, parents):
     assert find_parent_nodes(nodes, mode="auto", image=blank) == parents, "no stroke says nothing against it"
 
 
+@pytest.mark.parametrize("nodes", [[], [ROOM]])
+def test_no_relation_is_by_no_rule(nodes):
+    assert relation.read_relations(nodes, "auto").mode == "none"
+
+
 def test_auto_is_none_the_worse_for_scale_and_order():
     order = np.random.default_rng(2).permutation(len(CHART))
     found = find_parent_nodes(np.array(CHART)[order] / 640, mode="auto")
