@@ -70,10 +70,19 @@ class Evaluation(RelationScores):
         return "\n".join(f"  {cause:<13} {count:>6} edges lost   {count / edges:.4f} of F1" for cause, count in worst)
 
     def save(self, **about) -> None:
-        """Write `relations.csv`, by image, and `relations.json`, over all, with `about`, into the folder."""
+        """Write `relations.csv`, by image, and `relations.json`, over all, with `about`, into the folder.
+
+        As in the table a ratio of nothing is none.
+        """
         write_csv(self.folder / "relations.csv", self.images[0], [row.values() for row in self.images])
-        found = {**about, "images": len(self.images), **self._asdict(), "causes": self.causes}
-        write_text(self.folder / "relations.json", json.dumps(found, indent=2, default=str) + "\n")
+        counted = [key for key in self.images[0] if key.startswith(("nodes_", "edges_"))]
+        counts = {key: sum(row[key] for row in self.images) for key in counted}
+        found, true = counts["edges_found"], counts["edges_true"]
+        wholes = {"precision": found, "recall": true, "f1": found + true}
+        ratios = {name: ratio if wholes[name] else None for name, ratio in self._asdict().items()}
+        modes = Counter(row["mode"] for row in self.images)
+        over_all = {**about, "images": len(self.images), "modes": modes, **counts, **ratios, "causes": self.causes}
+        write_text(self.folder / "relations.json", json.dumps(over_all, indent=2, default=str) + "\n")
 
 
 def relations_text(relations: Mapping[str, Evaluation]) -> str:
