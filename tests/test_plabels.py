@@ -36,6 +36,12 @@ def test_blank_lines_are_no_rows(tmp_path):
     assert read_plabels(write(tmp_path, "\ufeff\n" + GOOD.replace("\n", "\r\n\n"))).parents == [-1, 0]
 
 
+def test_shares_a_little_outside_are_clipped(tmp_path):
+    """Ultralytics' own labels are read so."""
+    text = "0 0.5 -0.01 1.01 1 0 0 0 0 -1\n0 0.25 0.5 0.5 0.2 0.5 0 1.005 1 0\n"
+    np.testing.assert_allclose(read_plabels(write(tmp_path, text)).boxes[0], [0, -0.5, 1, 0.5])
+
+
 ROW = "0 0.5 0.5 0.1 0.1"
 BAD_FILES = {
     "5 columns": (f"{ROW}\n", "a.txt:1: expected 10 columns.*got 5; is this from labels/ rather than plabels/?"),
@@ -43,6 +49,8 @@ BAD_FILES = {
     "not a number": (f"{ROW} 0 0 0 zero -1", "a.txt:1: expected 10 numbers, got '0 0.5"),
     "NaN": ("0 nan 0.5 0.1 0.1 0 0 0 0 -1", r"a.txt:1: x must be in \[0, 1\].*got nan"),
     "pixels": ("0 0.5 0.5 120 0.1 0 0 0 0 -1", r"a.txt:1: w must be in \[0, 1\].*not pixels.*got 120"),
+    "a little more": ("0 0.5 0.5 1.011 0.1 0 0 0 0 -1", r"a.txt:1: w must be in \[0, 1\].*got 1.011"),
+    "a negative size": ("0 0.5 0.5 -0.001 0.1 0 0 0 0 -1", r"a.txt:1: w must be in \[0, 1\]"),
     "negative": (f"{ROW} 0 -0.1 0 0 -1", r"a.txt:1: py must be in \[0, 1\]"),
     "class": ("0.5 0.5 0.5 0.1 0.1 0 0 0 0 -1", "a.txt:1: the class must be a whole number from 0, got 0.5"),
     "p a fraction": (f"{ROW} 0 0 0 0 0.5", "a.txt:1: the parent p must be a row number from 0, or -1"),

@@ -17,6 +17,8 @@ from .errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = tuple(".avif .bmp .dng .heic .heif .jp2 .jpeg .jpeg2000 .jpg .mpo .png .tif .tiff .webp".split())
 
+TOLERANCE = 0.01  # by so much shares may lie outside of [0, 1], as in Ultralytics' labels, sizes above it; then clipped
+
 
 class Plabels(NamedTuple):
     """The nodes of one image: N classes, boxes (N, 4) xyxy as shares of the image (or in pixels), N parents."""
@@ -69,11 +71,11 @@ def _parse_row(line: str, where: str) -> list[float]:
     if not (values[0].is_integer() and values[0] >= 0):
         raise InputError(f"{where}: the class must be a whole number from 0, got {fields[0]}")
     for name, value, field in zip("x y w h px py pw ph".split(), values[1:9], fields[1:9]):
-        if not 0 <= value <= 1:
+        if not (0 if name[-1] in "wh" else -TOLERANCE) <= value <= 1 + TOLERANCE:
             raise InputError(f"{where}: {name} must be in [0, 1] (a share of the image, not pixels), got {field}")
     if not (values[9].is_integer() and values[9] >= -1):
         raise InputError(f"{where}: the parent p must be a row number from 0, or -1 for a root, got {fields[9]}")
-    return values
+    return [values[0], *(min(max(value, 0.0), 1.0) for value in values[1:9]), values[9]]
 
 
 def _check_relations(rows: np.ndarray, parents: list[int], where: list[str]) -> None:
