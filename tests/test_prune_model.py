@@ -17,7 +17,7 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.slim.errors import SlimError
+from ultralytics.slim.errors import KindError, SlimError
 from ultralytics.slim.installation import MODULE
 from ultralytics.slim.prediction import evaluate, predict
 from ultralytics.slim.prediction.relation_errors import CAUSES
@@ -175,6 +175,8 @@ def test_evaluate_saves_scores_and_pictures(weights, relations, run_there):
     assert about["f1"] == scores.f1 == 0 and about["causes"] == scores.causes and about["detection"]["conf"] == 0.1
     assert scores.causes == {**dict.fromkeys(CAUSES, 0), "child missed": 8, "no node": 4}
     assert list(about["causes"]) == list(CAUSES), "those that lost nothing too"
+    counted = {"images": 4, "nodes_true": 12, "nodes_found": 8, "nodes_matched": 4, "edges_true": 8, "edges_found": 4}
+    assert about.items() >= {**counted, "edges_right": 0, "modes": {"containment": 4}}.items()
 
 
 def test_no_relation_is_no_score(weights, relations, run_there):
@@ -182,11 +184,20 @@ def test_no_relation_is_no_score(weights, relations, run_there):
         file.write_text("0 0.5 0.5 1 1 0 0 0 0 -1\n")
     model = PruneModel(weights)
     answers(model, [[0, 0, 128, 128]])
-    assert str(model.evaluate(relations, save=False)) == "relations: none is labelled, none found"
+    assert str(model.evaluate(relations, save_dir="out")) == "relations: none is labelled, none found"
+    about = json.loads(Path("out/relations.json").read_text(encoding="utf-8"))
+    assert about["precision"] is about["recall"] is about["f1"] is None and about["modes"] == {"none": 4}
     answers(model, [[0, 0, 128, 128], [10, 10, 50, 50]])
     assert "none is labelled, 4 found" in repr(model.evaluate(relations, save=False))
     (relations / "data.yaml").write_text(f"path: {relations}\ntrain: images/val\nval: images/val\nnames: [box, disc]\n")
     assert evaluate.relations_of(str(relations / "data.yaml"), {"original": weights}, 64, "cpu") == {}
+
+
+@pytest.mark.parametrize("key", ["source", "stream", "save_txt"])
+def test_evaluate_names_what_predict_alone_takes(weights, run_there, key):
+    with pytest.raises(KindError, match=f"^evaluate takes no {key}=: .* data_path= .* give {key}= to predict"):
+        PruneModel(weights).evaluate("data", **{key: True})
+    assert not (run_there / "runs").exists()
 
 
 def test_evaluate_saves_nothing_unless_asked(weights, relations, run_there):

@@ -10,7 +10,7 @@ from relation import metric
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER, TQDM
 
-from ..errors import FailedError
+from ..errors import FailedError, KindError
 from ..fewer_classes import fewest_classes
 from ..inputs.data import check_data, relations_folder
 from ..inputs.images import check_images
@@ -20,6 +20,8 @@ from .nodes import NODES, detect_nodes, nodes_of, picture_of, read_detection, re
 from .relation_errors import compare_nodes, visualize_errors
 from .results import Evaluation
 from .saver import save_picture
+
+PREDICT_ALONE = ("source", "stream", "save_txt", "save_crop", "save_frames")  # of `predict`: what is seen and saved
 
 
 def evaluate_relations(
@@ -44,9 +46,15 @@ def evaluate_relations(
         settings: Further arguments of Ultralytics' `predict`.
 
     Raises:
-        SlimError: Images or labels that are missing or cannot be read; an argument that nobody knows.
+        SlimError: Images or labels that are missing or cannot be read; an argument that nobody knows, or of `predict`
+            alone.
     """
     settings, images = dict(settings or {}), Path(data_path, "images/val")
+    if alone := [key for key in PREDICT_ALONE if key in settings]:
+        raise KindError(
+            f"evaluate takes no {alone[0]}=: it looks at the images of data_path= and saves into save_dir=; give "
+            f"{alone[0]}= to predict"
+        )
     detection = read_detection(settings, mode, model.names)
     labelled = read_plabels_dir(images, Path(data_path, "plabels/val"))
     check_images(image for image, _ in labelled)
