@@ -11,7 +11,7 @@ from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
 from ultralytics.slim import files
 from ultralytics.slim.errors import InputError, SlimError
-from ultralytics.slim.files import make_folder, scratch_folder, write_stand_in, write_whole
+from ultralytics.slim.files import make_folder, partial_of, scratch_folder, write_stand_in, write_whole
 from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
 from ultralytics.slim.inputs import weights as weights_module
@@ -206,10 +206,12 @@ def test_source_is_checked(data, tmp_path):
             check_source(bad)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new/a.txt"
+@pytest.mark.parametrize("stem", ["a", "x" * 251, "\u56fe" * 83], ids=["short", "long", "of three bytes each"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, stem):
+    path = tmp_path / f"new/{stem}.txt"
 
     def breaks(partial):
+        assert partial == partial_of(path) and partial.name.startswith(".") and ".partial" in partial.name
         partial.write_text("half")
         raise OSError("disk full")
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from .errors import translated
 
+LONGEST_NAME = 255  # bytes of a file's name on the usual file systems
+
 
 def write_whole(path: str | Path, write: Callable[[Path], object], shared: bool = False) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it: `path` is never half-written.
@@ -29,7 +31,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], shared: bool 
     """
     path = Path(path)
     make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.partial{os.getpid() if shared else ''}{path.suffix}")
+    partial = partial_of(path, str(os.getpid()) if shared else "")
     with translated():
         try:
             write(partial)
@@ -37,6 +39,16 @@ def write_whole(path: str | Path, write: Callable[[Path], object], shared: bool 
         finally:
             partial.unlink(missing_ok=True)
     return path
+
+
+def partial_of(path: Path, mark: str = "") -> Path:
+    """Return the name that a file has in the making: its own, hidden; a digest for the end of one that is too long."""
+    end = f".partial{mark}{path.suffix}"
+    name = f".{path.stem}{end}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:16]
+        name = f".{path.stem[:40]}-{digest}{end}"
+    return path.with_name(name)
 
 
 def make_folder(path: Path) -> Path:

@@ -14,7 +14,7 @@ from ultralytics.data.utils import VID_FORMATS
 from ultralytics.utils.files import increment_path
 
 from ..errors import FailedError, WriteError
-from ..files import write_whole
+from ..files import partial_of, write_whole
 from ..measuring.detections import boxes_of
 from ..plabels import plabels_text
 from .nodes import corners_of
@@ -109,7 +109,7 @@ class Video:
 
     @property
     def _partial(self) -> Path:
-        return self.saved.with_name(f".{self.saved.stem}.partial{self.saved.suffix}")
+        return partial_of(self.saved)
 
     def add(self, picture: np.ndarray) -> Path:
         """Append a BGR frame; return the name that the video will have."""
