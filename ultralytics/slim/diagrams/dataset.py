@@ -19,6 +19,7 @@ import numpy as np
 
 from ultralytics.utils import LOGGER, TQDM
 
+from ..errors import InputError
 from ..files import move_folder
 from ..plabels import plabels_text
 from . import flows, networks, trees
@@ -93,13 +94,14 @@ def draw_dataset(folder: str | Path, train: int = 320, val: int = 80, seed: int 
 
     Raises:
         FileExistsError: The folder exists; it is left as it is.
-        ValueError: No drawings in a split.
+        InputError: No drawings in a split, or a number that is none.
         OSError: The folder's place cannot be written.
     """
-    if train < 1 or val < 1:
-        raise ValueError(f"train and val must be at least 1 drawing each, got train={train} and val={val}")
+    for key, number, least in (("train", train, 1), ("val", val, 1), ("seed", seed, 0)):
+        if not isinstance(number, int) or number < least:
+            raise InputError(f"{key} must be a whole number from {least}, got {key}={number!r}")
     folder = Path(folder)
-    if folder.exists():
+    if os.path.lexists(folder):  # a link that leads nowhere, too
         raise FileExistsError(f"{folder} exists and is never overwritten: move it away to draw the data set again")
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     jobs = [(split, i) for split, count in zip(SPLITS, (train, val)) for i in range(count)]
