@@ -22,6 +22,7 @@ from ultralytics.slim.diagrams.render import render
 from ultralytics.slim.diagrams.scene import CLASSES, Scene
 from ultralytics.slim.diagrams.shapes import SHAPES, border, outline
 from ultralytics.slim.diagrams.style import Style
+from ultralytics.slim.errors import InputError
 
 from places import ROOT
 
@@ -78,13 +79,18 @@ def test_nothing_is_overwritten_or_left_half_written(tmp_path, monkeypatch):
     (tmp_path / "diagram").mkdir()
     with pytest.raises(FileExistsError, match="diagram exists and is never overwritten: move it away"):
         draw_dataset(tmp_path / "diagram", train=1, val=1)
-    with pytest.raises(ValueError, match="at least 1 drawing each, got train=0"):
-        draw_dataset(tmp_path / "other", train=0)
+    for key, wrong, least in (("train", 0, 1), ("val", 1.5, 1), ("seed", -1, 0)):
+        with pytest.raises(InputError, match=f"^{key} must be a whole number from {least}, got {key}={wrong}$"):
+            draw_dataset(tmp_path / "other", **{key: wrong})
 
     def fail(*args):
         raise RuntimeError("out of ink")
 
     monkeypatch.setattr("ultralytics.slim.diagrams.dataset.draw_one", fail)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="link exists"):
+        draw_dataset(tmp_path / "link", train=1, val=1)
+    (tmp_path / "link").unlink()
     with pytest.raises(RuntimeError, match="out of ink"):
         draw_dataset(tmp_path / "other", train=2, val=1)
     assert os.listdir(tmp_path) == ["diagram"] and not os.listdir(tmp_path / "diagram")
@@ -315,6 +321,19 @@ def test_a_lined_data_set_is_drawn_on_request(tmp_path):
     assert names <= set(LINED) and len(list(folder.rglob("plabels/*/*.txt"))) == 4
     one = draw_one(1, "val", 0, lined=True)
     assert find_parent_nodes(one.boxes, "connectors", one.image).count(-1) >= 1
+
+
+def test_of_two_parents_the_first_as_one_reads_is_labelled():
+    """By the middles, from the upper left, as the rule for strokes has it; nodes of a layer are equally deep."""
+    joined = 0
+    for number in (*range(20), 108, 250):  # of 16, 108 and 250 the other line comes first
+        scene, reached = networks.joining_flow(np.random.default_rng([9, number]), 600, 420), {}
+        for link in scene.links:
+            reached.setdefault(link.end, []).append(sum(scene.nodes[link.start].middle))
+        for node, places in reached.items():
+            assert sum(scene.nodes[scene.nodes[node].parent].middle) == pytest.approx(min(places))
+            joined += len(places) > 1
+    assert joined > 10
 
 
 def test_text_wraps_shrinks_or_is_left_out():

@@ -45,7 +45,7 @@ def by_forces(rng: np.random.Generator, width: int, height: int) -> Scene:
 
 
 def forest(rng: np.random.Generator, width: int, height: int) -> Scene:
-    """Return two to four trees side by side, each with a root of its own."""
+    """Return two or three trees side by side, each with a root of its own."""
     scene = Scene(width, height)
     for area in split((0, 0, width, height), rng.uniform(0.8, 1.2, int(rng.integers(2, 4))), 0, gap=8):
         root = trees.grow(rng, int(rng.integers(2, 5)), 2)
@@ -56,7 +56,10 @@ def forest(rng: np.random.Generator, width: int, height: int) -> Scene:
 
 
 def joining_flow(rng: np.random.Generator, width: int, height: int) -> Scene:
-    """Return a process that runs through layers; some nodes are reached from two, of whom the first is the parent."""
+    """Return a process that runs through layers; some nodes are reached from two.
+
+    Of those the first as one reads, from the upper left, is the parent, as it is for `connectors`.
+    """
     scene, layers = Scene(width, height), []
     count = int(rng.integers(3, 6))
     for depth, column in enumerate(split((8, 8, width - 8, height - 8), [1] * count, 0, gap=26)):
@@ -76,6 +79,7 @@ def joining_flow(rng: np.random.Generator, width: int, height: int) -> Scene:
             scene.connect(rng, before[start], node, route)
             if start + 1 < len(before) and rng.random() < 0.35:
                 scene.connect(rng, before[start + 1], node, route)
+                scene.nodes[node].parent = min(before[start : start + 2], key=lambda i: sum(scene.nodes[i].middle))
     if rng.random() < 0.5:
         scene.transpose()
     return scene
