@@ -218,12 +218,13 @@ def test_the_rules_that_were_taken_are_told_and_nodes_of_several_parents_counted
     assert "2 images, relations by connectors 1, none 1; at 1 node several parents, of whom the first" in log.text
 
 
-def test_folders_patterns_lists_and_arrays(model, there):
+def test_folders_patterns_lists_and_arrays(model, there, log):
     for name in ("a.png", "b.webp"):
         image(there / "in" / name)
     video(there / "in/c.mp4", [60, 90])
     options = {"save": False, **TINY}
     assert [type(p).__name__ for p in model.predict("in", **options)] == ["Prediction", "Prediction", "VideoPrediction"]
+    assert "2 images and 2 frames, relations by" in log.text
     assert [Path(p.source).name for p in model.predict("in/*.png", **options)] == ["a.png"]
     assert len(model.predict(["in/a.png", "in/b.webp"], **options)) == 2
     assert len(model.predict(np.zeros((64, 96, 3), np.uint8), **options)) == 1

@@ -54,12 +54,14 @@ def _predicted(
     model: YOLO, source: Any, folder: Path, mode: str, save: bool, save_txt: bool, detection: dict[str, Any]
 ) -> Iterator[Prediction]:
     stride = detection.get("vid_stride", 1)
-    count, modes, several = count_images(source, stride), Counter(), 0
+    count, seen, modes, several = count_images(source, stride), Counter(), Counter(), 0
     with Saver(folder, save, save_txt, stride) as saver:
         for result in TQDM(detect_nodes(model, source, detection), total=count, desc="predicting", disable=count == 1):
             boxes, found = nodes_of(result, mode)
             draw = partial(visualize_nodes, shown_of(result), boxes, found.parents, strokes=found.strokes)
-            yield saver.keep(result, found, _is_endless(model), draw)
+            kept = saver.keep(result, found, _is_endless(model), draw)
+            yield kept
+            seen["image" if kept.frame is None else "frame"] += 1
             modes[found.mode] += 1
             several += len(found.others)
     if not modes:
@@ -67,8 +69,8 @@ def _predicted(
     saved = f", saved in {folder.resolve()}" if save or save_txt else ""
     taken = ", ".join(f"{mode} {number}" for mode, number in modes.most_common())
     more = f"; at {several} node{'s' * (several != 1)} several parents, of whom the first counts" * bool(several)
-    done = modes.total()
-    LOGGER.info(f"{done} image{'s' * (done != 1)}, relations by {taken}{more}{saved}")
+    done = " and ".join(f"{number} {what}{'s' * (number != 1)}" for what, number in seen.items())
+    LOGGER.info(f"{done}, relations by {taken}{more}{saved}")
 
 
 def _is_endless(model: YOLO) -> bool:
