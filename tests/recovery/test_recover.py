@@ -15,10 +15,14 @@ from ultralytics.slim.diagrams import draw_dataset
 from ultralytics.slim.errors import InputError, KindError, MissingFileError
 from ultralytics.slim.loading import load_checkpoint, read_checkpoint
 from ultralytics.slim.recovery import recover as module
+from ultralytics.slim.recovery.options import RecoverOptions
 from ultralytics.slim.recovery.recover import recover_model
+from ultralytics.slim.stored import plain_copy
 
 from photos import draw_photos
 from places import ROOT
+from random_models import randomised
+from short_runs import MINI
 
 pytestmark = pytest.mark.filterwarnings("error:Converting a tensor")  # a step's loss, shown in the bar
 TEACHER = ROOT / "weights/diagram-yolov8n.pt"
@@ -35,6 +39,34 @@ def pruned(images, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pruned") / "prune.pt"
     PruneModel(TEACHER).prune(flops=0.25, images=str(images), imgsz=160, save_dir=path)
     return path
+
+
+@pytest.fixture
+def mini() -> YOLO:
+    """A small network whose scores are lifted, as if it saw something."""
+    yolo = randomised(str(MINI))
+    for branch in yolo.model.model[-1].cv3:
+        branch[-1].bias.data += 12
+    return yolo
+
+
+@pytest.fixture
+def noise() -> list[np.ndarray]:
+    dice = np.random.default_rng(0)
+    return [dice.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(12)]
+
+
+@pytest.mark.parametrize("lr0", ["auto", 1e-4])
+def test_the_maps_of_features_are_fitted_whatever_the_learning_rate(mini, noise, tmp_path, lr0):
+    """Nothing of a model's features is missing from its own."""
+    settings = RecoverOptions.read({"lr0": lr0, "imgsz": 64, "device": "cpu"})
+    models = [plain_copy(mini.model).float().eval() for _ in range(2)]
+    recovering = module._Recovering(*models, noise, settings, tmp_path / "r.pt")
+    recovering.gap.attach()
+    with torch.no_grad():
+        gaps = [float(recovering.gap()) for _ in recovering._passes(*models)]
+    recovering.gap.detach()
+    assert gaps and max(gaps) < 0.01
 
 
 @pytest.mark.slow
@@ -153,8 +185,6 @@ def test_a_damaged_state_is_told(images, pruned, tmp_path):
 @pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo26n-pose.yaml", "yolov8n-obb.yaml", "yolov8n-cls.yaml"])
 def test_other_tasks_are_recovered_too(name, tmp_path):
     """An untrained teacher whose scores are lifted stands for a trained one."""
-    from random_models import randomised
-
     teacher = randomised(name)
     head = teacher.model.model[-1]
     for branches in (getattr(head, "cv3", ()), getattr(head, "one2one_cv3", None) or ()):

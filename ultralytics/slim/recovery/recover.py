@@ -141,7 +141,8 @@ class _Recovering:
         self.as_used = Int8Rounding(self.student, self._passes(self.student)).on if settings.int8 else nullcontext
         self.before = self._agreement(self.student)
         self.gap = FeatureGap(self.student, self.teacher).to(self.device)
-        self.lr0 = learning_rate(self._distance()) if settings.lr0 == "auto" else settings.lr0
+        distance = self._distance()  # whatever lr0 is: the maps of features are fitted on the way
+        self.lr0 = learning_rate(distance) if settings.lr0 == "auto" else settings.lr0
         trained = [p for p in (*self.student.parameters(), *self.gap.parameters()) if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=self.lr0, weight_decay=0.0)
         self.precision = _mixed_precision(self.device) if settings.amp and not settings.int8 else None
