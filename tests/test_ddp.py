@@ -145,13 +145,15 @@ def test_a_temporary_teacher_of_each_rank_goes(tmp_path, monkeypatch):
 
     barriers = []
     monkeypatch.setattr(teacher.dist, "barrier", lambda: barriers.append(1))
+    monkeypatch.setattr(teacher.tempfile, "tempdir", str(tmp_path))
     for rank in (0, 1):
         monkeypatch.setattr(teacher, "RANK", rank)
-        source = tmp_path / f"{teacher.TEMPORARY}{rank}.pt"
+        source = tmp_path / f"{teacher.TEMPORARY}{rank}" / teacher.IN_MEMORY
+        source.parent.mkdir()
         source.write_text(f"of rank {rank}")
         trainer = SimpleNamespace(args=SimpleNamespace(Distillation=str(source)), wdir=tmp_path, save_dir=tmp_path)
         teacher.keep_temporary(trainer)
-        assert not source.exists() and trainer.args.Distillation == str(tmp_path / "teacher.pt")
+        assert not source.parent.exists() and trainer.args.Distillation == str(tmp_path / "teacher.pt")
     assert (tmp_path / "teacher.pt").read_text() == "of rank 0" and len(barriers) == 2
 
 

@@ -1,9 +1,10 @@
-"""The memory format of a teacher: channels_last where its blocks can take it."""
+"""The teacher: its memory format, channels_last where its blocks can take it, and the file that a module becomes."""
 
 import pytest
 import torch
 from torch import nn
 
+from ultralytics.slim.distillation import teacher as teachers
 from ultralytics.slim.distillation.taps import FeatureTaps
 from ultralytics.slim.distillation.teacher import features, freeze
 
@@ -86,3 +87,15 @@ def test_weights_that_ask_for_gradients_are_fused_without_a_graph():
 
     teacher = freeze(Fusing(), torch.device("cpu"), channels_last=False, keep_head=False)
     assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_a_module_gets_a_file_of_its_own_and_the_users_are_never_taken_for_it(tmp_path, monkeypatch):
+    """Not even one of the same beginning in the same temporary folder: what is taken for ours is removed."""
+    monkeypatch.setattr(teachers.tempfile, "tempdir", str(tmp_path))
+    ours = teachers.save_temporary(nn.Conv2d(3, 2, 1))
+    assert teachers.is_temporary(ours) and torch.load(ours, weights_only=False)["model"].out_channels == 2
+    teachers.remove_temporary(ours)
+    teachers.remove_temporary(ours)  # again, when the process ends
+    assert not list(tmp_path.iterdir())
+    theirs = ["slim-teacher-large.pt", "slim-teacher-mine/best.pt", "mine/slim-teacher-x/in-memory.pt", "in-memory.pt"]
+    assert not any(map(teachers.is_temporary, [None, "", *theirs, *(str(tmp_path / name) for name in theirs)]))

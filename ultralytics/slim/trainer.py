@@ -149,4 +149,4 @@ def _close(trainer: BaseTrainer) -> None:
         run.end_batches()
     teacher = getattr(trainer.args, "Distillation", None)
     if teachers.is_temporary(teacher) and RANK == -1:
-        Path(teacher).unlink(missing_ok=True)
+        teachers.remove_temporary(teacher)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from .taps import FeatureTaps
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
-TEMPORARY = "slim-teacher-"  # temporary files of teachers that were passed as a module
+TEMPORARY, IN_MEMORY = "slim-teacher-", "in-memory.pt"  # folder and file of a teacher that was passed as a module
 LAYOUT = re.compile(
     r"\b(view|strides?|contiguous)\b", re.IGNORECASE
 )  # in what torch says of a block that needs another
@@ -34,17 +35,27 @@ LAYOUT = re.compile(
 def save_temporary(module: nn.Module) -> str:
     """Write a module to a temporary checkpoint (not in the run's folder, which the DDP launcher deletes).
 
-    It goes with this process at the latest: a trainer that fails before it trains has nowhere to remove it.
+    It has a folder of its own, by which every rank knows it from a file of the user's. It goes with this process at the
+    latest: a trainer that fails before it trains has nowhere to remove it.
     """
-    with tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".pt", delete=False) as file:
-        atexit.register(Path(file.name).unlink, missing_ok=True)
-        torch.save({"model": plain_copy(unwrap_model(module)).cpu(), "train_args": {}}, file)
-    return file.name
+    path = str(Path(tempfile.mkdtemp(prefix=TEMPORARY), IN_MEMORY))
+    atexit.register(remove_temporary, path)
+    torch.save({"model": plain_copy(unwrap_model(module)).cpu(), "train_args": {}}, path)
+    return path
 
 
 def is_temporary(path: str | None) -> bool:
-    """Return whether the path was made by `save_temporary`."""
-    return bool(path) and Path(path).name.startswith(TEMPORARY)
+    """Return whether the path was made by `save_temporary`, in this process or in the one that started it."""
+    folder = Path(path or "").parent
+    own_folder = folder.name.startswith(TEMPORARY) and folder.parent == Path(tempfile.gettempdir())
+    return own_folder and Path(path).name == IN_MEMORY
+
+
+def remove_temporary(path: str) -> None:
+    """Remove what `save_temporary` made, if it is still there."""
+    Path(path).unlink(missing_ok=True)
+    with suppress(OSError):  # gone already, or not empty
+        Path(path).parent.rmdir()
 
 
 def require_file(path: str) -> None:
@@ -69,7 +80,7 @@ def keep_temporary(trainer: BaseTrainer) -> None:
         copy_whole(source, kept)
     if RANK != -1:
         dist.barrier()
-    Path(source).unlink(missing_ok=True)
+    remove_temporary(source)
     trainer.args.Distillation = str(kept)
     if RANK in {-1, 0}:
         YAML.save(trainer.save_dir / "args.yaml", vars(trainer.args))
