@@ -9,7 +9,7 @@ from ultralytics.slim.distillation.matching import match_layers
 from ultralytics.utils import YAML
 
 from checkpoints import checkpoint
-from short_runs import prepared, train
+from short_runs import MINI, prepared, train
 from task_data import make_task_data
 
 PAIRS = {  # student, teacher, task, loss
@@ -19,6 +19,7 @@ PAIRS = {  # student, teacher, task, loss
     "p2": ("yolov8n-p2.yaml", "yolov8s-p2.yaml", "detect", "cwd+logit"),
     "p6": ("yolov8n-p6.yaml", "yolov8n-p6.yaml", "detect", "cwd+mimic"),
     "p5 from p6": ("yolov8n.yaml", "yolov8n-p6.yaml", "detect", "cwd+logit"),
+    "p5 from p6 at 96": (str(MINI), "yolov8n-p6.yaml", "detect", "cwd+logit"),  # no multiple of the teacher's stride 64
     "p6 from p5": ("yolov8n-p6.yaml", "yolov8n.yaml", "detect", "mgd+logit"),
     "task": ("yolov8n.yaml", "yolov8n-seg.yaml", "detect", "cwd"),  # a teacher of another task, by its features
     "classify": ("yolov8n-cls.yaml", "yolov8s-cls.yaml", "classify", "cwd"),
@@ -32,7 +33,7 @@ def test_every_task_distils(tmp_path, name):
     data = make_task_data(tmp_path / "data", task)
     nc = {} if task == "classify" else {"nc": len(YAML.load(data)["names"])}
     teacher = checkpoint(teacher, tmp_path / "teacher.pt", **nc)
-    imgsz = 128 if "p6" in name else 64
+    imgsz = 96 if "at 96" in name else 128 if "p6" in name else 64
     _, trainer = train(
         data,
         tmp_path,

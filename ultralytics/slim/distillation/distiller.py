@@ -114,16 +114,21 @@ class Distiller:
         return per_image * factor
 
     def _per_image(self, images: torch.Tensor, epoch_progress: float) -> torch.Tensor:
-        student, teacher = self.student_taps.pop(), teachers.features(self.teacher_taps, images)
+        student = self.student_taps.pop()
+        whole = resolution.padded(images, int(max(getattr(self.teacher, "stride", [1]))))
+        teacher = teachers.features(self.teacher_taps, whole)
         total = torch.zeros((), device=images.device)
         for name in self.features:
             n = len(self.pairs)
-            aligned = resolution.to_grid(teacher[:n], student[:n])
+            maps = [resolution.uncovered(x, images, t.stride) for x, (_, t) in zip(teacher, self.pairs)]
+            aligned = resolution.to_grid(maps, student[:n])
             total = total + FEATURE_LOSSES[name].weight * self.losses[name](student[:n], aligned)
         if self.logit:
             heads = unwrap_model(self.trainer.model).model[-1], self.teacher.model[-1]
-            raw = (raw_predictions(found[-1], head) for found, head in zip((student, teacher), heads))
-            total = total + LOGIT_WEIGHT * self.losses[LOGIT](*raw)
+            ours, theirs = (raw_predictions(found[-1], head) for found, head in zip((student, teacher), heads))
+            if whole is not images:
+                theirs = resolution.uncovered_predictions(theirs, images, heads[1].stride.tolist())
+            total = total + LOGIT_WEIGHT * self.losses[LOGIT](ours, theirs)
         trainer = self.trainer
         run_progress = (trainer.epoch + epoch_progress) / max(trainer.epochs, 1)
         weight = schedule_weight(self.settings.distill_schedule, run_progress, epoch_progress)

@@ -1,7 +1,8 @@
-"""A teacher that sees larger images than its student: one loader, two sizes.
+"""A teacher that sees larger images than its student: one loader, two sizes, and maps brought to one grid.
 
 The training images are loaded at the teacher's size, so that it sees real detail; the student gets them scaled down.
 Source of the idea: Qi et al., Multi-Scale Aligned Distillation for Low-Resolution Detection, CVPR 2021, section 3.1.
+A teacher of a larger stride (P6) sees them with a border where their sides are no multiples of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 TEACHER_IMAGES = "img_teacher"  # key of the batch that holds what the teacher sees
+GREY = 114 / 255  # what Ultralytics fills borders with
 
 
 def load_at(trainer: BaseTrainer, imgsz: int) -> None:
@@ -88,6 +90,32 @@ def _scaled(images: torch.Tensor, imgsz: int, stride: int) -> torch.Tensor:
     factor = imgsz / max(images.shape[-2:])
     size = [max(round(side * factor / stride), 1) * stride for side in images.shape[-2:]]
     return F.interpolate(images, size=size, mode="area") if size != list(images.shape[-2:]) else images
+
+
+def padded(images: torch.Tensor, stride: int) -> torch.Tensor:
+    """Return images (N, C, H, W) with grey to the right and below, up to multiples of the stride; as they are if so."""
+    height, width = images.shape[-2:]
+    right, below = -width % stride, -height % stride
+    return F.pad(images, (0, right, 0, below), value=GREY) if right or below else images
+
+
+def uncovered(maps: torch.Tensor, images: torch.Tensor, stride: int) -> torch.Tensor:
+    """Return the part of maps (N, C, H, W) of this stride that lies on the images, and not on their border."""
+    height, width = (-(-side // stride) for side in images.shape[-2:])
+    return maps[..., :height, :width]
+
+
+def uncovered_predictions(raw: dict[str, Any], images: torch.Tensor, strides: list[float]) -> dict[str, Any]:
+    """Return raw predictions of the anchor points on the images, see `raw_predictions`, of a head of these strides."""
+    sides = [level.shape[-2:] for level in raw["feats"]]
+
+    def cut(predictions: torch.Tensor) -> torch.Tensor:
+        levels = predictions.split([height * width for height, width in sides], 2)
+        maps = [level.unflatten(2, side) for level, side in zip(levels, sides)]
+        return torch.cat([uncovered(x, images, int(stride)).flatten(2) for x, stride in zip(maps, strides)], 2)
+
+    feats = [uncovered(level, images, int(stride)) for level, stride in zip(raw["feats"], strides)]
+    return {"boxes": cut(raw["boxes"]), "scores": cut(raw["scores"]), "feats": feats}
 
 
 def to_grid(teacher: list[torch.Tensor], student: list[torch.Tensor]) -> list[torch.Tensor]:
