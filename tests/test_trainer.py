@@ -239,6 +239,14 @@ def test_best_of_a_sparse_run_is_from_its_last_third(tiny_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_patience_of_a_sparse_run_counts_in_its_last_third_alone(tiny_data, tmp_path):
+    """The accuracy falls from the first epoch on; of nine the seventh is the first that is judged."""
+    falling = pretending(*(0.9 - 0.1 * epoch for epoch in range(9)))
+    _, trainer = train(tiny_data, tmp_path, loss_type="sparse", epochs=9, patience=1, val=True, trainer=falling)
+    assert trainer.epoch + 1 == 8
+
+
+@pytest.mark.slow
 def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
     """With time= Ultralytics counts the epochs anew after each: here six become three after the second."""
     rates, best = {}, {}

@@ -75,11 +75,14 @@ class TrainingRun:
     def _judge_from_the_last_third(self) -> None:
         """Start best.pt and early stopping afresh at the last third of a sparse run.
 
-        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one. Once is
+        The penalty costs accuracy while it works, so the best epoch of the whole run is an early, dense one, and the
+        accuracy may fall for long before it is time to judge: until then no epoch counts against patience=. Once is
         enough, unless that epoch is redone after NaN: the trainer has then taken up the dense best from last.pt.
         """
         trainer = self.trainer
         first = trainer.epochs * 2 // 3
+        if trainer.epoch < first:
+            trainer.stopper.best_epoch = trainer.epoch + 1  # as the trainer counts for it: from 1
         if self._judged_from is None and trainer.epoch and trainer.start_epoch <= first <= trainer.epoch:
             self._judged_from = trainer.epoch
         if self._judged_from == trainer.epoch:
