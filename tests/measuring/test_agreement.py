@@ -95,6 +95,7 @@ def test_a_classifiers_first_class():
     reference = Reference(model, torch.randint(0, 255, (6, 3, 64, 64), dtype=torch.uint8))
     assert reference.agreement(model).value == 1 and reference.agreement(other).value < 1
     assert str(reference.agreement(model)).startswith("top-1 1.0000")
+    assert reference.agreement(model, {}).value == 0, "a class without a partner is none of the reference's"
 
 
 @pytest.mark.slow

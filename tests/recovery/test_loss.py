@@ -117,3 +117,28 @@ def test_classes_are_paired_by_name():
     images, loss = torch.rand(1, 3, 64, 64), RecoveryLoss(student, teacher)
     assert loss.classes == {0: 2, 1: 0, 2: 1}
     assert float(loss(run_raw(student, images), run_raw(teacher, images))) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_classifiers_classes_are_paired_by_name_too():
+    """Classes in another order say the same; other classes, or fewer, are refused; without names numbers are taken."""
+    teacher = randomised("yolov8n-cls.yaml", nc=3).model.float().eval()
+    student, order = copy.deepcopy(teacher), [2, 0, 1]
+    teacher.names, student.names = dict(enumerate("abc")), dict(enumerate("cab"))
+    linear = student.model[-1].linear
+    linear.weight.data, linear.bias.data = linear.weight.data[order], linear.bias.data[order]
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        found, said = (run_raw(model, images) for model in (student, teacher))
+    loss = RecoveryLoss(student, teacher)
+    assert loss.classes == {0: 2, 1: 0, 2: 1}
+    assert float(loss(found, said)) == pytest.approx(0, abs=1e-6)
+    student.names = {}
+    assert RecoveryLoss(student, teacher).classes is None
+    for names in (dict(enumerate("cax")), dict(enumerate("xyz"))):
+        student.names = names
+        with pytest.raises(
+            InputError, match="the model has 3 classes, .*, and the teacher 3, a, b, c; they must be the"
+        ):
+            RecoveryLoss(student, teacher)
+    with pytest.raises(InputError, match="the model has 2 classes, .* and the teacher 3"):
+        RecoveryLoss(randomised("yolov8n-cls.yaml", nc=2).model, teacher)

@@ -27,7 +27,8 @@ BOX_TASKS = ("detect", "segment", "pose", "obb")  # tasks whose data is images/ 
 def names_of(model: nn.Module) -> dict[int, str]:
     """Return a model's class names; where it has none, or not as many as its head has classes, its numbers as names."""
     layers = getattr(model, "model", None)
-    count = getattr(layers[-1], "nc", None) if isinstance(layers, nn.Sequential) else None
+    head = layers[-1] if isinstance(layers, nn.Sequential) else None
+    count = getattr(head, "nc", getattr(getattr(head, "linear", None), "out_features", None))  # a classifier's
     names = getattr(model, "names", None) or {}
     names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
     return names if count in (None, len(names)) else {number: str(number) for number in range(count)}

@@ -104,11 +104,11 @@ class Reference:
 
         Args:
             model: In evaluation mode, on any device.
-            classes: Model's number -> reference's number of each class, where these differ.
+            classes: Model's number -> reference's number of each class, where these differ; others match nothing.
         """
         said = self._said_by(model)
         if self.classifies:
-            first = torch.tensor([(classes or {}).get(int(c), int(c)) for c in said])
+            first = said if classes is None else torch.tensor([classes.get(int(number), -1) for number in said])
             return Agreement(
                 len(first), len(first), len(first), float((first == self.says).float().mean()), measure="top-1"
             )

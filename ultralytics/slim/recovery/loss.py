@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..classes import task_of
+from ..classes import Names, listed, names_of, pair_classes, task_of
 from ..errors import InputError
 from ..kinds import is_a
 from ..losses.logit import SharedPart, raw_predictions, shared_part
@@ -47,12 +47,7 @@ class RecoveryLoss:
         if kind := next((type(h).__name__ for h in heads for told in TOLD if is_a(h, told)), None):
             raise InputError(f"recover cannot compare models that are told their classes in words ({kind})")
         if tasks[0] == "classify":
-            counts = [head.linear.out_features for head in heads]
-            if counts[0] != counts[1]:
-                raise InputError(
-                    f"the model has {counts[0]} classes and the teacher {counts[1]}; they must be the same"
-                )
-            self.part = SharedPart(1)
+            self.part = SharedPart(1, _same_classes(names_of(student), names_of(teacher)))
         else:
             self.part = shared_part(student, teacher)
 
@@ -74,7 +69,8 @@ class RecoveryLoss:
                 )
             return sum(self(student[name], teacher[name]) for name in shared) / len(shared)
         if teacher.dim() in (2, 4):
-            log_p, log_q = (x.float().log_softmax(1) for x in (teacher, student))
+            theirs = teacher if self.part.classes is None else teacher[:, list(dict(self.part.classes).values())]
+            log_p, log_q = (x.float().log_softmax(1) for x in (theirs, student))
             return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1).mean()
         raise InputError(f"predictions of shape {tuple(teacher.shape)} cannot be compared")
 
@@ -108,6 +104,21 @@ class RecoveryLoss:
             return _relative(student, teacher, best[:, None]) if student.shape[1] == width else torch.zeros_like(best)
         log_q, log_p = (x.reshape(n, 4, width // 4, a).log_softmax(2) for x in (student, teacher))
         return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(2).mean(1)
+
+
+def _same_classes(ours: Names, theirs: Names) -> list[tuple[int, int]] | None:
+    """Return (our number, their number) of each class, None where all are the same.
+
+    Raises:
+        InputError: One side has a class that the other lacks: probabilities of others are no probabilities of these.
+    """
+    pairs = pair_classes(ours, theirs)
+    if not len(pairs) == len(ours) == len(theirs):
+        raise InputError(
+            f"the model has {len(ours)} classes, {listed(ours)}, and the teacher {len(theirs)}, {listed(theirs)}; they "
+            "must be the same by name"
+        )
+    return pairs if any(our != their for our, their in pairs) else None
 
 
 def _named(raw: Any, head: nn.Module) -> Any:
