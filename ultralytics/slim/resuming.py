@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,15 +99,24 @@ def epochs_done(trainer: BaseTrainer) -> int:
 
 
 def drop_later_rows(trainer: BaseTrainer) -> None:
-    """Take the rows of epochs that will be trained again out of results.csv."""
+    """Take the rows of epochs that will be trained again out of results.csv, and what a full disk left half-written."""
     epochs = trainer.start_epoch
     if not trainer.csv.is_file():
         return
-    with open(trainer.csv, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    kept = [row for row in rows if row and float(row[0]) <= epochs]
+    text = trainer.csv.read_text(encoding="utf-8", errors="replace").replace("\0", "?")  # older csv stops there
+    header, *rows = list(csv.reader(text.splitlines())) or [[]]
+    kept = [row for row in rows if len(row) == len(header) and _epoch(row[0]) <= epochs]
     if len(kept) < len(rows):
         LOGGER.warning(
-            f"{PREFIX}{trainer.args.model} holds {epochs} epochs, {trainer.csv} {len(rows)}: the later rows are dropped"
+            f"{PREFIX}{trainer.args.model} holds {epochs} epochs, {trainer.csv} {len(rows)}: the other rows are dropped"
         )
         write_csv(trainer.csv, header, kept)
+    if not kept:
+        trainer.csv.unlink()  # the trainer begins it anew, with its header
+
+
+def _epoch(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.inf
