@@ -1,6 +1,7 @@
 """Recovery without labels: better or as it was, the same after an interruption, clear words for bad input."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,7 @@ def mini() -> YOLO:
     """A small network whose scores are lifted, as if it saw something."""
     yolo = randomised(str(MINI))
     for branch in yolo.model.model[-1].cv3:
-        branch[-1].bias.data += 12
+        branch[-1].bias.data[0] += 12
     return yolo
 
 
@@ -124,6 +125,35 @@ def test_interrupted_and_gone_on_with_it_ends_the_same(images, pruned, tmp_path,
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(InputError, match="no interrupted recovery"):
         recover("cut", resume=True)
+
+
+@pytest.mark.slow
+def test_what_was_interrupted_over_its_own_file_goes_on_with_the_same_weights(mini, noise, tmp_path, monkeypatch):
+    """They are known by what they are, not by an agreement, which is another on another device."""
+    path, other = tmp_path / "r.pt", tmp_path / "other.pt"
+    mini.save(path)
+    randomised(str(MINI), seed=1).save(other)
+    before = path.read_bytes()
+
+    def recover(weights, **more):
+        settings = {"iterations": 4, "imgsz": 64, "batch": 2, "device": "cpu", **more}
+        return recover_model(YOLO(weights), mini, noise, path, **settings)
+
+    def stop(recovering):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Recovering, "_measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            recover(path)
+    assert path.read_bytes() == before
+    with pytest.raises(InputError, match="had start="):
+        recover(other, resume=True)
+    measured = module.Reference.agreement
+    monkeypatch.setattr(
+        module.Reference, "agreement", lambda *a: replace(measured(*a), value=measured(*a).value + 1e-7)
+    )
+    assert recover(path, resume=True).steps == 4 and path.read_bytes() != before
 
 
 def test_unreadable_images_are_left_out_and_named(images, pruned, tmp_path, log):

@@ -7,6 +7,7 @@ after it, of an average of the weights; whatever agreed best is saved, which may
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -106,7 +107,8 @@ def recover_model(
 
     Raises:
         SlimError: An argument is out of range, no image can be read, or the models cannot be compared.
-        KeyboardInterrupt: It was stopped; what agreed best so far is saved, and `resume` goes on.
+        KeyboardInterrupt: It was stopped; what agreed best so far is saved, unless that would write over the file of
+            the model or the teacher, with which `resume` goes on.
     """
     settings = RecoverOptions.read(options)
     path = check_checkpoint_path(save_dir)
@@ -115,7 +117,8 @@ def recover_model(
     recovering = _Recovering(student, wise, images, settings, path)
     if resume:
         recovering.go_on()
-    return recovering.finish(getattr(yolo, "ckpt", None) or {})
+    needed = [Path(one.ckpt_path).resolve() for one in (yolo, teacher) if getattr(one, "ckpt_path", None)]
+    return recovering.finish(getattr(yolo, "ckpt", None) or {}, path.resolve() in needed)
 
 
 class _Recovering:
@@ -150,6 +153,7 @@ class _Recovering:
         self.ema = ModelEMA(self.student, decay=EMA_DECAY, tau=EMA_TAU)
         self.progress = Progress(settings.iterations)
         self.best, self.best_weights = self.before, _weights(self.student)
+        self.start = _fingerprint(self.best_weights)
 
     def _check_seen(self) -> None:
         seen, count = self.reference.seen, len(self.held)
@@ -188,8 +192,13 @@ class _Recovering:
         for model in (self.student, self.teacher):
             model.model[-1].training = False
 
-    def finish(self, checkpoint: dict) -> Recovery:
-        """Train to the end, and save what agreed best."""
+    def finish(self, checkpoint: dict, keep: bool) -> Recovery:
+        """Train to the end, and save what agreed best.
+
+        Args:
+            checkpoint: What the model was loaded from; its record goes on.
+            keep: Whether what lies at the path is needed to go on with, should this be interrupted.
+        """
         LOGGER.info(
             f"recover: {len(self.items)} images to learn from, {len(self.held)} kept back; {self.before.measure} "
             f"{self.before.value:.4f} against the teacher before the first step, learning rate {self.lr0:.1e}"
@@ -197,7 +206,8 @@ class _Recovering:
         try:
             self._train()
         except KeyboardInterrupt:
-            LOGGER.info(f"\n{self._save(checkpoint)}\n  resume=True goes on")
+            saved = f"recover: {self.path}, from which this started, stays as it is" if keep else self._save(checkpoint)
+            LOGGER.info(f"\n{saved}\n  resume=True goes on")
             raise
         finally:
             self.gap.detach()
@@ -289,7 +299,7 @@ class _Recovering:
             **settings,
             "imgsz": self.imgsz,
             "images": [len(self.items), len(self.held)],
-            "start": self.before.value,
+            "start": self.start,
         }
 
     def _save_state(self) -> None:
@@ -322,6 +332,14 @@ def _mixed_precision(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.float16
     return torch.bfloat16 if device.type == "cpu" and has_bfloat16() else None
+
+
+def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
+    """Return what tells weights apart, the same for those of one checkpoint on every device."""
+    found = hashlib.sha256()
+    for name, tensor in weights.items():
+        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
