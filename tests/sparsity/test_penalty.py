@@ -40,6 +40,23 @@ def test_strength_is_how_far_gamma_moves_whatever_lr_and_length(lr, steps):
     assert torch.allclose(net[1].weight.data, torch.tensor([0.0, 1.0, 2.0]), atol=1e-5)
 
 
+def test_what_was_moved_before_counts_where_the_rate_is_set_anew():
+    """Planned for ten steps, and after five of them for fifteen in all; where nothing is left to go or to do, for 0."""
+    penalty = SparsityPenalty(model([1.0, 2.0, 3.0]), strength=0.5)
+    penalty.set_rate(weight=10 * 0.01, steps=10)
+    moved = sum(penalty.step(0.01, 0.0) for _ in range(5))
+    penalty.set_rate(weight=10 * 0.01, steps=15, moved=moved)
+    assert moved + sum(penalty.step(0.01, 0.0) for _ in range(10)) == pytest.approx(0.5 * 2.0)
+    for weight, moved in ((0.1, 1.5), (0.0, 0.5)):
+        penalty.set_rate(weight, 15, moved)
+        assert penalty.rate == 0
+
+
+@pytest.mark.parametrize("values, median", [([0.0, 0.0, 0.009, 1.0, 3.0, 2.0], 2.0), ([0.001, 0.002, 0.003], 0.002)])
+def test_the_median_is_that_of_the_channels_that_are_left(values, median):
+    assert SparsityPenalty(model(values), strength=1.0).median == pytest.approx(median)
+
+
 def test_a_huge_strength_brings_every_gamma_to_exactly_zero():
     net = model([1.0, -2.0, 3.0])
     penalty = SparsityPenalty(net, strength=1e3)

@@ -31,13 +31,14 @@ class TrainingRun:
     def __init__(self, trainer: BaseTrainer, distiller: Distiller | None, penalty: SparsityPenalty | None):
         self.trainer, self.distiller, self.penalty = trainer, distiller, penalty
         self.moved = 0.0  # Σ of the γ penalty's steps in this epoch
+        self._moved: list[float] = []  # the same of each epoch that is done
         self.history = GammaHistory(student_of(trainer)) if penalty else None
         self._teacher = fingerprint(distiller.settings.teacher) if distiller else None
         self._epoch = self._judged_from = None  # the epoch begun last; the one from which best.pt counts
         self._batches = self._steps = 0  # of this run, to see whether the seams around the optimizer's step are called
         self._strength, self._planned_for = penalty and penalty.strength, None
         if penalty:
-            self._set_penalty_rate()
+            self._set_penalty_rate(0)
             trainer.add_callback("on_fit_epoch_end", lambda _: self._warn_of_collapse())
         if self.history and trainer.args.plots and RANK in {-1, 0}:
             trainer.add_callback("on_train_end", lambda t: self.history.plot(t.save_dir / "gamma.png"))
@@ -49,8 +50,8 @@ class TrainingRun:
     def active(self) -> bool:
         return self.distiller is not None or self.penalty is not None
 
-    def _set_penalty_rate(self) -> None:
-        """Set the penalty's rate for the steps that are before the trainer, unless it is set for just these."""
+    def _set_penalty_rate(self, epoch: int) -> None:
+        """Set the penalty's rate for the steps from this epoch on, unless it is set for a run of just these."""
         trainer = self.trainer
         steps = len(trainer.train_loader), trainer.epochs, trainer.batch_size
         if steps == self._planned_for:
@@ -59,7 +60,8 @@ class TrainingRun:
             self._accumulate = trainer.accumulate  # later on it may be one that the warm-up has lowered
         self._planned_for = steps
         self.penalty.strength = self._strength  # None: as far as the number of steps allows
-        self.penalty.set_rate(*planned_steps(trainer, self.penalty, self._accumulate))
+        weight, count = planned_steps(trainer, self.penalty, self._accumulate, epoch)
+        self.penalty.set_rate(weight, count, sum(self._moved[:epoch]))
 
     def start_epoch(self) -> None:
         """Set the hooks for the batches of an epoch; safe to call again when an epoch is restarted."""
@@ -69,7 +71,7 @@ class TrainingRun:
         if self.distiller:
             self.distiller.start_epoch(again)
         if self.penalty:
-            self._set_penalty_rate()  # batches are halved when memory runs out; with time= epochs are counted anew
+            self._set_penalty_rate(self.trainer.epoch)  # batches may be halved, and with time= epochs are counted anew
             self._judge_from_the_last_third()
 
     def _judge_from_the_last_third(self) -> None:
@@ -121,6 +123,7 @@ class TrainingRun:
         if self.penalty:
             row.update(gamma_stats(student_of(self.trainer)))
             row["gamma/moved"] = self.moved = float(self.moved)
+            self._moved[self.trainer.epoch :] = [self.moved]
             self.history.add(student_of(self.trainer), self.trainer.epoch)
             _log_sparsity(self.trainer, self.history, row)
 
@@ -156,6 +159,8 @@ class TrainingRun:
             "distiller": self.distiller.state_dict() if self.distiller else None,
             "gamma_rate": self.penalty.rate if self.penalty else None,
             "gamma_median": self.penalty.median if self.penalty else None,
+            "gamma_moved": self._moved,
+            "gamma_plan": self._planned_for,
             "gamma_history": self.history.state_dict() if self.history else None,
         }
         torch.save(state, path)
@@ -176,8 +181,10 @@ class TrainingRun:
                 f"{known}. For a run that goes on as if it had not stopped, resume last.pt"
             )
         if self.penalty and state.get("gamma_median") is not None:
-            self.penalty.median, self._planned_for = state["gamma_median"], None
-            self._set_penalty_rate()  # anew: the batch size may be another
+            self._moved = state.get("gamma_moved", [])  # an earlier version does not say, and is planned as a whole
+            self.penalty.median, self._planned_for = state["gamma_median"], state.get("gamma_plan")
+            self.penalty.rate = state.get("gamma_rate", self.penalty.rate)
+            self._set_penalty_rate(epochs if self._moved else 0)  # anew where the batch size is another
         elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
             self.penalty.rate = state["gamma_rate"]
         if self.history and state.get("gamma_history"):

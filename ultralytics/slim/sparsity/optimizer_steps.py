@@ -32,8 +32,13 @@ def gamma_group(trainer: BaseTrainer, penalty: SparsityPenalty) -> dict[str, Any
     raise RuntimeError("the BatchNorm scales are in no parameter group of the optimizer; does the trainer freeze them?")
 
 
-def planned_steps(trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step: int) -> tuple[float, float]:
-    """Return Σ lr·decay over the optimizer steps that the run plans, and their number, warm-up included."""
+def planned_steps(
+    trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step: int, first: int = 0
+) -> tuple[float, float]:
+    """Return Σ lr·decay over the optimizer steps from the `first` epoch on, and the number of all in the run.
+
+    As the run plans them, warm-up included.
+    """
     nb = len(trainer.train_loader)
     lr0 = gamma_group(trainer, penalty)["initial_lr"]
     ni = np.arange(nb * trainer.epochs)
@@ -44,4 +49,5 @@ def planned_steps(trainer: BaseTrainer, penalty: SparsityPenalty, batches_a_step
         lr = lr * np.minimum(ni / nw, 1.0)
         accumulate = np.maximum(1, np.interp(ni, [0, nw], [1, batches_a_step]).round())
     falling = np.array([decay(e / trainer.epochs) for e in range(trainer.epochs)])[epoch]
-    return float((lr * falling / accumulate).sum()), float((1 / accumulate).sum())
+    weights = lr * falling / accumulate
+    return float(weights[epoch >= first].sum()), float((1 / accumulate).sum())

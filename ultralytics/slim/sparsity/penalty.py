@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .gammas import absolute_gammas, gammas
+from .gammas import NEAR_ZERO, absolute_gammas, gammas
 
 # The default strength moves γ by this share of its median a step, at most by the whole over the run. Single runs,
 # learning rates not held equal: 0.0006 and 0.0008 a step cost 0.005 and 0.002 mAP, 0.0015 half of it, 0.5 (two steps)
@@ -37,7 +37,7 @@ class SparsityPenalty:
 
     `strength` says how far the penalty alone would move γ over the whole run, as a multiple of the median |γ| at the
     start: step t moves γ by strength · median · w_t / Σ w, where w_t = lr_t · decay_t. So 1 brings a channel of median
-    scale, which nothing pulls back, exactly to 0.
+    scale, which nothing pulls back, exactly to 0. Channels that are near 0 already do not count for the median.
 
     Args:
         model: The model being trained.
@@ -54,14 +54,23 @@ class SparsityPenalty:
                 "loss_type='sparse' needs BatchNorm scales to penalise, but the model has no trainable BatchNorm. "
                 "A fused model has none: train from the unfused checkpoint."
             )
-        self.strength, self.median = strength, absolute_gammas(model).median().item()
+        values = absolute_gammas(model)
+        alive = values[values >= NEAR_ZERO]
+        self.strength, self.median = strength, (alive if len(alive) else values).median().item()
         self.rate = 0.0
 
-    def set_rate(self, weight: float, steps: float) -> None:
-        """Set the rate from Σ w over the steps that are to come, and their number."""
+    def set_rate(self, weight: float, steps: float, moved: float = 0.0) -> None:
+        """Set the rate.
+
+        Args:
+            weight: Σ w over the steps that are to come.
+            steps: How many steps the whole run has.
+            moved: By how much γ was moved in those that were made.
+        """
         if self.strength is None:
             self.strength = min(1.0, PACE * steps)
-        self.rate = self.strength * self.median / max(weight, 1e-12)
+        left = max(self.strength * self.median - moved, 0.0)
+        self.rate = left / weight if weight > 0 else 0.0
 
     def step(self, lr: float, run_progress: float) -> float:
         """Apply the penalty of one optimizer step; return by how much each γ was moved towards 0."""
