@@ -2,6 +2,7 @@
 
 import pytest
 
+from ultralytics.slim.losses.layer_losses import FEATURE_LOSSES
 from ultralytics.slim.settings import TRAIN_ARGS, SlimSettings, loss_choices
 from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -53,6 +54,17 @@ def test_sums_and_case():
 def test_wrong_values_are_named(args, fragment):
     with pytest.raises(ValueError, match=fragment):
         SlimSettings.from_args(args)
+
+
+def test_no_layers_are_those_chosen_from_the_model():
+    assert SlimSettings.from_args({"distill_layers": []}).distill_layers is None
+
+
+def test_a_loss_of_the_users_is_found_whatever_its_case(monkeypatch):
+    for name in ("Huber", "huBER"):
+        monkeypatch.setitem(FEATURE_LOSSES, name, FEATURE_LOSSES["mimic"])
+    for value, names in (("Huber", ("Huber",)), ("huBER+CWD", ("huBER", "cwd")), ("huber", ("huBER",))):
+        assert SlimSettings.from_args({"Distillation": "t.pt", "loss_type": value}).losses == names
 
 
 def test_choices_list_every_loss():

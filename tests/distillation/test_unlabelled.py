@@ -1,5 +1,8 @@
 """Images without labels in a training: how they are mixed in, what they teach, and what is refused."""
 
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -108,6 +111,16 @@ def test_training_images_stay_labelled(tiny_data, tmp_path, taught, photos, log)
         prepared(tiny_data, tmp_path, **{**taught, "unlabelled": str(labelled)})
 
 
+def test_a_folder_that_is_called_by_a_number_is_one(tiny_data, tmp_path, taught, photos, monkeypatch, log):
+    """As `yolo` hands it over; what cannot be read in it is told by the argument's name."""
+    shutil.copytree(photos, tmp_path / "2024")
+    (tmp_path / "2024/broken.png").write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    for given in (2024, [2024]):
+        trainer = prepared(tiny_data, tmp_path, **{**taught, "unlabelled": given})
+        assert len(trainer.train_loader.images) == 11 and "unlabelled: 1 of 12 cannot be read" in log.text
+
+
 def test_images_of_another_kind_are_told(tiny_data, tmp_path, taught, log):
     """What this hardly trained teacher sees in noise is nothing."""
     prepared(tiny_data, tmp_path, **{**taught, "distill_check": True})
@@ -142,10 +155,13 @@ def test_a_training_of_each_task_that_finds_boxes(tmp_path, task, photos):
 
 
 @pytest.mark.slow
-def test_a_resumed_training_has_them_again(tiny_data, tmp_path, taught, photos):
-    options = {**taught, "unlabelled": [photos], "epochs": 3}
+def test_a_resumed_training_has_them_again(tiny_data, tmp_path, taught, photos, monkeypatch):
+    """From another folder than that in which teacher and images were named."""
+    monkeypatch.chdir(photos.parent)
+    options = {**taught, "Distillation": os.path.relpath(taught["Distillation"]), "unlabelled": [photos.name]}
     with pytest.raises(Interrupt):
-        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), **options)
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), epochs=3, **options)
+    monkeypatch.chdir(tmp_path)
     _, resumed = train(tiny_data, tmp_path, weights=next(tmp_path.rglob("last.pt")), resume=True)
     assert resumed.args.unlabelled == [str(photos)] and resumed.train_loader.added == 3
     assert len((resumed.save_dir / "results.csv").read_text().splitlines()) == 4
@@ -158,7 +174,8 @@ def test_a_resumed_training_has_them_again(tiny_data, tmp_path, taught, photos):
         ({"loss_type": "sparse", "Distillation": None}, "a teacher alone can teach"),
         ({"distill_imgsz": 128, "loss_type": "cwd"}, "distill_imgsz= cannot be combined"),
         ({"distill_close_mosaic": False, "close_mosaic": 1}, "needs distill_close_mosaic=True"),
-        ({"unlabelled": 3}, "must be a folder of images"),
+        ({"unlabelled": 2024}, "unlabelled: 2024: no such folder of images"),
+        ({"unlabelled": 0.5}, "must be a folder of images"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(tiny_data, tmp_path, taught, options, told):

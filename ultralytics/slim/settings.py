@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import DEFAULT_CFG_DICT
@@ -121,10 +122,13 @@ def loss_choices() -> list[str]:
 def _parse_loss_type(value: Any) -> tuple[str, ...]:
     if value is None or str(value).strip().lower() in {"", "none"}:
         return ()
-    names = tuple(part.strip().lower() for part in str(value).split("+"))
+    known = loss_choices()[1:]
+    any_case = {name.lower(): name for name in known}
+    words = [part.strip() for part in str(value).split("+")]
+    names = tuple(word if word in known else any_case.get(word.lower(), word) for word in words)
     for name in names:
-        if name not in loss_choices()[1:]:
-            close = get_close_matches(name, loss_choices(), n=1)
+        if name not in known:
+            close = get_close_matches(name.lower(), loss_choices(), n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             raise InputError(
                 f"loss_type={value!r}: '{name}' is not one of {', '.join(loss_choices())}, "
@@ -207,7 +211,8 @@ def _unlabelled(values: dict[str, Any], losses: tuple[str, ...]) -> str | tuple[
     value = values["unlabelled"]
     if value in (None, "", "None", [], ()):
         return None
-    parts = value if isinstance(value, (list, tuple)) else [value]
+    value = [as_word(part) for part in value] if isinstance(value, (list, tuple)) else as_word(value)
+    parts = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str) for part in parts):
         raise InputError(f"unlabelled must be a folder of images, or a list of folders or images, got {value!r}")
     if not losses:
@@ -222,11 +227,17 @@ def _unlabelled(values: dict[str, Any], losses: tuple[str, ...]) -> str | tuple[
             "unlabelled= needs distill_close_mosaic=True: in epochs without distillation nothing is to be learned from "
             "images without labels"
         )
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def as_word(value: Any) -> Any:
+    """Return a path as a word, also one that `yolo` took for a whole number (a folder 2024); all else as it is."""
+    is_path = isinstance(value, (Path, int)) and not isinstance(value, bool)
+    return str(value) if is_path else value
 
 
 def _layers(value: Any) -> tuple[int, ...] | None:
-    if value is None:
+    if value in (None, [], ()):
         return None
     layers = [value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else None
     if not layers or any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in layers):

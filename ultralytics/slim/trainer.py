@@ -15,9 +15,9 @@ The seams, in the order in which a run meets them (see patches/):
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -31,7 +31,7 @@ from .distillation.distiller import Distiller
 from .installation import warn_mixed
 from .resuming import find_teacher, stay_with_checkpoint
 from .saving import strip_whole
-from .settings import TRAIN_ARGS, SlimSettings
+from .settings import TRAIN_ARGS, SlimSettings, as_word
 from .sparsity.penalty import SparsityPenalty
 from .training_run import TrainingRun, student_of
 from .widths import check_kept
@@ -51,7 +51,8 @@ class ResumeOverrides(dict):
 def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the overrides with a teacher that is a module replaced by the path of a temporary checkpoint.
 
-    A module in the arguments would enter every checkpoint and could not be handed to DDP workers.
+    A module in the arguments would enter every checkpoint and could not be handed to DDP workers. Paths become
+    absolute, so that the run can be resumed from another folder.
 
     Raises:
         InputError: On an unknown or contradictory setting.
@@ -64,9 +65,9 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     teacher = overrides.get("Distillation")
     teacher = teacher.model if isinstance(teacher, Model) else teacher
     is_module = isinstance(teacher, nn.Module)
-    checked = {**overrides, "Distillation": "module" if is_module else teacher}
+    checked = {**overrides, "Distillation": "module" if is_module else _absolute(teacher)}
     if source := checked.get("unlabelled"):
-        checked["unlabelled"] = _paths_as_words(source)
+        checked["unlabelled"] = _absolute(source)
     if not overrides.get("resume"):  # the rest of the settings of a resumed run comes from its checkpoint
         settings = SlimSettings.from_args(checked)
         checked["Distillation"] = settings.teacher
@@ -85,10 +86,12 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     return resumed
 
 
-def _paths_as_words(value: Any) -> Any:
+def _absolute(value: Any) -> Any:
+    """Return paths as absolute words; names of what is not there stay, and so does what is no path."""
     if isinstance(value, (list, tuple)):
-        return [_paths_as_words(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
+        return [_absolute(part) for part in value]
+    words = as_word(value)
+    return os.path.abspath(words) if isinstance(words, str) and os.path.exists(words) else words
 
 
 def resume_with(args: Any, overrides: dict[str, Any] | None) -> None:

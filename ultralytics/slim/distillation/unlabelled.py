@@ -91,7 +91,7 @@ def mix_in(trainer: BaseTrainer, source: str | list[str]) -> None:
     if channels not in (1, 3):
         raise InputError(f"unlabelled={source}: the data has {channels} channels; images of 3, or of 1, are read")
     known = {os.path.realpath(path) for path in trainer.train_loader.dataset.im_files}
-    images = [path for path in readable_images(source) if os.path.realpath(path) not in known]
+    images = [path for path in readable_images(source, key="unlabelled") if os.path.realpath(path) not in known]
     if not images:
         raise InputError(f"unlabelled={source}: all images there are training images of the data")
     get_dataloader = trainer.get_dataloader

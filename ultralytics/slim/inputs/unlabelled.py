@@ -104,16 +104,16 @@ def _is_image(item: Any) -> bool:
     return not isinstance(item, (str, Path)) or Path(item).suffix[1:].lower() in IMG_FORMATS
 
 
-def readable_images(source: Any, tell: bool = True) -> list:
+def readable_images(source: Any, tell: bool = True, key: str = "images") -> list:
     """Return what `given_images` does, without those that cannot be read, which a warning names if it is to `tell`.
 
     Raises:
         InputError: None can be read.
     """
-    return without_unreadable(given_images(source), tell)
+    return without_unreadable(given_images(source, key), tell, key)
 
 
-def without_unreadable(items: list, tell: bool = True) -> list:
+def without_unreadable(items: list, tell: bool = True, key: str = "images") -> list:
     """Return those of `given_images` that can be read; of the others a warning names some if it is to `tell`.
 
     Raises:
@@ -124,9 +124,9 @@ def without_unreadable(items: list, tell: bool = True) -> list:
         return items
     listed = few(list(bad.values()))
     if len(bad) == len(items):
-        raise InputError(f"none of {len(items)} images can be read, for example {listed}")
+        raise InputError(f"{key}: none of {len(items)} images can be read, for example {listed}")
     if tell:
-        LOGGER.warning(f"images: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
+        LOGGER.warning(f"{key}: {len(bad)} of {len(items)} cannot be read and are left out: {listed}")
     return [item for item in items if not (isinstance(item, (str, Path)) and Path(item) in bad)]
 
 
