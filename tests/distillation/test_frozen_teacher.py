@@ -7,6 +7,7 @@ from torch import nn
 from ultralytics.slim.distillation import teacher as teachers
 from ultralytics.slim.distillation.taps import FeatureTaps
 from ultralytics.slim.distillation.teacher import features, freeze
+from ultralytics.slim.errors import SlimError
 
 
 class Flat(nn.Module):
@@ -87,6 +88,22 @@ def test_weights_that_ask_for_gradients_are_fused_without_a_graph():
 
     teacher = freeze(Fusing(), torch.device("cpu"), channels_last=False, keep_head=False)
     assert not any(p.requires_grad for p in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "told"),
+    [
+        ("run", True, "is a folder. .* such as weights/best.pt"),
+        ("t.onnx", False, "is an exported model"),
+        ("t_openvino_model", True, "is an exported model"),
+        ("t.pt", None, "does not exist"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said_to_be_what_it_is(tmp_path, name, folder, told):
+    if folder is not None:
+        (tmp_path / name).mkdir() if folder else (tmp_path / name).write_bytes(b"")
+    with pytest.raises(SlimError, match=f"teacher '.*{name}' {told}"):
+        teachers.require_file(str(tmp_path / name))
 
 
 def test_a_module_gets_a_file_of_its_own_and_the_users_are_never_taken_for_it(tmp_path, monkeypatch):

@@ -193,6 +193,8 @@ def test_bad_arguments_are_told(images, pruned, tmp_path):
         ({"batch": 1.5}, "batch=1.5"),
         ({"lr0": 2}, "lr0=2"),
         ({"lr0": "fast"}, "lr0=fast"),
+        ({"lr0": None}, "lr0=None"),
+        ({"lr0": [0.1]}, r"lr0=\[0.1\]: expected 'auto', or a learning rate"),
         ({"holdout": True}, "holdout=True"),
     ):
         with pytest.raises(InputError, match=words):

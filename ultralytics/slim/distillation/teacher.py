@@ -59,12 +59,17 @@ def remove_temporary(path: str) -> None:
 
 
 def require_file(path: str) -> None:
-    """Raise MissingFileError unless the teacher's checkpoint exists."""
+    """Raise MissingFileError unless the teacher's checkpoint exists, InputError where it is an exported model."""
+    from ultralytics.engine.exporter import export_formats  # imports the trainer
+
+    takes = "Distillation= takes the path of a checkpoint (.pt), a YOLO object or a module."
+    exported = any(path.endswith(end) for end in export_formats()["Suffix"] if end and end != ".pt")
+    if exported and Path(path).exists():
+        raise InputError(f"teacher '{path}' is an exported model, which has no layers to compare. {takes}")
+    if Path(path).is_dir():
+        raise MissingFileError(f"teacher '{path}' is a folder. {takes} Give the one in it, such as weights/best.pt.")
     if not Path(path).is_file():
-        raise MissingFileError(
-            f"teacher '{path}' does not exist. Distillation= takes the path of a checkpoint (.pt), a YOLO object or a "
-            "module."
-        )
+        raise MissingFileError(f"teacher '{path}' does not exist. {takes}")
 
 
 def keep_temporary(trainer: BaseTrainer) -> None:

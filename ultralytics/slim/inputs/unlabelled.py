@@ -30,8 +30,8 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST, c
 
     Args:
         source: A folder (searched below too), an image file, a text file of paths, a data set's YAML, NDJSON or
-            archive (its training images), a list of these or of BGR arrays (H, W, 3), or a ready tensor (N, C, H, W)
-            in 0..1.
+            archive (its training images), a list of these or of BGR arrays (H, W, 3), uint8, or a ready tensor
+            (N, C, H, W) in 0..1, or uint8 in 0..255.
         imgsz: Side in pixels.
         channels: 3, or 1 for grey; of others only a tensor is taken.
         limit: Most images to use.
@@ -39,14 +39,15 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST, c
 
     Raises:
         MissingFileError: If there is no such file or folder.
-        InputError: If no image is found, or one cannot be read, or a tensor has another shape.
+        InputError: If no image is found, or one cannot be read, or a tensor or an array is of another kind.
     """
     if isinstance(source, torch.Tensor):
         if source.dim() != 4 or source.shape[1] != channels or not len(source):
             raise InputError(
                 f"images should be a tensor (N, {channels}, H, W) with values 0..1, got shape {tuple(source.shape)}"
             )
-        return spread(source, limit).float().cpu()
+        images = spread(source, limit).cpu()
+        return images.float() / (255 if images.dtype == torch.uint8 else 1)
     if channels not in (1, 3):
         raise InputError(f"the model reads {channels} channels: give images= as a tensor (N, {channels}, H, W)")
     items = without_unreadable(spread(given_images(source), limit))
@@ -70,11 +71,15 @@ def given_images(source: Any, key: str = "images") -> list:
 
     Raises:
         MissingFileError: If there is no such file or folder.
-        InputError: If no image is found.
+        InputError: If no image is found, or an array is none.
     """
     if isinstance(source, (list, tuple)):
         items = [item for part in source for item in ([part] if _is_image(part) else given_images(part, key))]
+        for item in items:
+            _check_image(item, key)
         items = list({Path(item) if isinstance(item, (str, Path)) else id(item): item for item in items}.values())
+    elif not isinstance(source, (str, Path)):
+        raise InputError(f"{key}: expected a folder, a data set's YAML, or a list, got a {type(source).__name__}")
     elif is_data_set(source):
         yaml = Path(as_yaml(find_file(source) or source))
         with translated(*DATA_ERRORS):
@@ -102,6 +107,15 @@ def _told_as(key: str) -> Iterator[None]:
 
 def _is_image(item: Any) -> bool:
     return not isinstance(item, (str, Path)) or Path(item).suffix[1:].lower() in IMG_FORMATS
+
+
+def _check_image(item: Any, key: str) -> None:
+    """Raise InputError unless this is a path or a BGR array (H, W, 3), uint8."""
+    is_array = isinstance(item, np.ndarray)
+    if isinstance(item, (str, Path)) or (is_array and item.shape[2:] == (3,) and item.dtype == np.uint8):
+        return
+    got = f"an array {item.shape}, {item.dtype}" if is_array else f"a {type(item).__name__}"
+    raise InputError(f"{key}: expected paths, or BGR arrays (H, W, 3), uint8, as cv2.imread reads them; got {got}")
 
 
 def readable_images(source: Any, tell: bool = True, key: str = "images") -> list:

@@ -64,7 +64,7 @@ class RecoverOptions:
             if not isinstance(getattr(options, name), bool):
                 raise InputError(f"{name}={getattr(options, name)}: expected True or False")
         lr0 = options.lr0
-        if lr0 != "auto" and (isinstance(lr0, (bool, str)) or not 0 < lr0 < 1):
+        if lr0 != "auto" and (isinstance(lr0, bool) or not isinstance(lr0, (int, float)) or not 0 < lr0 < 1):
             raise InputError(f"lr0={lr0}: expected 'auto', or a learning rate between 0 and 1")
         weight = options.features
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
