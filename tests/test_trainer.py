@@ -139,6 +139,12 @@ def test_checkpoints_are_stock(tiny_data, tmp_path, teacher_path, stock_ultralyt
     assert run.returncode == 0, run.stderr[-2000:]
 
 
+def test_the_log_names_the_files_that_stay(tiny_data, tmp_path, log):
+    """Stripped checkpoints are written aside and renamed; by then the other name is gone."""
+    _, trainer = train(tiny_data, tmp_path, epochs=1)
+    assert f"Optimizer stripped from {trainer.last}," in log.text and "partial" not in log.text
+
+
 def test_logit_alone_needs_no_adapters(tiny_data, tmp_path, teacher_path):
     _, trainer = train(tiny_data, tmp_path, Distillation=str(teacher_path), loss_type="logit", epochs=1)
     assert trainer.slim.distiller.optimizer is None and float(trainer.tloss["distill_loss"]) > 0

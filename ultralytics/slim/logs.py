@@ -22,6 +22,21 @@ def only(level: int = logging.WARNING) -> Iterator[None]:
         LOGGER.setLevel(before)
 
 
+@contextmanager
+def without(words: str) -> Iterator[None]:
+    """Leave words out of what is logged, for the time being."""
+
+    def cut(record: logging.LogRecord) -> bool:
+        record.msg = str(record.msg).replace(words, "")
+        return True
+
+    LOGGER.addFilter(cut)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(cut)
+
+
 # Lines of Ultralytics that say the same in every stage; bars, measures and errors are never kept back.
 NOISE = tuple(
     "engine/trainer:|Ultralytics |Overriding model.yaml|Transferred |Freezing layer|Plotting labels|"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .files import make_folder
+from .logs import without
 from .resuming import NEXT_STATE, STATE
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def strip_whole(strip: Callable[..., Any]) -> Callable[..., Any]:
             return strip(f, s, *args, **kwargs)
         partial = Path(f).with_name(f".{Path(f).stem}.partial{Path(f).suffix}")
         try:
-            result = strip(f, str(partial), *args, **kwargs)
+            with without(f" saved as {partial},"):  # the log names the file that stays
+                result = strip(f, str(partial), *args, **kwargs)
             if partial.is_file():  # else it was no checkpoint, which is logged
                 os.replace(partial, f)
         finally:
