@@ -1,5 +1,6 @@
 """Distillation over two processes with gloo, launched by torch's own launcher, and through Ultralytics' worker file."""
 
+import importlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.distillation import distiller
 from ultralytics.slim.distillation.distiller import Distiller
+from ultralytics.slim.losses.layer_losses import FEATURE_LOSSES
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.utils import YAML
 from ultralytics.utils.dist import generate_ddp_file
@@ -217,17 +219,33 @@ def test_a_step_of_two_ranks_equals_that_of_one_process(tmp_path, overrides):
                 assert (rank[what][name] - expected).abs().max().item() <= 1e-4 * norm, (what, name)
 
 
+OWN_LOSS = """
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.slim import FEATURE_LOSSES
+
+FEATURE_LOSSES["own"] = FEATURE_LOSSES["mimic"]
+
+
+class OwnTrainer(DetectionTrainer):
+    pass
+"""
+
+
 @pytest.mark.slow
-def test_the_launcher_file_carries_teacher_and_loss(tmp_path, checkpoints, overrides):
+def test_the_launcher_file_carries_teacher_and_loss(tmp_path, checkpoints, overrides, monkeypatch):
     """The worker script that Ultralytics writes for its DDP processes rebuilds a trainer that distils.
 
-    The script runs here as a single process on the CPU: what it loads is what every rank loads.
+    The script runs here as a single process on the CPU: what it loads is what every rank loads. A loss of the user's is
+    there, too, where the module of the trainer registers it.
     """
     pytest.importorskip("cloudpickle", reason="Ultralytics installs cloudpickle on the first multi-GPU run")
     pruned = checkpoints / "pruned.pt"
     teacher = YOLO(overrides["Distillation"])  # a module: it must travel as a file
-    options = {**overrides, "epochs": 1, "distill_check": False, "Distillation": teacher}
-    trainer = DetectionTrainer(overrides=options)
+    (tmp_path / "own_loss.py").write_text(OWN_LOSS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(FEATURE_LOSSES, "own", FEATURE_LOSSES["mimic"])  # which goes with this test
+    options = {"epochs": 1, "distill_check": False, "Distillation": teacher, "loss_type": "cwd+own"}
+    trainer = importlib.import_module("own_loss").OwnTrainer(overrides={**overrides, **options})
     trainer.model = trainer.get_model(weights=YOLO(str(pruned)).model, cfg=MINI)
     script = Path(generate_ddp_file(trainer))
     try:
@@ -242,7 +260,7 @@ def test_the_launcher_file_carries_teacher_and_loss(tmp_path, checkpoints, overr
     row = dict(zip(results[0].split(","), results[1].split(",")))
     assert float(row["train/distill_loss"]) > 0
     arguments = YAML.load(folder / "args.yaml")
-    assert (arguments["loss_type"], arguments["Distillation"]) == ("cwd", str(folder / "weights/teacher.pt"))
+    assert (arguments["loss_type"], arguments["Distillation"]) == ("cwd+own", str(folder / "weights/teacher.pt"))
     assert parameters_in(folder / "weights/last.pt") == parameters_in(pruned)
     assert not Path(trainer.args.Distillation).exists()  # moved into the run's folder
 
