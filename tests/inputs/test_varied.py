@@ -35,16 +35,6 @@ def test_samples_have_the_form_that_models_read():
         VariedImages(ITEMS, 32, 3, 2, seed=0)[2]
 
 
-def test_what_is_thin_stays_where_an_image_shrinks_much():
-    """Each tenth row is black: at a tenth of the size they darken all of it alike, whatever row a pixel falls on."""
-    image = np.full((640, 640, 3), 200, np.uint8)
-    image[::10] = 0
-    for number in range(5):
-        square = varied(image, 64, np.random.default_rng(number)).astype(float)
-        inside = square[24:40, 24:40]
-        assert inside.std() < 0.1 * inside.mean()
-
-
 def test_a_classifiers_image_leaves_no_border():
     """It covers the square but for what the shift uncovers; a detector's fits into it."""
     image = np.full((50, 200, 3), 255, np.uint8)

@@ -14,7 +14,6 @@ from .unlabelled import as_tensor, read_pixels
 
 SCALE = (0.6, 1.4)  # of the largest size that fits the square
 SHIFT = 0.15  # of the side
-SHRUNK = 0.5  # scale under which pixels are averaged first: warping skips some, and thin lines with them
 GAIN, OFFSET = (0.6, 1.4), 30  # brightness, in 0..255
 GREY = (114, 114, 114)  # what Ultralytics fills borders with
 
@@ -74,12 +73,9 @@ def varied(image: np.ndarray, imgsz: int, dice: np.random.Generator, cover: bool
     """Return an image (H, W, 3), uint8, on a square, flipped, scaled, shifted and relit at random."""
     height, width = image.shape[:2]
     scale = imgsz / (min if cover else max)(height, width) * dice.uniform(*SCALE)
-    if scale < SHRUNK:
-        height, width = (max(round(side * scale), 1) for side in (height, width))
-        image, scale = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), 1.0
     across, down = scale * dice.choice((-1, 1), 2)
     x, y = imgsz * (0.5 + dice.uniform(-SHIFT, SHIFT, 2))
     matrix = np.array([[across, 0, x - across * width / 2], [0, down, y - down * height / 2]])
-    square = cv2.warpAffine(image, matrix, (imgsz, imgsz), flags=cv2.INTER_LINEAR, borderValue=GREY)
+    square = cv2.warpAffine(image, matrix, (imgsz, imgsz), borderValue=GREY)  # not averaged, as in validation
     relit = np.arange(256, dtype=np.float32) * dice.uniform(*GAIN) + dice.uniform(-OFFSET, OFFSET)
     return cv2.LUT(square, relit.clip(0, 255).astype(np.uint8))

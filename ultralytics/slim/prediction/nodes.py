@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from relation import Relations, check_mode, distinct_nodes, read_relations
 from ultralytics import YOLO
@@ -72,7 +73,8 @@ def detect_nodes(model: YOLO, source: Any, settings: Mapping[str, Any]) -> Itera
 
 def _detect_in_list(model: YOLO, images: Sequence[Any], settings: dict[str, Any]) -> Iterator[Results]:
     """Yield Ultralytics' result for each image of a list, a few at a time; those without a name are numbered."""
-    alone = input_channels(model.model) not in (1, 3)  # of a list's files Ultralytics reads no more channels
+    net = model.model  # a path, of an exported model
+    alone = isinstance(net, nn.Module) and input_channels(net) not in (1, 3)  # of files in lists Ultralytics reads 3
     at_once = 1 if alone else AT_ONCE
     if len(images) > at_once and not alone:
         settings["rect"] = settings.get("rect", True) and len({_shape(image) for image in images}) == 1
