@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from memory import little_memory
 
 import prune_model
 from patches.apply import apply
@@ -54,6 +55,7 @@ from mutations import ODD_WORDS, damaged_bytes, damaged_text, damaged_value
 from places import ROOT
 
 FEW, MANY = range(50), range(50, 500)
+ROOM = 4096  # MB; a pickle with one wrong number in it may ask for all that there is
 REFUSED = object()
 Trial = Callable[[Random], None]
 
@@ -332,7 +334,8 @@ def check(kind: str, numbers: range, folder: Path, data: Path, monkeypatch, caps
     faults = {}
     for number in numbers:
         try:
-            trial(Random(number))
+            with little_memory(ROOM):
+                trial(Random(number))
         except Exception as error:
             faults[number] = error
         said = capsys.readouterr().err if kind == "command_lines" else ""

@@ -3,12 +3,12 @@
 import errno
 import os
 import sys
-from pathlib import Path
 
 import cv2
 import numpy
 import pytest
 import torch
+from memory import limit_memory
 
 import prune_model
 from ultralytics.slim.errors import is_out_of_memory
@@ -20,8 +20,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limit
 
 def limited(words: list[str], folder: str, said: str, room: int) -> None:
     """Do a command in this process, with so many MB more than it has, and what it says in a file."""
-    import resource  # of Linux
-
     import matplotlib.pyplot  # noqa: F401  (what it takes is no part of the room)
     import torchvision  # noqa: F401
 
@@ -31,8 +29,7 @@ def limited(words: list[str], folder: str, said: str, room: int) -> None:
     torch.set_num_threads(1)
     torch.zeros(8, 3, 64, 64).requires_grad_().sum().backward()
     numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS takes its memory once a thread; without it the process ends
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + room * 2**20,) * 2)
+    limit_memory(room)
     sys.exit(prune_model.main(words))
 
 
