@@ -26,6 +26,7 @@ from ultralytics.slim.measuring.comparison import agreements_of
 from ultralytics.slim.pruning.graph.raw import run_raw
 from ultralytics.slim.pruning.prune import prune_model
 from ultralytics.slim.recovery.recover import recover_model
+from ultralytics.slim.runs.record import Run, read_record
 from ultralytics.slim.runs.run_settings import RunSettings
 
 from places import ROOT
@@ -282,6 +283,12 @@ def test_a_run_takes_classes() -> None:
     settings = RunSettings.read({"weights": "a.pt", "data": "d.yaml", "classes": "cat,dog", "factor": 0.3})
     assert settings.prune.options.classes == "cat,dog"
     assert not any("classes" in training.arguments for training in settings.trainings.values())
+
+
+def test_a_run_that_goes_on_has_the_classes_of_any_collection(tmp_path: Path, weights: str) -> None:
+    settings = RunSettings.read({"weights": weights, "data": "d.yaml", "classes": {1}, "factor": 0.3})
+    run = Run.start(tmp_path, "run", settings)
+    assert RunSettings.of_record(read_record(run.record)["settings"]).prune.options.classes == [1]
 
 
 def test_what_keeps_no_class_or_an_unknown_one_leaves_nothing(yolo_path: str, tmp_path: Path) -> None:

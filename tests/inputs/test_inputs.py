@@ -1,8 +1,10 @@
 """Bad input is named before anything is trained or written."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,7 +13,15 @@ from ultralytics import YOLO
 from ultralytics.data.base import BaseDataset
 from ultralytics.slim import files
 from ultralytics.slim.errors import InputError, SlimError
-from ultralytics.slim.files import make_folder, partial_of, scratch_folder, write_stand_in, write_whole
+from ultralytics.slim.files import (
+    make_folder,
+    partial_of,
+    plain,
+    scratch_folder,
+    write_json,
+    write_stand_in,
+    write_whole,
+)
 from ultralytics.slim.inputs import data as data_module
 from ultralytics.slim.inputs import images
 from ultralytics.slim.inputs import weights as weights_module
@@ -304,6 +314,20 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
     for make in (lambda: make_folder(tmp_path / "file/a"), lambda: scratch_folder(tmp_path / "file", ".x").__enter__()):
         with pytest.raises(SlimError, match="file"):
             make()
+
+
+def test_a_value_is_plain_as_a_file_gives_it_back(tmp_path):
+    value = {
+        "a": (1, 2.5),
+        "b": {3},
+        "c": range(2),
+        "d": np.arange(2),
+        "e": np.float32(0.5),
+        "f": Path("x/y"),
+        "g": "é",
+    }
+    expected = {"a": [1, 2.5], "b": [3], "c": [0, 1], "d": [0, 1], "e": 0.5, "f": str(Path("x/y"))}
+    assert plain(value) == expected == json.loads(write_json(tmp_path / "a.json", value).read_text(encoding="utf-8"))
 
 
 def test_processes_that_write_one_stand_in_do_not_meet(tmp_path, monkeypatch):

@@ -306,10 +306,10 @@ def test_run_json_is_whole_or_absent(tmp_path, monkeypatch):
     run = start(tmp_path, {"epochs": 1})
     before = run.record.read_text()
 
-    def broken(path, text):
+    def broken(path, value):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pipeline, "write_text", broken)
+    monkeypatch.setattr(pipeline, "write_json", broken)
     with pytest.raises(OSError):
         run.stage("one", write("1"))
     assert run.record.read_text() == before

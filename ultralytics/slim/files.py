@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -106,6 +107,25 @@ def copy_whole(source: str | Path, path: str | Path) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a UTF-8 text file so that `path` is never half-written."""
     return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = 2) -> Path:
+    """Write a JSON file so that `path` is never half-written; see `plain`."""
+    return write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, default=_nearest))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a JSON file gives it back: collections and arrays as lists, and in words what it does not know.
+
+    What is given now is compared with what was recorded so.
+    """
+    return json.loads(json.dumps(value, default=_nearest))
+
+
+def _nearest(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # arrays, and numbers of NumPy and PyTorch
+        return value.tolist()
+    return list(value) if isinstance(value, (set, frozenset, range)) else str(value)
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:

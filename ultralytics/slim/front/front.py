@@ -21,7 +21,7 @@ from ultralytics.utils.files import increment_path
 
 from .. import logs
 from ..errors import InputError, MissingFileError, SlimError
-from ..files import copy_whole, fingerprint, make_folder, write_text
+from ..files import copy_whole, fingerprint, make_folder, plain, write_json
 from ..inputs.weights import open_model
 from ..measuring.comparison import ComparisonTable, compare_models, name_paths
 from ..measuring.flops import count_gflops
@@ -71,7 +71,7 @@ class Front:
         settings, models, origin = read_front(folder / RECORD)
         if not Path(settings.weights).is_file() or fingerprint(settings.weights) != origin:
             raise InputError(f"{settings.weights} is gone or has changed since {folder} was started; start a new front")
-        given = json.loads(json.dumps(dict(given), default=str))
+        given = plain(dict(given))
         now = FrontSettings.of_record({**settings.recorded, **given}).found().recorded
         paths = ("weights", "data", "images", "compare")
         differing = [key for key in given if key not in (*paths, "device") and now[key] != settings.recorded.get(key)]
@@ -85,7 +85,7 @@ class Front:
         """Write front.json."""
         record = {"settings": dict(self.settings.recorded), "origin": self.origin}
         record |= {"models": self.models, "rows": rows or []}
-        write_text(self.folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False, default=str))
+        write_json(self.folder / RECORD, record)
 
     def make(self) -> None:
         """Make the models that are not there yet, the largest first, each from the one before it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError, KindError
+from ..files import plain
 from ..hints import split_list
 from ..inputs.data import as_yaml, find_data, prepare_data
 from ..inputs.references import check_references
@@ -129,7 +129,7 @@ class FrontSettings:
             device=flat.get("device"),
             pruning=pruning,
             training=MappingProxyType({**training, **loss, **shared}),
-            recorded=MappingProxyType(json.loads(json.dumps(flat, default=str))),
+            recorded=MappingProxyType(plain(flat)),
         )
 
     def check(self) -> None:

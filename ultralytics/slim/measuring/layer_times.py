@@ -23,7 +23,7 @@ from ultralytics.utils.torch_utils import get_cpu_info
 
 from ..compat import time_sync
 from ..errors import SlimError
-from ..files import write_text
+from ..files import write_json
 from .costs import device_name
 from .runtimes import session_of
 
@@ -113,7 +113,7 @@ class LayerTimes:
             for key, layer in TQDM(missing.items(), desc="prune: timing layers", total=len(missing)):
                 self._known[key] = self._time(*layer)
         try:
-            write_text(self.file, json.dumps({**self._kept(), self.machine: self._known}))
+            write_json(self.file, {**self._kept(), self.machine: self._known}, indent=None)
         except SlimError as error:  # they are only there to be faster the next time
             LOGGER.warning(f"prune: the times of layers are not kept: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..files import write_csv, write_text
+from ..files import write_csv, write_json
 
 MOST_SHOWN = 6  # pictures that a notebook shows of a list of predictions
 
@@ -82,7 +81,7 @@ class Evaluation(RelationScores):
         ratios = {name: ratio if wholes[name] else None for name, ratio in self._asdict().items()}
         modes = Counter(row["mode"] for row in self.images)
         over_all = {**about, "images": len(self.images), "modes": modes, **counts, **ratios, "causes": self.causes}
-        write_text(self.folder / "relations.json", json.dumps(over_all, indent=2, default=str) + "\n")
+        write_json(self.folder / "relations.json", over_all)
 
 
 def relations_text(relations: Mapping[str, Evaluation]) -> str:

@@ -22,7 +22,7 @@ from ultralytics.utils import LOGGER
 
 from .. import logs
 from ..errors import InputError
-from ..files import copy_whole, fingerprint, make_folder, write_text
+from ..files import copy_whole, fingerprint, make_folder, plain, write_json
 from ..inputs.weights import check_checkpoint_path, open_model, torch_model
 from ..loading import load_checkpoint, read_checkpoint
 from ..measuring.accuracy import accuracy, shared_data
@@ -123,7 +123,7 @@ class _Trials:
         settings = {**asdict(options), **asdict(self.promise), "keep": None}
         source = self.images if isinstance(self.images, (str, Path)) else len(self.images)
         key = {**settings, "images": str(source), "weights": fingerprint(self.weights)}
-        self._key = json.loads(json.dumps(key, default=str))
+        self._key = plain(key)
         self.tries = [t for t in read_tries(self.folder / TRIES, self._key) if self._file(t.share).is_file()]
         if self.tries:
             LOGGER.info(f"keep: going on after {len(self.tries)} models that were tried earlier")
@@ -219,7 +219,7 @@ class _Trials:
         if smallest(self.tries, self.promise.keep) in (one, None):
             self._latest = one, result
         state = {"key": self._key, "tries": [asdict(t) for t in self.tries]}
-        write_text(self.folder / TRIES, json.dumps(state, indent=2))
+        write_json(self.folder / TRIES, state)
         LOGGER.info(f"keep: model {number} has {has:.1%} of the GFLOPs and keeps {self.promise.words(one.kept)}")
         return one
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from ..charts.svg import standalone
-from ..files import write_text
+from ..files import write_json, write_text
 from ..hints import split_list
 from ..inputs.references import check_references
 from ..logs import quiet
@@ -45,7 +44,7 @@ def write_report(folder: str | Path, compare: str | list[str] | None = None) -> 
         facts = gather(run)
     document = make_document(facts, run.path / PICTURES)
     write_pictures(document, run.path / PICTURES)
-    write_text(run.path / "report.json", json.dumps(_finite(facts), indent=1, ensure_ascii=False))
+    write_json(run.path / "report.json", _finite(facts), indent=1)
     write_text(run.path / "report.md", to_markdown(document, PICTURES))
     page = write_text(run.path / "report.html", to_html(document))
     LOGGER.info(f"{document.label}: {document.headline}\nreport saved as {page}")

@@ -20,7 +20,7 @@ from ultralytics.utils.files import increment_path
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from ..errors import InputError, MissingFileError, SlimError
-from ..files import copy_whole, fingerprint, make_folder, write_text
+from ..files import copy_whole, fingerprint, make_folder, plain, write_json, write_text
 from ..loading import load_checkpoint, read_checkpoint
 from ..saving import strip_whole
 from .run_settings import RunSettings
@@ -99,7 +99,7 @@ class Run:
                 raise MissingFileError(f"{file}, from which {folder} was started, is gone; put it back to go on")
             if fingerprint(file) != sha256:
                 raise InputError(f"{file} has changed since {folder} was started; leave out resume for a new run")
-        given = json.loads(json.dumps(dict(given), default=str))  # tuples are lists there
+        given = plain(dict(given))
         settings, differing = _settings_of(folder / "run.json", record).resumed(given, settle)
         if differing:
             listed = ", ".join(differing)
@@ -222,7 +222,7 @@ class Run:
             "finished": finished,
         }
         record["results"] = self.results
-        write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False, default=str))
+        write_json(self.record, record)
 
 
 def read_record(file: Path) -> dict[str, Any]:
