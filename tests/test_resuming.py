@@ -18,12 +18,24 @@ HEADER, ROWS = "epoch,time,loss\n", ["1,0.5,3.0\n", "2,1.0,2.0\n", "3,1.5,1.0\n"
         (HEADER + "".join(ROWS[:2]) + "3,1.", HEADER + "".join(ROWS[:2])),
         (HEADER + ROWS[0] + "nan-ish,1,2\n", HEADER + ROWS[0]),
         (HEADER + ROWS[0] + "\0\0\0\0", HEADER + ROWS[0]),
+        (HEADER + "1,0.5,3.0,9\n" + "2,1.0,2.0,9\n", HEADER + "1,0.5,3.0,9\n" + "2,1.0,2.0,9\n"),
         (HEADER, None),
         ("epoch,ti", None),
         ("", None),
         ("\n\n", None),
     ],
-    ids=["whole", "longer", "half a row", "no number", "zeros", "header", "half a header", "empty", "blank"],
+    ids=[
+        "whole",
+        "longer",
+        "half a row",
+        "no number",
+        "zeros",
+        "a column more",
+        "header",
+        "half a header",
+        "empty",
+        "blank",
+    ],
 )
 def test_rows_that_are_whole_and_of_epochs_done_are_kept(tmp_path, before, after):
     """Without any the file goes: Ultralytics writes the header of a new one alone."""

@@ -275,6 +275,23 @@ def test_a_sparse_run_that_gets_shorter_is_planned_anew(tiny_data, tmp_path):
     assert best == {0: None, 1: 0.9, 2: None}, "the last third begins here"
 
 
+def test_a_sparse_run_of_a_version_before_goes_as_far(tiny_data, tmp_path):
+    """Its state does not say what was moved in the epochs that are done: as much as was planned."""
+    moved, options = [], dict(loss_type="sparse", sparsity=0.5, epochs=4)
+    note = {"on_train_epoch_end": lambda t: moved.append(t.slim.moved)}
+    with pytest.raises(Interrupt):
+        train(tiny_data, tmp_path, on_train_epoch_start=stop_at(2), **note, **options)
+    file = tmp_path / "run/weights/slim.pt"
+    state = torch.load(file)
+    done = [state.pop(name) for name in ("gamma_moved", "gamma_plan")][0]
+    torch.save(state, file)
+    model, found = YOLO(str(tmp_path / "run/weights/last.pt")), []
+    model.add_callback("on_train_start", lambda t: found.extend(t.slim._moved))
+    model.add_callback("on_train_epoch_end", note["on_train_epoch_end"])
+    model.train(resume=True)
+    assert sum(found) == pytest.approx(sum(done)) and sum(moved) == pytest.approx(0.5)
+
+
 def test_a_plan_made_in_the_warm_up_counts_the_steps_after_it(tiny_data, tmp_path):
     """Made anew while gradients accumulate over fewer batches than later, it goes as far as those before it left."""
     options = dict(loss_type="sparse", sparsity=0.5, batch=2, nbs=8, warmup_epochs=2)

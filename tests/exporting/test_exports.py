@@ -16,16 +16,18 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.model import Model
 from ultralytics.slim.diagrams.dataset import draw_dataset
-from ultralytics.slim.errors import InputError, WriteError
+from ultralytics.slim.errors import InputError, SlimError, WriteError
 from ultralytics.slim.exporting import check, export, formats
-from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, compare_exports
+from ultralytics.slim.exporting.check import ORIGINAL, TORCH, ExportTable, agreement, check_exports, compare_exports
 from ultralytics.slim.exporting.export import _place, export_model, hushed
 from ultralytics.slim.exporting.formats import HALVED, packages_of, read_formats, takes
 from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.inputs import weights
 from ultralytics.slim.inputs.data import check_data
+from ultralytics.slim.inputs.unlabelled import given_images
 from ultralytics.slim.measuring.detections import Found, choose_images
 from ultralytics.slim.pruning.prune import prune_model as prune
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from places import ROOT
 from short_runs import MINI
@@ -313,7 +315,23 @@ def test_one_array_is_a_source_of_images(mini, monkeypatch):
     monkeypatch.setattr(export, "quantise", lambda *_: mini)
     photos = np.zeros((4, 8, 8, 3), np.uint8)
     export_model(mini, "onnx-int8", images=photos)
-    assert seen[0] is photos
+    assert seen[0] is photos and len(given_images(photos)) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"formats": "onnx-int8", "dynamic": True}, "takes its ranges from data="),
+        ({"formats": "onnx,openvino", "quantize": 8}, "needs nncf"),
+    ],
+)
+def test_what_would_be_refused_in_one_format_is_said_before_the_first(mini, monkeypatch, given, message):
+    if "quantize" in given and "quantize" not in DEFAULT_CFG_DICT:
+        pytest.skip("this release has no quantize=")
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "nncf" else name)
+    monkeypatch.setattr(check, "export_model", lambda *_, **__: pytest.fail("exported"))
+    with pytest.raises(SlimError, match=message):
+        check_exports(mini, images=[np.zeros((8, 8, 3), np.uint8)], **given)
 
 
 # ------------------------------------------------------------------------------------------- what has the name already

@@ -1,5 +1,6 @@
 """Bad input is named before anything is trained or written."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -349,8 +350,26 @@ def test_a_path_that_ultralytics_cannot_open_is_named(weights, tmp_path):
     """It drops the apostrophe, looks for what is left on the web, and names a file that nobody gave."""
     (tmp_path / "Anna's").mkdir()
     path = shutil.copy(weights, tmp_path / "Anna's/best.pt")
-    with pytest.raises(InputError, match="Anna's/best.pt: Ultralytics opens no file with an apostrophe in its path"):
+    with pytest.raises(InputError, match="Anna's/best.pt: Ultralytics opens no .pt with an apostrophe in its path"):
         open_model(path)
+    yaml = shutil.copy(MINI, tmp_path / "Anna's/mini.yaml")
+    assert open_model(yaml).task == "detect"  # of these it keeps it
+
+
+def test_a_yaml_that_does_not_fit_is_no_damaged_file(tmp_path):
+    (tmp_path / "mini.yaml").write_text(MINI.read_text().replace("[[-1, 3], 1, Concat", "[[-1, 5], 1, Concat"))
+    with pytest.raises(SlimError) as error:
+        open_model(tmp_path / "mini.yaml")
+    assert "damaged" not in str(error.value) and str(error.value)
+
+
+def test_a_place_that_may_not_be_looked_into_is_not_taken_for_empty(monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(PermissionError):
+        find_weights("locked/best.pt")
 
 
 def test_references_have_the_same_classes_whatever_their_case(tmp_path):

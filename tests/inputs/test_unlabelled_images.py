@@ -27,6 +27,10 @@ def test_what_is_no_source_of_images_is_told(source):
         given_images(source)
 
 
+def test_an_array_of_images_is_a_list_of_them():
+    assert [image.shape for image in given_images(np.zeros((4, 9, 8, 3), np.uint8))] == [(9, 8, 3)] * 4
+
+
 def test_a_tensor_of_bytes_means_what_one_of_shares_does():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     for images in (pixels, pixels / 255, (pixels / 255).double()):

@@ -281,6 +281,11 @@ def test_arrays_of_other_kinds_are_drawn_as_they_look(dtype, value):
     assert shown_of(seen).dtype == np.uint8 and (shown_of(seen) == (255 if value is True else 127)).all()
 
 
+def test_an_image_of_sixteen_bits_is_drawn_as_it_looks():
+    seen = Results(np.full((64, 96, 3), 127 << 8, np.uint16), "a.png", {0: "box"}, boxes=torch.zeros(0, 6))
+    assert shown_of(seen).dtype == np.uint8 and (shown_of(seen) == 127).all()
+
+
 def test_an_address(model, there):
     image(there / "served/far.png")
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})

@@ -52,3 +52,25 @@ def test_a_hook_of_others_that_changes_the_model_is_refused(model: nn.Module, tm
     with pytest.raises(InputError, match=r"forward hooks change what the model computes \(model\.2\)"):
         save_checkpoint(model, tmp_path / "p.pt", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_hook_of_others_that_only_looks_does_not_change_what_is_saved(tmp_path: Path) -> None:
+    """Also of values beyond half precision, which stay in float32 in a file whose other tensors are halved."""
+    model = randomised(str(MINI)).model.float().eval()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms[2].running_var[0] = 1e5
+    model.model[2].register_forward_hook(lambda *_: None)
+    save_checkpoint(model, tmp_path / "p.pt", {})
+    kept = [m for m in load_checkpoint(tmp_path / "p.pt")[0].modules() if isinstance(m, nn.BatchNorm2d)]
+    assert kept[2].running_var[0] == 1e5
+
+
+def test_a_hook_of_others_that_fails_is_named_as_such(tmp_path: Path) -> None:
+    def fails(module, args, output):
+        if output.dtype == torch.float64:
+            raise RuntimeError("of the tool's own")
+
+    model = randomised(str(MINI)).model.float().eval()
+    model.model[2].register_forward_hook(fails)
+    with pytest.raises(InputError, match=r"forward hooks change what the model computes \(model\.2\)"):
+        save_checkpoint(model, tmp_path / "p.pt", {})

@@ -398,6 +398,18 @@ def test_accuracies_are_measured_anew_where_the_labels_changed(run_copy, tiny_da
     assert count() > 0
 
 
+def test_a_report_of_a_version_before_keeps_its_figures_where_the_data_is_gone(run_copy):
+    """Its key does not say what the labels were."""
+    facts = json.loads((run_copy / "report.json").read_text())
+    del facts["key"]["labels"]
+    facts["key"]["data"] = "/nowhere/my.yaml"
+    (run_copy / "report.json").write_text(json.dumps(facts))
+    spoil_record(run_copy, lambda record: record["settings"].update(data="/nowhere/my.yaml"))
+    write_report(run_copy)
+    left = json.loads((run_copy / "report.json").read_text())
+    assert [m["map50_95"] for m in left["models"]] == [m["map50_95"] for m in facts["models"]] != [None] * 5
+
+
 def test_damaged_side_files_are_missing_and_no_more(run_copy):
     (run_copy / "sparse/args.yaml").write_text("epochs: [2\n")
     (run_copy / "sparse/results.csv").write_bytes(b"epoch,gamma/p10,gamma/median,gamma/p90\n" + b"\xff,nan,1,2\n" * 3)

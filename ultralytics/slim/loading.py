@@ -6,6 +6,7 @@ Ultralytics opens as the list of its layers.
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import pickletools
@@ -21,13 +22,12 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from . import compat  # as a module: it may be half imported itself
-from .errors import InputError, is_out_of_memory, translated
+from .errors import InputError, translated
 from .files import write_stand_in
 from .logs import PREFIX
 from .stored import store_computed
 
 WEIGHTS_ALONE = "weights alone, a state_dict without the network"
-DAMAGE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError)  # what reading a damaged file ends in
 NEEDED = (
     "needed is a checkpoint such as runs/detect/train/weights/best.pt, or one made by YOLO(...).save('mine.pt') or "
     "torch.save({'model': model}, 'mine.pt') of an Ultralytics model"
@@ -86,8 +86,8 @@ def as_checkpoint(weight: str | Path) -> str:
         InputError: The file holds something else.
     """
     path, content = str(weight), _outermost(Path(weight))
-    if "'" in path and Path(path).is_file():
-        raise InputError(f"{path}: Ultralytics opens no file with an apostrophe in its path; rename it, or its folder")
+    if "'" in path and path.lower().endswith(".pt") and Path(path).is_file():
+        raise InputError(f"{path}: Ultralytics opens no .pt with an apostrophe in its path; rename it, or its folder")
     if content == "dict":
         return path
     if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").lower() in ("1", "true"):
@@ -115,10 +115,18 @@ def opening(path: str) -> Iterator[None]:
     except Exception as error:
         if held := _instead_of_a_model(path):
             raise InputError(f"{path} holds {held}; {NEEDED}") from error
-        if isinstance(error, DAMAGE) and path not in str(error) and not is_out_of_memory(error):
+        if path.endswith(".pt") and path not in str(error) and _is_of_damage(error):
             told = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{path} cannot be read, it seems damaged or cut off: {told}") from error
         raise
+
+
+def _is_of_damage(error: Exception) -> bool:
+    """Return whether an error is one that reading a damaged file ends in, and not one of the code that it calls."""
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.EINVAL)  # others are the system's
+    of_archive = isinstance(error, RuntimeError) and ("PytorchStreamReader" in str(error) or "zip" in str(error))
+    return of_archive or isinstance(error, (EOFError, pickle.UnpicklingError))
 
 
 def _instead_of_a_model(path: str) -> str:

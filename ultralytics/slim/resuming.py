@@ -105,7 +105,7 @@ def drop_later_rows(trainer: BaseTrainer) -> None:
         return
     text = trainer.csv.read_text(encoding="utf-8", errors="replace").replace("\0", "?")  # older csv stops there
     header, *rows = list(csv.reader(text.splitlines())) or [[]]
-    kept = [row for row in rows if row and len(row) == len(header) and _epoch(row[0]) <= epochs]
+    kept = [row for row in rows if row and len(row) >= len(header) and _epoch(row[0]) <= epochs]
     if len(kept) < len(rows):
         LOGGER.warning(
             f"{PREFIX}{trainer.args.model} holds {epochs} epochs, {trainer.csv} {len(rows)}: the other rows are dropped"

@@ -181,10 +181,10 @@ class TrainingRun:
                 f"{known}. For a run that goes on as if it had not stopped, resume last.pt"
             )
         if self.penalty and state.get("gamma_median") is not None:
-            self._moved = state.get("gamma_moved", [])  # an earlier version does not say, and is planned as a whole
             self.penalty.median, self._planned_for = state["gamma_median"], state.get("gamma_plan")
             self.penalty.rate = state.get("gamma_rate", self.penalty.rate)
-            self._set_penalty_rate(epochs if self._moved else 0)  # anew where the batch size is another
+            self._moved = state["gamma_moved"] if "gamma_moved" in state else self._moved_as_planned(epochs)
+            self._set_penalty_rate(epochs)  # anew where the batch size is another
         elif self.penalty and state["gamma_rate"] is not None:  # written by an earlier version
             self.penalty.rate = state["gamma_rate"]
         if self.history and state.get("gamma_history"):
@@ -195,6 +195,11 @@ class TrainingRun:
             if now != (before or state["teacher"]):
                 LOGGER.warning(f"{PREFIX}resuming with another teacher: {self.trainer.args.Distillation}")
             self.distiller.load_state_dict(state["distiller"])
+
+    def _moved_as_planned(self, epochs: int) -> list[float]:
+        """Return by how much the penalty's rate has moved γ in each epoch: what an earlier version does not say."""
+        whole, left = (planned_steps(self.trainer, self.penalty, self._accumulate, e)[0] for e in (0, epochs))
+        return [self.penalty.rate * (whole - left) / epochs] * epochs if epochs else []
 
 
 def student_of(trainer: BaseTrainer) -> nn.Module:

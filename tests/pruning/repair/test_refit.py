@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,13 @@ from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.slim.inputs.unlabelled import load_images
+from ultralytics.slim.pruning.graph.channels import trace_channels
 from ultralytics.slim.pruning.prune import prune_model
-from ultralytics.slim.pruning.repair.refit import patches, solve
+from ultralytics.slim.pruning.repair.refit import patches, refit, solve
 from ultralytics.slim.pruning.score.sensitivity import judged, pick_positions, sensitivities
 
 from random_models import randomised
+from small_modules import Chain
 
 
 def test_patches_are_what_a_convolution_reads() -> None:
@@ -154,3 +157,42 @@ def test_real_diagrams_survive_half_the_flops(shared: Path, tmp_path: Path) -> N
     with torch.no_grad():
         want, got = (m.eval()(x)[1]["scores"].sigmoid() for m in (yolo.model.float(), result.model))
     assert (want - got).norm() < 0.5 * want.norm()
+
+
+class _Unnormed(nn.Module):
+    """A BatchNorm that keeps no statistics."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(c, c, 1, bias=False), nn.Conv2d(c, c, 1)
+        self.n = nn.BatchNorm2d(c, track_running_stats=False)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.n(self.a(x))))
+
+
+class _Gated(nn.Module):
+    """A layer that runs on a single position first, which no sample may fall on, and on the map then."""
+
+    def __init__(self, c: int = 32):
+        super().__init__()
+        self.a, self.n = nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c)
+
+    def forward(self, x):
+        one = self.n(self.a(nn.functional.adaptive_avg_pool2d(x, 1)))
+        return self.n(self.a(x)) + one
+
+
+@pytest.mark.parametrize(("block", "side", "count"), [(_Unnormed, 32, 8), (_Gated, 128, 4)])
+def test_what_cannot_be_moved_or_sampled_is_left_out(block: type, side: int, count: int) -> None:
+    torch.manual_seed(0)
+    model, images = Chain(block()).eval(), torch.rand(count, 3, side, side)
+    graph, found = trace_channels(model), sensitivities(model, images)
+    kept, where = {name: range(len(labels)) for name, labels in graph.layers.items()}, {}
+    for name, one in found.items():
+        where[name] = one.where.clone()
+        if block is _Gated and name == "model.1.a":
+            where[name][:, 0] = 0  # the predictions do not depend on the single position
+    fresh = copy.deepcopy(model)
+    assert refit(model, fresh, kept, where, graph.norms, images) > 0
+    assert all(value.isfinite().all() for value in fresh.state_dict().values())

@@ -29,8 +29,8 @@ from ..measuring.processor import int8_instructions
 from ..measuring.tables import TextTable
 from ..measuring.timing import REST, Latency, take_turns
 from ..pruning.prune import image_size
-from .export import check_options, export_model, is_ours
-from .formats import INT8, check_packages, float_format, read_formats
+from .export import check_options, check_ranges, export_model, is_ours
+from .formats import INT8, float_format, read_formats
 
 TORCH = "PyTorch"  # the checkpoint's own row
 ORIGINAL = "{}, original"  # rows of the model before it was pruned
@@ -139,7 +139,6 @@ def check_exports(
         options: Further ones of `export_model`; `device` is also where everything runs, by default the CPU.
     """
     names = with_float(read_formats(formats))
-    check_packages(names)
     check_options({**options, "conf": conf, "iterations": iterations}, names)
     options = {"device": "cpu", **options}
     own = not isinstance(images, int)
@@ -147,11 +146,13 @@ def check_exports(
         raise InputError("give data=, a data YAML, of whose images images= are compared, or the images themselves")
     if not own and (isinstance(images, bool) or images < 1):
         raise InputError(f"images={images}: expected how many images of data= to compare, a whole number from 1")
+    ranges = images if own and ranges is None else ranges
+    for name in names:
+        check_ranges(name, ranges, options)
     if original:  # which may have been trained at another size
         original = find_weights(original, key="original")
         options = {"imgsz": image_size(open_model(weights).model), **options}
     chosen = spread(readable_images(images), COMPARED) if own else choose_images(check_data(data)["val"], images)
-    ranges = images if own and ranges is None else ranges
     steps = {name: iterations if is_ours(name, options) else 0 for name in names}
     files = {name: export_model(weights, name, data, ranges, steps[name], **options) for name in names}
     shown = options.get("imgsz"), options["device"]

@@ -68,7 +68,6 @@ def export_model(
     base, int8, half = float_format(name), name.endswith(INT8), name.endswith(FP16)
     check_options({**options, "iterations": iterations}, [name])
     ours, calibrated = is_ours(name, options), is_calibrated(name, options)
-    check_packages([base + INT8 * (int8 or calibrated)])
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
     source = Path(getattr(yolo, "ckpt_path", None) or weights)
@@ -143,7 +142,10 @@ def check_iterations(iterations: Any, names: Iterable[str], options: Mapping[str
 
 
 def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise a SlimError where one of these options of an export would be refused, by us or by Ultralytics."""
+    """Raise a SlimError where an export with these options would be refused, by us or Ultralytics, or lacks a package.
+
+    Formats by Ultralytics' own int8 option need what their names with `-int8` do.
+    """
     check_iterations(options.get("iterations", 0), names, options)
     twice = [key for key in PRECISION if options.get(key)]
     for name in names:
@@ -152,6 +154,7 @@ def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
                 f"format={name} names its precision: leave {twice[0]}= out, or give format={float_format(name)} with it"
             )
     _read(options)
+    check_packages([float_format(name) + INT8 if is_calibrated(name, options) else name for name in names])
 
 
 def _read(options: Mapping[str, Any]) -> SimpleNamespace:

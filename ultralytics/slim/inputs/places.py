@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,12 @@ def find_file(given: str | Path, beside: Path = PROJECT) -> Path | None:
     path = Path(given)
     with suppress(RuntimeError):  # ~name of a user that is not there: a name like others
         path = path.expanduser()
-    with suppress(OSError):  # a name longer than any file's
+    try:
         return next((p for p in (path, beside / path) if p.exists()), None)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return None
 
 
 def looked_in(beside: Path = PROJECT) -> str:

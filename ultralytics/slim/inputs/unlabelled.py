@@ -30,8 +30,8 @@ def load_images(source: Any, imgsz: int, channels: int = 3, limit: int = MOST, c
 
     Args:
         source: A folder (searched below too), an image file, a text file of paths, a data set's YAML, NDJSON or
-            archive (its training images), a list of these or of BGR arrays (H, W, 3), uint8, or a ready tensor
-            (N, C, H, W) in 0..1, or uint8 in 0..255.
+            archive (its training images), a list of these or of BGR arrays (H, W, 3), uint8, an array (N, H, W, 3) of
+            such, or a ready tensor (N, C, H, W) in 0..1, or uint8 in 0..255.
         imgsz: Side in pixels.
         channels: 3, or 1 for grey; of others only a tensor is taken.
         limit: Most images to use.
@@ -73,6 +73,8 @@ def given_images(source: Any, key: str = "images") -> list:
         MissingFileError: If there is no such file or folder.
         InputError: If no image is found, or an array is none.
     """
+    if isinstance(source, np.ndarray) and source.ndim == 4:
+        source = list(source)
     if isinstance(source, (list, tuple)):
         items = [item for part in source for item in ([part] if _is_image(part) else given_images(part, key))]
         for item in items:

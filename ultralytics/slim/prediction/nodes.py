@@ -125,6 +125,8 @@ def picture_of(result: Results) -> np.ndarray | None:
 def shown_of(result: Results) -> np.ndarray:
     """Return what can be drawn on: a result's image as uint8, of channels that are no picture's the first."""
     image = result.orig_img
+    if image.dtype == np.uint16 and image.max(initial=0) > 255:
+        image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:  # an array that was given so: in 0..1 or 0..255
         image = (image * (255.0 if image.max() <= 1 else 1.0)).clip(0, 255).astype(np.uint8)
     return image if image.shape[2:] in CHANNELS else image[..., : 3 if image.shape[2] > 3 else 1]

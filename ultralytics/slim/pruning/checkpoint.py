@@ -57,8 +57,8 @@ def _clear_foreign_hooks(net: nn.Module) -> list[str]:
 def _check_without(layers: list[str], model: nn.Module, net: nn.Module) -> None:
     """Raise InputError unless a stripped model computes what the model with hooks on these layers does."""
     try:
-        check_equal(copy.deepcopy(model).cpu()._apply(_halved), net)
-    except Unproved as error:
+        check_equal(copy.deepcopy(model).cpu()._apply(_halved), copy.deepcopy(net))  # which change their precision
+    except (Unproved, InputError) as error:
         raise InputError(
             f"forward hooks change what the model computes ({few(layers)}), and a checkpoint cannot hold them, as they "
             "are no methods of the model's own modules: move what they do into the layer's forward, or remove them"

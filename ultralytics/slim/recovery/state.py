@@ -74,6 +74,8 @@ def load_state(path: Path, key: Mapping[str, Any], device: Any) -> tuple[Progres
         state = torch.load(file, map_location=device, weights_only=True)
         known, progress = state["key"], Progress(**state["progress"])
         progress.check()
+        if isinstance(known["start"], float):  # a version before wrote the agreement there
+            key = {name: value for name, value in key.items() if name != "start"}
         differing = [f"{name}={known[name]} (now {value})" for name, value in key.items() if known[name] != value]
     if differing:
         raise InputError(

@@ -98,8 +98,8 @@ def _known(run: RunFolder, source: Any) -> dict:
         return {}
     if not isinstance(known, dict) or not isinstance(known.get("key"), dict):
         return {}
-    key = _key(run, source)
-    return known if known["key"] == (key if key["labels"] else {**key, "labels": known["key"].get("labels")}) else {}
+    key, earlier = _key(run, source), {"labels": None, **known["key"]}  # a version before did not say
+    return known if earlier == {**key, "labels": key["labels"] or earlier["labels"]} else {}
 
 
 def _data(run: RunFolder) -> tuple[str | None, object]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..exporting.export import check_options, check_ranges
-from ..exporting.formats import check_packages, read_formats
+from ..exporting.formats import read_formats
 from ..hints import split_list
 from ..installation import is_fork
 from ..measuring.runtimes import has_onnx_runtime
@@ -325,7 +325,6 @@ def _check_parts(settings: Mapping[str, Any]) -> None:
 def check_export(settings: RunSettings) -> None:
     """Raise a SlimError where the export of a run would be refused, or lack a package."""
     names, options = read_formats(settings.export.format), settings.export.options
-    check_packages(names)
     check_options(options, names)
     if settings.images and not options.get("data"):
         for name in names:

@@ -88,19 +88,24 @@ def head_inputs(net: nn.Module) -> Iterator[list[torch.Tensor]]:
 def without_features(output: Any, given: Iterable[torch.Tensor]) -> Any:
     """Return a model's raw output without `feats` where those are what its head was given, handed on for their shapes.
 
-    They may be detached, but lie in the same memory. What a head makes itself stays, whatever it is called.
+    They may be detached, or cloned, as some releases do. What a head makes itself stays, whatever it is called.
     """
     output = as_dict_of_fields(output)
     if isinstance(output, dict):
-        places = {tensor.data_ptr() for tensor in given}
-        own = {
-            k: v for k, v in output.items() if k != "feats" or any(t.data_ptr() not in places for t in tensors_in(v))
-        }
+        handed_on = all(any(_is_same(t, one) for one in given) for t in tensors_in(output.get("feats")))
+        own = {k: v for k, v in output.items() if k != "feats" or not handed_on}
         return {k: without_features(v, given) for k, v in own.items()}
     if isinstance(output, (tuple, list)):
         parts = [without_features(v, given) for v in output]
         return parts if isinstance(output, list) else tuple(parts)
     return output
+
+
+def _is_same(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors lie in the same memory, or hold the same."""
+    if tensor.shape != other.shape:
+        return False
+    return tensor.data_ptr() == other.data_ptr() or bool(torch.equal(tensor, other))
 
 
 def trace_channels(model: nn.Module) -> ChannelGraph:

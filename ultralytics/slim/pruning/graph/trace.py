@@ -222,6 +222,7 @@ class Trace(TorchFunctionMode):
         """Note what reads the outputs of convolutions."""
         name, makers = self._stack[-1][0], [self._makers.get(id(tensor), "") for tensor in tensors]
         is_norm = operation == "batch_norm" and isinstance(self.module, nn.BatchNorm2d)
+        is_norm = is_norm and self.module.running_mean is not None  # else it has nothing that a repair could move
         for maker in filter(None, makers):
             self.readers.setdefault(maker, set()).add(name if is_norm else "")
         if is_norm:

@@ -188,7 +188,8 @@ def _solver(targets: dict, names: Mapping[str, str], behind: Mapping, name: str,
         y = _joined([values for values, _ in calls[: len(read)]])
         if norm is not None:
             y = y + (norm.running_mean - targets[full].mean)  # what it was moved by already
-        solve(m, norm, _joined(read), y)
+        if len(y):  # a small map may have no sample
+            solve(m, norm, _joined(read), y)
         if len(read) == len(calls):
             read[:] = [None] * len(calls)  # they take much memory
 

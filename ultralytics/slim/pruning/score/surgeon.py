@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ultralytics.utils import TQDM
 
 from ..graph.channels import ChannelGraph
-from ..graph.layers import channels_first, input_of, is_plain
+from ..graph.layers import channels_first, input_of
 from ..graph.raw import raw
 from ..select.pools import Pool
 from .sensitivity import Sensitivity, pick_positions
@@ -107,7 +107,8 @@ def covariances(model: nn.Module, sensitive: dict[str, Sensitivity], images: tor
         return after
 
     for name, m in model.named_modules():
-        if name in sensitive and is_plain(m) and (isinstance(m, nn.Linear) or m.groups == 1):
+        reads = "weight" in m._parameters and (isinstance(m, nn.Linear) or getattr(m, "groups", None) == 1)
+        if name in sensitive and reads:  # of whatever class, and with whatever hooks: what it needs counts
             handles.append(m.register_forward_hook(sampler(name), with_kwargs=True))
     try:
         with raw(model):  # nothing decoded or cached
