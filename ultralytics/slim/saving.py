@@ -14,7 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import make_folder
+from .files import make_folder, partial_of
 from .logs import without
 from .resuming import NEXT_STATE, STATE
 
@@ -66,7 +66,7 @@ def strip_whole(strip: Callable[..., Any]) -> Callable[..., Any]:
     def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "", *args: Any, **kwargs: Any) -> Any:
         if s:
             return strip(f, s, *args, **kwargs)
-        partial = Path(f).with_name(f".{Path(f).stem}.partial{Path(f).suffix}")
+        partial = partial_of(Path(f))
         try:
             with without(f" saved as {partial},"):  # the log names the file that stays
                 result = strip(f, str(partial), *args, **kwargs)

@@ -30,6 +30,7 @@ from .figures import verdict_of
 from .run_folder import RunFolder, gamma_histograms, prune_record
 
 PICTURES = "report"  # the folder of the pictures that report.md shows
+IN_ORDER = (ORIGINAL, *(stage.makes for stage in STAGES))  # the models of a run
 TABLE = ("params", "gflops", "size_mb", "map50_95")  # of a model, in run.json's results too
 
 
@@ -43,16 +44,18 @@ def gather(run: RunFolder) -> dict[str, Any]:
     if not weights.keys() - {ORIGINAL}:
         raise MissingFileError(f"no finished stage in {run.path}, so nothing to report on: {'; '.join(run.missing)}")
     data, source = _data(run)
-    known = _known(run, source)
+    key = _key(run, source)
+    known = _known(run, key)
     data = data and shared_data(weights.values(), data)
-    models = sorted([*_unreachable(run, weights), *_measured(run, weights, data, known)], key=_place)
+    models = [*_unreachable(run, weights), *_measured(run, weights, data, known)]
+    models.sort(key=lambda model: IN_ORDER.index(model["name"]))
     beside = _references(run, weights, data, known, models)
     _time(run, [*models, *beside], {**weights, **{row["name"]: Path(row["path"]) for row in beside}}, known)
     curves, widths = run.curves(), _widths(weights)
     facts = {
         "name": run.path.name,
         "date": _date(list(weights.values())[-1]),
-        "key": _key(run, source),
+        "key": key,
         "machine": measures.machine(run.settings.device),
         "inputs": _inputs(run, weights, data),
         "settings": _settings(run, weights),
@@ -86,7 +89,7 @@ def _key(run: RunFolder, source: Any) -> dict:
     }
 
 
-def _known(run: RunFolder, source: Any) -> dict:
+def _known(run: RunFolder, key: dict) -> dict:
     """Return an earlier report.json of the same data, image size and device; {} where there is none.
 
     Of data that is gone the labels are as they were.
@@ -98,7 +101,7 @@ def _known(run: RunFolder, source: Any) -> dict:
         return {}
     if not isinstance(known, dict) or not isinstance(known.get("key"), dict):
         return {}
-    key, earlier = _key(run, source), {"labels": None, **known["key"]}  # a version before did not say
+    earlier = {"labels": None, **known["key"]}  # a version before did not say
     return known if earlier == {**key, "labels": key["labels"] or earlier["labels"]} else {}
 
 
@@ -122,13 +125,8 @@ def _agreement(run: RunFolder) -> dict[str, dict]:
 def _unreachable(run: RunFolder, weights: dict[str, Path]) -> list[dict]:
     """Return what run.json's own comparison says of models whose checkpoints are gone."""
     rows = {row["name"]: row for row in run.record.get("results", {}).get("table") or []}
-    names = [name for name in (ORIGINAL, *(stage.makes for stage in STAGES)) if name in rows and name not in weights]
+    names = [name for name in IN_ORDER if name in rows and name not in weights]
     return [{"name": n, "latency": {}, "classes": {}, **{key: rows[n].get(key) for key in TABLE}} for n in names]
-
-
-def _place(model: dict) -> int:
-    """Return where a model of a run stands among its models, the original first."""
-    return [ORIGINAL, *(stage.makes for stage in STAGES)].index(model["name"])
 
 
 def _measured(run: RunFolder, weights: dict[str, Path], data: str | None, known: dict) -> list[dict]:
