@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import prune_model
 from prune_model import PruneModel
@@ -25,12 +26,14 @@ from ultralytics.slim.fewer_classes import only_classes
 from ultralytics.slim.inputs import weights
 from ultralytics.slim.inputs.data import check_data
 from ultralytics.slim.inputs.unlabelled import given_images
+from ultralytics.slim.loading import load_checkpoint
 from ultralytics.slim.measuring.detections import Found, choose_images
 from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from places import ROOT
 from short_runs import MINI
+from task_data import make_task_data
 
 FORMATS = [name for name in ("torchscript", "onnx", "openvino", "ncnn") if all(map(find_spec, packages_of(name)))]
 IMGSZ = 160
@@ -288,6 +291,26 @@ def test_int8_of_ultralytics_takes_its_ranges_from_the_data(mini, tiny_data, ask
         export_model(mini, name, images="photos", imgsz=64, **how)
 
 
+def test_a_data_set_may_be_called_images(mini, asked, tiny_data, tmp_path):
+    """Its `path:` holds seen from where the YAML lies, and Ultralytics looks in the working directory."""
+    shutil.copytree(tiny_data.parent / "images", tmp_path / "set/images")
+    shutil.copytree(tiny_data.parent / "labels", tmp_path / "set/labels")
+    yaml = tmp_path / "set/my.yaml"
+    yaml.write_text("path: .\ntrain: images/train\nval: images/val\nnames: [box, decision]\n")
+    export_model(mini, "onnx", images=str(yaml), imgsz=64, quantize=8)
+    assert check_data(asked["data"])["train"] == str(tmp_path / "set/images/train")
+
+
+def test_what_ultralytics_warns_of_is_said_once(mini, asked, tiny_data, log):
+    export_model(mini, "torchscript", str(tiny_data), imgsz=64, half=True)
+    assert "deprecated" not in log.text and asked["half"]  # that is its own export's to say, which is made up here
+
+
+def test_a_whole_model_in_a_file_is_exported_beside_it(mini, asked, tmp_path):
+    torch.save(load_checkpoint(mini)[0], tmp_path / "whole.pt")
+    assert export_model(tmp_path / "whole.pt", "torchscript") == tmp_path / "whole.made"
+
+
 @pytest.mark.parametrize(("name", "how"), [("onnx", {}), ("onnx", {"quantize": 16}), ("mnn", {"quantize": 8})])
 def test_other_exports_are_handed_no_data(mini, tiny_data, asked, name, how):
     """MNN's int8 has no ranges, and Ultralytics refuses data= with it."""
@@ -316,6 +339,17 @@ def test_one_array_is_a_source_of_images(mini, monkeypatch):
     photos = np.zeros((4, 8, 8, 3), np.uint8)
     export_model(mini, "onnx-int8", images=photos)
     assert seen[0] is photos and len(given_images(photos)) == 4
+
+
+def test_a_classifier_takes_its_ranges_from_training_images(tmp_path, monkeypatch):
+    """The folder that is its data set holds those of all splits."""
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "c.pt")
+    monkeypatch.setattr(export, "_converted", lambda *_: tmp_path / "c.pt")
+    found = []
+    monkeypatch.setattr(export, "quantise", lambda yolo, made, base, ranges, *_: found.extend(ranges) or made)
+    data = make_task_data(tmp_path / "data", "classify")
+    export_model(tmp_path / "c.pt", "onnx-int8", str(data), folder=tmp_path)
+    assert len(found) == 2 and all(data / "train" in path.parents for path in found)
 
 
 @pytest.mark.parametrize(

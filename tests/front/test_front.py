@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from prune_model import front, main
@@ -178,6 +179,13 @@ def test_it_has_a_default_of_seven_sizes(photos):
     settings = FrontSettings.read({"weights": str(WEIGHTS), "images": photos})
     assert settings.shares == SHARES and len(SHARES) == 7 and settings.pruning.images == photos
     assert FrontSettings.of_record(settings.recorded) == settings
+
+
+def test_its_images_may_be_several_folders(photos):
+    settings = FrontSettings.read({"weights": str(WEIGHTS), "images": (Path(photos), photos)})
+    assert settings.images == settings.pruning.images == [photos, photos]
+    with pytest.raises(InputError, match="^images must be a folder of images, or a list"):
+        FrontSettings.read({"weights": str(WEIGHTS), "images": np.zeros((2, 8, 8, 3), np.uint8)})
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The comparison table: what it measures and how it reads."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.slim.errors import InputError, SlimError
 from ultralytics.slim.loading import load_checkpoint
-from ultralytics.slim.measuring import accuracy, costs
+from ultralytics.slim.measuring import accuracy, comparison, costs
 from ultralytics.slim.measuring.accuracy import measured_once, validate
 from ultralytics.slim.measuring.comparison import ComparisonTable, ModelRow, compare_models, name_paths
 from ultralytics.slim.measuring.costs import count_layers, latency_ms, size_mb
@@ -21,6 +23,7 @@ from ultralytics.slim.report import measures
 from ultralytics.utils.torch_utils import get_flops
 
 from short_runs import MINI
+from task_data import make_task_data
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ def test_a_checkpoint_is_validated_once_within_a_run(monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_compared_is_told_in_one_line(weights, tmp_path):
-    """Without data the models are opened here alone: a damaged one, other channels, a size that is none."""
+    """Without data the models are opened here alone: a damaged one, other channels."""
     images, whole = [np.zeros((64, 64, 3), np.uint8)], Path(weights).read_bytes()
     (tmp_path / "text.pt").write_text("no checkpoint")
     for size in (20_000, len(whole) // 2):
@@ -153,9 +156,13 @@ def test_what_cannot_be_compared_is_told_in_one_line(weights, tmp_path):
         pair = {"a": weights, other: str(tmp_path / f"{other}.pt")}
         with few_rounds(1), pytest.raises(SlimError, match=other):
             compare_models(pair, None, 64, "cpu", images)
+
+
+def test_a_size_that_is_none_is_told_before_anything_is_measured(weights, monkeypatch):
+    monkeypatch.setattr(comparison, "shared_data", lambda *_: pytest.fail("measured"))
     for imgsz in ("abc", 0):
         with pytest.raises(InputError, match="imgsz should be the side of the images in pixels"):
-            compare_models({"a": weights}, None, imgsz, "cpu", images)
+            compare_models({"a": weights}, "any.yaml", imgsz, "cpu")
 
 
 def test_classifiers_agree_in_classes(tmp_path):
@@ -167,6 +174,15 @@ def test_classifiers_agree_in_classes(tmp_path):
         found = compare_models(paths, None, 32, "cpu", list(np.zeros((3, 40, 64, 3), np.uint8)))
     assert "found again" not in str(found) and "share of 3 images in which the first class is that of a" in str(found)
     assert found[0].agreement.value == 1 and found.verdict.endswith(f"in {found[1].agreement.value:.1%} of the images")
+
+
+@pytest.mark.parametrize("agreement", [False, True])
+def test_a_classifier_is_measured_where_there_are_images_to(agreement, tmp_path):
+    YOLO("yolov8n-cls.yaml").save(tmp_path / "c.pt")
+    data = make_task_data(tmp_path / "data", "classify")
+    shutil.rmtree(data / "val")
+    with pytest.raises(InputError, match=f"^data={data}: there is no folder val in it"):
+        PruneModel(tmp_path / "c.pt").compare(tmp_path / "c.pt", data, imgsz=32, agreement=agreement)
 
 
 def test_models_whose_gflops_ultralytics_cannot_count_have_some(tmp_path):

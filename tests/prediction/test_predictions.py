@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -24,6 +25,7 @@ from ultralytics.slim.diagrams.dataset import draw_one
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.inputs.sources import class_numbers, count_images
 from ultralytics.slim.plabels import plabels_text
+from ultralytics.slim.prediction import nodes
 from ultralytics.slim.prediction.nodes import NODES, detect_nodes, nodes_of, shown_of
 from ultralytics.slim.prediction.results import Prediction, Predictions, VideoPrediction
 from ultralytics.slim.prediction.saver import Saver, save_picture
@@ -286,17 +288,27 @@ def test_an_image_of_sixteen_bits_is_drawn_as_it_looks():
     assert shown_of(seen).dtype == np.uint8 and (shown_of(seen) == 127).all()
 
 
-def test_an_address(model, there):
+@pytest.fixture
+def served(there) -> Iterator[str]:
+    """The address of an image."""
     image(there / "served/far.png")
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(there / "served")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        found = model.predict(f"http://127.0.0.1:{server.server_port}/far.png", save_dir="out", **TINY)
-    finally:
-        server.shutdown()
-        server.server_close()
+    yield f"http://127.0.0.1:{server.server_port}/far.png"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_address(model, there, served):
+    found = model.predict(served, save_dir="out", **TINY)
     assert [p.saved for p in found] == [Path("out/far.jpg")] and found[0].saved.is_file()
+
+
+def test_addresses_are_numbered_through(there, served, monkeypatch):
+    monkeypatch.setattr(nodes, "AT_ONCE", 2)
+    found = mini_model().predict([served] * 3, save_dir="out", conf=0.99, **TINY)
+    assert [p.saved.stem for p in found] == ["image0", "image1", "image2"]
 
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path):

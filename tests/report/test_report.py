@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.slim.charts import fan
 from ultralytics.slim.files import write_csv
 from ultralytics.slim.measuring.detections import Found, match_detections
 from ultralytics.slim.pruning.prune import prune_model
@@ -24,7 +26,7 @@ from ultralytics.slim.report.blocks import Card, Chart, Document, Grid, Pair, Se
 from ultralytics.slim.report.markdown import to_markdown
 from ultralytics.slim.report.measures import cost, latencies
 from ultralytics.slim.report.run_folder import gamma_histograms, read_columns
-from ultralytics.slim.report.training_section import channel_blocks
+from ultralytics.slim.report.training_section import _gammas_by_epoch, channel_blocks
 from ultralytics.slim.report.write import write_report
 from ultralytics.slim.runs.record import Run
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -320,6 +322,16 @@ def test_report_tells_whether_gamma_is_sparse_enough(finished):
 
 
 # ------------------------------------------------------------------------------------------ runs that lack something
+
+
+def test_scales_are_drawn_up_to_the_epoch_that_has_none():
+    columns = {f"gamma/{key}": [1.0, 2.0, math.nan, 3.0] for key in ("p10", "median", "p90")}
+    (chart,) = _gammas_by_epoch({"sparse": columns})
+    assert chart.svg == fan(
+        "Scales of the channels by epoch", dict.fromkeys(("10 %", "median", "90 %"), [1.0, 2.0]), "|γ|"
+    )
+    columns["gamma/p90"][1] = math.inf
+    assert _gammas_by_epoch({"sparse": columns}) == []
 
 
 def spoil_record(folder: Path, change) -> None:

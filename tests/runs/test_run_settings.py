@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ultralytics import RTDETR
@@ -225,6 +226,16 @@ def test_images_of_a_run_may_be_several_folders(tiny_data, weights, tmp_path):
     folders = [str(tiny_data.parent / "images" / split) for split in ("train", "val")]
     settings = settled(RunSettings.read({"weights": weights, "images": folders, "imgsz": 64}))
     assert settings.images == settings.prune.options.images == folders
+
+
+def test_collections_of_folders_are_lists_and_arrays_are_refused(tiny_data, weights, tmp_path):
+    val = tiny_data.parent / "images/val"
+    settings = settled(RunSettings.read({"weights": weights, "data": tiny_data, "unlabelled": (val,), "imgsz": 64}))
+    assert settings.unlabelled == [str(val)] and json.dumps(dict(settings.recorded), default=str)
+    for key, beside in (("images", {}), ("unlabelled", {"data": tiny_data})):
+        for given in (np.zeros((4, 8, 8, 3), np.uint8), [np.zeros((8, 8, 3), np.uint8)]):
+            with pytest.raises(InputError, match=f"^{key} must be a folder of images, or a list"):
+                RunSettings.read({"weights": weights, **beside, key: given})
 
 
 def test_a_promise_that_cannot_be_measured_is_refused_before_the_first_stage(tiny_data, tmp_path):

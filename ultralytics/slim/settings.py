@@ -208,13 +208,9 @@ def _imgsz(value: Any, losses: tuple[str, ...]) -> int | None:
 
 
 def _unlabelled(values: dict[str, Any], losses: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    value = values["unlabelled"]
-    if value in (None, "", "None", [], ()):
+    value = () if values["unlabelled"] is None else as_paths(values["unlabelled"], "unlabelled")
+    if value in ("", "None", [], ()):
         return None
-    value = [as_word(part) for part in value] if isinstance(value, (list, tuple)) else as_word(value)
-    parts = value if isinstance(value, list) else [value]
-    if not all(isinstance(part, str) for part in parts):
-        raise InputError(f"unlabelled must be a folder of images, or a list of folders or images, got {value!r}")
     if not losses:
         raise InputError(
             f"unlabelled={value!r}: on images without labels a teacher alone can teach; pass Distillation= and "
@@ -228,6 +224,23 @@ def _unlabelled(values: dict[str, Any], losses: tuple[str, ...]) -> str | tuple[
             "images without labels"
         )
     return tuple(value) if isinstance(value, list) else value
+
+
+def as_paths(value: Any, key: str) -> str | list[str]:
+    """Return where images are, a path or a list of them, as words.
+
+    Args:
+        value: What was given.
+        key: The argument that it was given as, for the message.
+
+    Raises:
+        InputError: Something else, such as an array, which no record could name.
+    """
+    several = isinstance(value, (list, tuple))
+    words = [as_word(part) for part in value] if several else as_word(value)
+    if not all(isinstance(part, str) for part in (words if several else [words])):
+        raise InputError(f"{key} must be a folder of images, or a list of folders or images, got {value!r}")
+    return words
 
 
 def as_word(value: Any) -> Any:

@@ -18,9 +18,7 @@ from .exporting.export import export_model
 from .exporting.npu import Concerns, check_npu
 from .front.front import make_front
 from .inputs import find_weights, prepare_data
-from .inputs.class_view import read_set
-from .inputs.data import check_data
-from .inputs.images import list_images
+from .inputs.class_view import val_images
 from .inputs.weights import open_model
 from .installation import PACKAGE, is_fork
 from .loading import load_safely
@@ -200,7 +198,9 @@ class PruneModel:
         task = open_model(next(iter(named.values()))).task
         data = data and prepare_data(data, task=task)
         if agreement and images is None:
-            images = list_images(str(read_set(data, task)["val"]) if task == "classify" else check_data(data)["val"])
+            images = val_images(data, task)
+        elif data and task == "classify":
+            val_images(data, task)  # raises where there are none
         table = compare_models(named, data, imgsz, device, images, **val)
         LOGGER.info(f"\n{table}")
         return table

@@ -24,6 +24,7 @@ from ..classes import BOX_TASKS
 from ..compat import half_options, int8_options, onnx_by_torchscript
 from ..errors import FailedError, InputError, SlimError, WriteError, translated
 from ..files import disk_size, scratch_folder
+from ..inputs.class_view import read_set
 from ..inputs.data import check_data, is_data_set, prepare_data
 from ..inputs.images import list_images
 from ..inputs.weights import open_model, torch_model
@@ -70,16 +71,22 @@ def export_model(
     ours, calibrated = is_ours(name, options), is_calibrated(name, options)
     yolo, started = open_model(weights), time.monotonic()
     model = torch_model(yolo, "export")
-    source = Path(getattr(yolo, "ckpt_path", None) or weights)
+    source = Path(weights)
+    if not source.is_file():  # what Ultralytics found, or downloaded
+        source = Path(getattr(yolo, "ckpt_path", None) or weights)
     if int8 and images is None and not data:
         raise InputError(
             f"format={name}: int8 needs data=, a data YAML with training images to take the ranges from, or images="
         )
-    given = prepare_data(data, task=yolo.task) if data and images is None else images
     check_ranges(name, images, options)
+    given = images if images is not None else data or None
+    if given is not None and (images is None or calibrated):
+        given = prepare_data(given, task=yolo.task)
     from_data = _ranges(base, given, yolo.task) if calibrated and given is not None else {}
     options = {**_defaults(base), **from_data, **options}
     options |= int8_options() if int8 and not ours else half_options() if half else {}
+    if ours and images is None and yolo.task == "classify":  # whose data set is a folder of all splits
+        given = read_set(given, yolo.task)["train"]
     ranges, judged = split_for_ranges(given) if ours else ([], [])
     beside = Path(folder or source.parent)
     with scratch_folder(beside, ".export-") as scratch:
@@ -159,7 +166,7 @@ def check_options(options: Mapping[str, Any], names: Iterable[str]) -> None:
 
 def _read(options: Mapping[str, Any]) -> SimpleNamespace:
     """Return Ultralytics' settings with these options in them."""
-    with translated():
+    with translated(), logs.only(logging.ERROR):  # of an old option Ultralytics' export warns itself
         return get_cfg(overrides={key: value for key, value in options.items() if key not in OWN})
 
 

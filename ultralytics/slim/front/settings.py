@@ -12,6 +12,7 @@ from ..errors import InputError, KindError
 from ..files import plain
 from ..hints import split_list
 from ..inputs.data import as_yaml, find_data, prepare_data
+from ..inputs.places import absolute
 from ..inputs.references import check_references
 from ..inputs.weights import find_weights, open_model
 from ..pruning.options import PruneOptions
@@ -20,6 +21,7 @@ from ..recovery.images import split_images
 from ..recovery.loss import RecoveryLoss
 from ..recovery.options import RecoverOptions
 from ..runs.training import TRAINING, check_training, gently
+from ..settings import as_paths
 
 SHARES = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.15)  # of the original's GFLOPs
 OWN = ("weights", "data", "images", "shares", "iterations", "epochs", "compare", "imgsz", "device", "loss_type")
@@ -50,7 +52,7 @@ class FrontSettings:
 
     weights: str
     data: str
-    images: str
+    images: str | list[str]
     shares: tuple[float, ...]
     iterations: int
     epochs: int
@@ -68,6 +70,8 @@ class FrontSettings:
         Raises:
             SlimError: Something that a later step would refuse.
         """
+        if given.get("images") is not None:
+            given = {**given, "images": as_paths(given["images"], "images")}
         sources = [key for key in ("data", "images") if given.get(key)]
         if len(sources) != 1 or not given.get("weights"):
             raise InputError(
@@ -101,7 +105,7 @@ class FrontSettings:
         found: dict[str, Any] = {"weights": weights, "imgsz": image_size(open_model(weights).model, self.imgsz)}
         found["compare"] = [str(Path(find_weights(p, key="compare")).resolve()) for p in self.compare]
         if self.images:
-            found["images"] = str(Path(self.images).resolve())
+            found["images"] = absolute(self.images)
         else:
             found["data"] = str(Path(as_yaml(find_data(self.data))).resolve())
         return self.of_record({**self.recorded, **found})

@@ -18,6 +18,7 @@ from ultralytics.utils import TQDM
 from ..compat import YAML
 from ..errors import DATA_ERRORS, InputError, translated
 from ..files import move_folder, stand_in
+from .data import check_data
 from .images import label_files, list_images, state_of
 from .places import read_yaml
 
@@ -29,6 +30,20 @@ def read_set(data: str, task: str) -> dict[str, Any]:
     """Return Ultralytics' dictionary of a data set."""
     with translated(*DATA_ERRORS):
         return (check_cls_dataset if task == "classify" else check_det_dataset)(data)
+
+
+def val_images(data: str, task: str) -> list[Path]:
+    """Return the images of the `val` split of a data set.
+
+    Raises:
+        InputError: A classifier's data set without one.
+    """
+    if task != "classify":
+        return list_images(check_data(data)["val"])
+    folder = read_set(data, task)["val"]
+    if not folder:
+        raise InputError(f"data={data}: there is no folder val in it, on whose images a classifier is measured")
+    return list_images(str(folder))
 
 
 def view_of(data: str, task: str, found: Mapping[str, Any], names: Names, pairs: Mapping[int, int]) -> str:

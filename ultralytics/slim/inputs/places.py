@@ -28,6 +28,11 @@ def find_file(given: str | Path, beside: Path = PROJECT) -> Path | None:
         return None
 
 
+def absolute(paths: str | list[str]) -> str | list[str]:
+    """Return a path, or each of several, from the root and without links."""
+    return [absolute(path) for path in paths] if isinstance(paths, list) else str(Path(paths).resolve())
+
+
 def looked_in(beside: Path = PROJECT) -> str:
     """Return the folders that a file was looked for in."""
     return " or ".join(dict.fromkeys(str(place.resolve()) for place in (Path.cwd(), beside)))

@@ -81,7 +81,7 @@ def given_images(source: Any, key: str = "images") -> list:
             _check_image(item, key)
         items = list({Path(item) if isinstance(item, (str, Path)) else id(item): item for item in items}.values())
     elif not isinstance(source, (str, Path)):
-        raise InputError(f"{key}: expected a folder, a data set's YAML, or a list, got a {type(source).__name__}")
+        raise InputError(f"{key}: expected a folder, a data set's YAML, or a list, got {type(source).__name__}")
     elif is_data_set(source):
         yaml = Path(as_yaml(find_file(source) or source))
         with translated(*DATA_ERRORS):
@@ -95,7 +95,7 @@ def given_images(source: Any, key: str = "images") -> list:
         with _told_as(key):
             items = list_images(str(source))
     if not items:
-        raise InputError(f"{key}: found none in {source!r}; give a folder, a data set's YAML, a list or a tensor")
+        raise InputError(f"{key}: found none in {source!r}; give a folder, a data set's YAML, or a list")
     return items
 
 
@@ -116,7 +116,7 @@ def _check_image(item: Any, key: str) -> None:
     is_array = isinstance(item, np.ndarray)
     if isinstance(item, (str, Path)) or (is_array and item.shape[2:] == (3,) and item.dtype == np.uint8):
         return
-    got = f"an array {item.shape}, {item.dtype}" if is_array else f"a {type(item).__name__}"
+    got = f"an array {item.shape}, {item.dtype}" if is_array else type(item).__name__
     raise InputError(f"{key}: expected paths, or BGR arrays (H, W, 3), uint8, as cv2.imread reads them; got {got}")
 
 

@@ -149,12 +149,12 @@ def compare_models(
         metric: What the accuracy is called; by default as Ultralytics calls that of the task.
         val: Further arguments of Ultralytics' `val`.
     """
+    check_sides(imgsz)
     accuracies = {}
     data = data and shared_data(weights.values(), data)
     for name, path in weights.items() if data else ():
         LOGGER.info(f"measuring {name}, {path}")
         accuracies[name] = accuracy(path, data, imgsz, device, **val)
-    check_sides(imgsz)
     device = find_device(device)
     models = {name: load_checkpoint(path, device, fuse=True)[0] for name, path in weights.items()}
     stride = int(max(max(model.stride) for model in models.values()))

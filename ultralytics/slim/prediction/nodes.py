@@ -82,15 +82,26 @@ def _detect_in_list(model: YOLO, images: Sequence[Any], settings: dict[str, Any]
         part = images[start : start + at_once]
         results = model.predict(part[0] if alone else part, stream=True, **settings)
         for number, (result, image) in enumerate(zip(results, part), start):
-            if not isinstance(image, (str, Path)) and not getattr(image, "filename", ""):
+            if not _name(image):
                 result.path = f"image{number}.jpg"  # as Ultralytics calls it, which counts within a part
             yield result
+
+
+def _name(image: Any) -> str:
+    """Return what a result of this image of a list is called by; '' for arrays, and for what is at an address."""
+    if isinstance(image, (str, Path)):
+        return "" if _is_address(image) else str(image)
+    return getattr(image, "filename", "")
+
+
+def _is_address(image: Any) -> bool:
+    return "://" in str(image)
 
 
 def _shape(image: Any) -> tuple[int, ...]:
     """Return (height, width) of an image that is given as a path, an array or a picture; of an address nothing."""
     if isinstance(image, (str, Path)):
-        if "://" in str(image):
+        if _is_address(image):
             return ()
         with Image.open(image) as opened:
             return exif_size(opened)[::-1]

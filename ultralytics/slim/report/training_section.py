@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import Any
 
 from .. import charts
@@ -61,10 +62,10 @@ def _gammas_by_epoch(curves: dict) -> list[Chart]:
         for name, key in (("10 %", "p10"), ("median", "median"), ("90 %", "p90"))
         if f"gamma/{key}" in columns
     }
-    epochs = [i for i, values in enumerate(zip(*rows.values())) if all(map(math.isfinite, values))]
+    epochs = list(takewhile(lambda values: all(map(math.isfinite, values)), zip(*rows.values())))
     if len(rows) < 3 or len(epochs) < 2:
         return []
-    rows = {name: [values[i] for i in epochs] for name, values in rows.items()}
+    rows = dict(zip(rows, zip(*epochs)))
     drawn = charts.fan("Scales of the channels by epoch", rows, "|γ|")
     return [Chart("gamma-epochs", "Scales γ during sparse training", drawn, "Quantiles over all channels.")]
 

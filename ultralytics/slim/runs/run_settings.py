@@ -20,6 +20,7 @@ from ..installation import is_fork
 from ..measuring.runtimes import has_onnx_runtime
 from ..pruning.select.goals import RUN_FACTOR, check_factor
 from ..recovery.options import RecoverOptions
+from ..settings import as_paths
 from .stage_settings import ExportSettings, PruningSettings, RecoverySettings, TrainingSettings
 from .stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, STAGES, TEACHER, TRAININGS, Stage
 from .training import FINE_TUNING, TRAINING, check_training, gently
@@ -67,7 +68,7 @@ class RunSettings:
 
     weights: str
     data: str
-    images: str
+    images: str | list[str]
     unlabelled: str | list[str]
     teacher: str
     imgsz: int | None
@@ -91,6 +92,8 @@ class RunSettings:
         Raises:
             SlimError: A setting that a later stage would refuse, perhaps after hours.
         """
+        several = [key for key in ("images", "unlabelled") if given.get(key) is not None]
+        given = {**given, **{key: as_paths(given[key], key) for key in several}}
         sources = [key for key in ("data", "images") if given.get(key)]
         if len(sources) > 1 or bool(given.get("weights")) != bool(sources) or not (sources or is_fork()):
             demo = "; or none of them for the demo" if is_fork() else ""

@@ -11,6 +11,7 @@ from ..classes import BOX_TASKS
 from ..distillation.taps import probe
 from ..errors import InputError, SlimError
 from ..inputs.data import as_yaml, find_data, prepare_data
+from ..inputs.places import absolute
 from ..inputs.references import check_references
 from ..inputs.unlabelled import given_images
 from ..inputs.weights import find_weights, open_model
@@ -56,19 +57,15 @@ def settled(settings: RunSettings) -> RunSettings:
         check_references(found["compare"], found["weights"])
     if settings.images:
         split_images(settings.images, 1)
-        found["images"] = _absolute(settings.images)
+        found["images"] = absolute(settings.images)
     else:
         data = as_yaml(find_data(settings.data))
         found["data"] = str(Path(data).resolve())
         prepare_data(data)
     if settings.unlabelled:
         given_images(settings.unlabelled, "unlabelled")  # raises where there are none
-        found["unlabelled"] = _absolute(settings.unlabelled)
+        found["unlabelled"] = absolute(settings.unlabelled)
     return settings.replaced(**found)
-
-
-def _absolute(paths: str | list[str]) -> str | list[str]:
-    return [_absolute(path) for path in paths] if isinstance(paths, list) else str(Path(paths).resolve())
 
 
 def as_recorded(settings: RunSettings) -> RunSettings:
@@ -80,11 +77,11 @@ def as_recorded(settings: RunSettings) -> RunSettings:
     if settings.compare:
         found["compare"] = [_found(find_weights, path) for path in settings.compare]
     if settings.images:
-        found["images"] = _absolute(settings.images)
+        found["images"] = absolute(settings.images)
     else:
         found["data"] = _found(lambda data: as_yaml(find_data(data)), settings.data)
     if settings.unlabelled:
-        found["unlabelled"] = _absolute(settings.unlabelled)
+        found["unlabelled"] = absolute(settings.unlabelled)
     return settings.replaced(**found)
 
 
