@@ -117,6 +117,7 @@ def test_of_names_that_are_numerals_text_is_the_name_and_an_integer_the_number(l
     assert read_classes([1], names) == read_classes("2", names) == [1]
     assert read_classes("1", names) == [0] and "'1' is taken for the class of that name; number 1 is '2'" in log.text
     assert read_classes("a, b", names) == read_classes(["a, b"], names) == [2]
+    assert read_classes("drivers'", {0: "drivers'"}) == read_classes(["drivers'"], {0: "drivers'"}) == [0]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,7 @@ def test_of_names_that_are_numerals_text_is_the_name_and_an_integer_the_number(l
         (set(), "keeps no class"),
         ([True], "no class 'True'"),
         ("²", "no class '²'"),
+        (b"person", r"no class .*b'person"),
     ],
 )
 def test_unknown_classes_are_named(wanted: object, message: str) -> None:

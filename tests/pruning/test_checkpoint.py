@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from ultralytics.slim.errors import InputError
 from ultralytics.slim.loading import load_checkpoint
@@ -45,6 +46,30 @@ def test_hooks_that_are_methods_of_the_model_stay_and_others_go(model: nn.Module
     x = torch.rand(1, 3, 64, 64)
     assert (model.model[:4](x) - loaded.model[:4](x)).abs().max() < 0.01 * model.model[:4](x).abs().max()
     assert hooks_in(loaded) == 1 and hooks_in(model) == 2
+
+
+def test_a_hook_from_another_process_keeps_its_place(
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch numbers hooks in each process from 0, and one of a number that a layer has takes the place of its own."""
+    monkeypatch.setattr(RemovableHandle, "next_id", 50)
+    model.model[3][1] = Hooked(64)
+    save_checkpoint(model, tmp_path / "p.pt", {})
+    monkeypatch.setattr(RemovableHandle, "next_id", 0)
+    loaded = load_checkpoint(tmp_path / "p.pt")[0]
+    (hooked,) = (m for m in loaded.modules() if isinstance(m, Hooked))
+    for _ in range(100):
+        hooked.register_forward_hook(lambda *_: None).remove()
+    assert list(hooked._forward_hooks.values()) == [hooked.scaled]
+
+
+def test_no_mark_of_a_hook_that_goes_stays(model: nn.Module, tmp_path: Path) -> None:
+    """It would hold for what gets the same number in another process."""
+    model.model[2].register_forward_hook(lambda *_: None, with_kwargs=True, always_call=True)
+    model.model[2].register_forward_pre_hook(lambda *_: None, with_kwargs=True)
+    save_checkpoint(model, tmp_path / "p.pt", {})
+    layer = load_checkpoint(tmp_path / "p.pt")[0].model[2]
+    assert not [key for key, value in vars(layer).items() if "_hooks_" in key and value]
 
 
 def test_a_hook_of_others_that_changes_the_model_is_refused(model: nn.Module, tmp_path: Path) -> None:

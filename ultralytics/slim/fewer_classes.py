@@ -74,9 +74,14 @@ def _items(wanted: Any, known: Iterable[str]) -> list[int | str]:
     wanted = wanted.tolist() if hasattr(wanted, "tolist") else wanted  # arrays
     if isinstance(wanted, str):
         return [wanted] if class_key(wanted) in known else list(filter(None, split_list(wanted)))
-    several = list(wanted) if isinstance(wanted, Iterable) else [wanted]
+    several = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, bytes) else [wanted]
     plain = [item.item() if hasattr(item, "item") else item for item in several]
-    return [item if type(item) is int else str(item).strip(" '\"") for item in plain if item != ""]
+    return [item if type(item) is int else _unquoted(str(item), known) for item in plain if item != ""]
+
+
+def _unquoted(name: str, known: Iterable[str]) -> str:
+    """Return a name without quotes around it, unless they are part of it."""
+    return name if class_key(name) in known else name.strip(" '\"")
 
 
 @torch.no_grad()

@@ -125,7 +125,9 @@ def _is_of_damage(error: Exception) -> bool:
     """Return whether an error is one that reading a damaged file ends in, and not one of the code that it calls."""
     if isinstance(error, OSError):
         return error.errno in (None, errno.EINVAL)  # others are the system's
-    of_archive = isinstance(error, RuntimeError) and ("PytorchStreamReader" in str(error) or "zip" in str(error))
+    of_archive = isinstance(error, RuntimeError) and (
+        "PytorchStreamReader" in str(error) or "zip archive" in str(error)
+    )
     return of_archive or isinstance(error, (EOFError, pickle.UnpicklingError))
 
 

@@ -110,6 +110,7 @@ def drop_later_rows(trainer: BaseTrainer) -> None:
         LOGGER.warning(
             f"{PREFIX}{trainer.args.model} holds {epochs} epochs, {trainer.csv} {len(rows)}: the other rows are dropped"
         )
+    if len(kept) < len(rows) or not text.endswith("\n"):  # the next row would be glued to the last
         write_csv(trainer.csv, header, kept)
     if not kept:
         trainer.csv.unlink()  # the trainer begins it anew, with its header

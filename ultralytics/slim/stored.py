@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils.hooks import RemovableHandle
 
 from ultralytics.utils import LOGGER
 
@@ -45,6 +46,7 @@ def store_computed(model: nn.Module) -> dict[str, str]:
     Raises:
         InputError: A layer's weight is computed by something else, which cannot be removed here; names it.
     """
+    _number_new_hooks_beyond(model)
     found, modes = {}, {layer: layer.training for layer in model.modules()}
     model.eval()  # where spectral norms are not moved on
     for name, layer in model.named_modules():
@@ -71,6 +73,16 @@ def store_computed(model: nn.Module) -> dict[str, str]:
             f"here on: {few(names)}"
         )
     return found
+
+
+def _number_new_hooks_beyond(model: nn.Module) -> None:
+    """Let PyTorch number new hooks from beyond those of a model.
+
+    The numbers in a file are those of the process that built the model, while here they begin at 0: a hook of ours with
+    the number of one of the model's would take its place, and the removal of ours would remove it.
+    """
+    hooks = (kind for m in model.modules() for kind in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks))
+    RemovableHandle.next_id = max([RemovableHandle.next_id, *(number + 1 for kind in hooks for number in kind)])
 
 
 def _store_parametrized(layer: nn.Module) -> None:

@@ -50,6 +50,9 @@ def _clear_foreign_hooks(net: nn.Module) -> list[str]:
             for key, hook in list(hooks.items()):
                 if id(getattr(hook, "__self__", None)) not in own:
                     del hooks[key]
+                    for marks in (m._forward_hooks_with_kwargs, m._forward_pre_hooks_with_kwargs):
+                        marks.pop(key, None)  # they would hold for another hook of this number
+                    m._forward_hooks_always_called.pop(key, None)
                     found.append(name or "the model itself")
     return found
 

@@ -114,9 +114,11 @@ def _same_classes(ours: Names, theirs: Names) -> list[tuple[int, int]] | None:
     """
     pairs = pair_classes(ours, theirs)
     if not len(pairs) == len(ours) == len(theirs):
+        both = [set(numbers) for numbers in zip(*pairs)] or [set(), set()]
+        alone = (listed(names, sorted(set(names) - seen)) or "none" for names, seen in zip((ours, theirs), both))
         raise InputError(
-            f"the model has {len(ours)} classes, {listed(ours)}, and the teacher {len(theirs)}, {listed(theirs)}; they "
-            "must be the same by name"
+            f"the model has {len(ours)} classes and the teacher {len(theirs)}; they must be the same by name; "
+            "only in the model: {}; only in the teacher: {}".format(*alone)
         )
     return pairs if any(our != their for our, their in pairs) else None
 
