@@ -6,7 +6,8 @@ mAP50-95 on the `val` split after the cut and its re-fit, and after so many epoc
 are those on one thread, in PyTorch fused, in ONNX Runtime and in OpenVINO, as shares of the original's in the same
 runtime, timed in turns with it; seconds are those of the cut. Where no block goes, the model is that of channels alone,
 and has its figures. Rows are added to results/depth.csv as they are measured; those that are there are not measured
-again. A picture for each runtime stands beside it.
+again. A picture for each runtime stands beside it, in which a trained model has the latency of the same before its
+training, which changes no width.
 """
 
 from __future__ import annotations
@@ -58,9 +59,13 @@ def main(
     for setting, rows in by_setting(read_rows(NAME), KEY[:-1]).items():
         figures = {name: mean(rows, name) for name in ("blocks", *RATIOS.values(), "map50_95", "seconds")}
         print(*setting, {name: value and round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
+    rows = [row for row in read_rows(NAME) if row["data"] == data]
+    untrained = {(row["share"], row["depth"]): row for row in rows if row["epochs"] == "0"}
     for runtime, name in RUNTIMES.items():
-        rows = [row for row in read_rows(NAME) if row["data"] == data and row[RATIOS[runtime]]]
-        draw_points(f"{NAME}_{runtime}", f"Whole blocks, timed in {name}", rows, placed, RATIOS[runtime])
+        column = RATIOS[runtime]
+        latency = {cut: row[column] for cut, row in untrained.items() if row[column]}
+        drawn = [{**row, column: latency[cut]} for row in rows if (cut := (row["share"], row["depth"])) in latency]
+        draw_points(f"{NAME}_{runtime}", f"Whole blocks, timed in {name}", drawn, placed, column)
 
 
 def placed(row: dict[str, str]) -> tuple[str, str] | None:

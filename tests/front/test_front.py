@@ -19,15 +19,19 @@ from ultralytics.slim.loading import load_checkpoint
 from ultralytics.utils import LOGGER
 
 from photos import draw_photos
-from places import ROOT
+from random_models import seeing
 
-WEIGHTS = ROOT / "weights/diagram-yolov8n.pt"
 QUICK = {"imgsz": 160, "score": "l1", "repair": "none", "device": "cpu", "iterations": 0, "shares": "0.6,0.3"}
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> str:
     return str(draw_photos(tmp_path_factory, 24))
+
+
+@pytest.fixture(scope="module")
+def original(photos, tmp_path_factory) -> Path:
+    return seeing(Path(photos), tmp_path_factory.mktemp("original") / "seeing.pt")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +45,10 @@ def said() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def made(photos, said, tmp_path_factory) -> Path:
+def made(photos, original, said, tmp_path_factory) -> Path:
     """A front without labels that was stopped in its second model, gone on with, and of which one learned further."""
     project = tmp_path_factory.mktemp("front")
-    given = {"weights": str(WEIGHTS), "images": photos, "project": str(project), **QUICK}
+    given = {"weights": str(original), "images": photos, "project": str(project), **QUICK}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.Pruner, "prune", stopping_at(2, module.Pruner.prune))
         with pytest.raises(KeyboardInterrupt):
@@ -71,11 +75,11 @@ def stopping_at(number, work):
     return stopping
 
 
-def test_each_is_pruned_from_the_one_before_it(made):
-    original, larger, smaller = (
-        load_checkpoint(path)[0] for path in (WEIGHTS, made / "weights/front-60.pt", made / "weights/front-30.pt")
+def test_each_is_pruned_from_the_one_before_it(made, original):
+    whole, larger, smaller = (
+        load_checkpoint(path)[0] for path in (original, made / "weights/front-60.pt", made / "weights/front-30.pt")
     )
-    for before, after in ((original, larger), (larger, smaller)):
+    for before, after in ((whole, larger), (larger, smaller)):
         shapes = zip(before.state_dict().values(), after.state_dict().values())
         assert all(a <= b for before, after in shapes for b, a in zip(before.shape, after.shape))
     rows = {row["model"]: row for row in csv.DictReader((made / "front.csv").open())}
@@ -104,7 +108,7 @@ def test_the_page_is_whole_and_its_points_and_rows_belong_together(made):
     assert {p.name for p in (made / "pictures").iterdir()} == {f"front-{n}.svg" for n in ("latency", "size", "gflops")}
 
 
-def test_a_front_that_is_gone_on_with_keeps_its_settings(made, photos):
+def test_a_front_that_is_gone_on_with_keeps_its_settings(made, original, photos):
     with pytest.raises(InputError, match=r"was made with shares=\[0\.6, 0\.3\]"):
         front(resume=str(made), shares="0.5,0.2")
     with pytest.raises(InputError, match=r"train=0\.7: the front has 0\.6, 0\.3"):
@@ -118,12 +122,12 @@ def test_a_front_that_is_gone_on_with_keeps_its_settings(made, photos):
     with pytest.raises(MissingFileError, match="no front in"):
         front(resume=str(made.parent / "other"))
     with pytest.raises(InputError, match="give resume= its folder"):
-        front(weights=str(WEIGHTS), images=photos, train=0.5)
+        front(weights=str(original), images=photos, train=0.5)
 
 
-def test_it_is_gone_on_with_in_the_words_that_started_it(made, photos, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    words = {"weights": "weights/diagram-yolov8n.pt", "images": photos, "imgsz": 150, "shares": "0.6,0.3"}
+def test_it_is_gone_on_with_in_the_words_that_started_it(made, original, photos, monkeypatch):
+    monkeypatch.chdir(original.parent)
+    words = {"weights": "seeing.pt", "images": photos, "imgsz": 150, "shares": "0.6,0.3"}
     assert Front.resume(made, words).settings.imgsz == 160
 
 
@@ -162,30 +166,30 @@ def test_a_damaged_record_is_told(made, tmp_path):
         ({"compare": "none.pt"}, MissingFileError, "compare=none.pt"),
     ],
 )
-def test_bad_arguments_leave_nothing(given, error, words, photos, tmp_path):
+def test_bad_arguments_leave_nothing(given, error, words, original, photos, tmp_path):
     with pytest.raises(error, match=words):
-        front(project=str(tmp_path), **{"weights": str(WEIGHTS), "images": photos, **QUICK, **given})
+        front(project=str(tmp_path), **{"weights": str(original), "images": photos, **QUICK, **given})
     assert not list(tmp_path.iterdir())
 
 
-def test_what_no_width_allows_ends_it(photos, tmp_path):
-    given = {"weights": str(WEIGHTS), "images": photos, **QUICK, "shares": "0.3,0.001", "project": str(tmp_path)}
+def test_what_no_width_allows_ends_it(original, photos, tmp_path):
+    given = {"weights": str(original), "images": photos, **QUICK, "shares": "0.3,0.001", "project": str(tmp_path)}
     front(**given)
     page = (tmp_path / "front/front.md").read_text()
     assert "It is no whole front: it ends above 0%" in page.replace(" %", "%") and "1 model, down to" in page
 
 
-def test_it_has_a_default_of_seven_sizes(photos):
-    settings = FrontSettings.read({"weights": str(WEIGHTS), "images": photos})
+def test_it_has_a_default_of_seven_sizes(original, photos):
+    settings = FrontSettings.read({"weights": str(original), "images": photos})
     assert settings.shares == SHARES and len(SHARES) == 7 and settings.pruning.images == photos
     assert FrontSettings.of_record(settings.recorded) == settings
 
 
-def test_its_images_may_be_several_folders(photos):
-    settings = FrontSettings.read({"weights": str(WEIGHTS), "images": (Path(photos), photos)})
+def test_its_images_may_be_several_folders(original, photos):
+    settings = FrontSettings.read({"weights": str(original), "images": (Path(photos), photos)})
     assert settings.images == settings.pruning.images == [photos, photos]
     with pytest.raises(InputError, match="^images must be a folder of images, or a list"):
-        FrontSettings.read({"weights": str(WEIGHTS), "images": np.zeros((2, 8, 8, 3), np.uint8)})
+        FrontSettings.read({"weights": str(original), "images": np.zeros((2, 8, 8, 3), np.uint8)})
 
 
 @pytest.mark.slow

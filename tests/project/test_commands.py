@@ -22,6 +22,7 @@ from ultralytics.slim.pruning.prune import prune_model as prune
 from ultralytics.slim.runs import training
 
 from places import ROOT
+from random_models import seeing
 
 READMES = ("README.md", "README.zh-CN.md")
 FILES = [ROOT / name for name in (*READMES, "patches/README.md", "benchmarks/README.md", "weights/README.md")]
@@ -137,7 +138,7 @@ def workspace(tiny_data, tmp_path_factory) -> Path:
         (folder / "data/plabels/val" / labels.name).write_text("\n".join(rows))
     (folder / "my.yaml").write_text("path: data\ntrain: images/train\nval: images/val\nnames: [box, decision]\n")
     shutil.copytree(draw_dataset(folder / "drawn/diagram", train=12, val=1) / "images/train", folder / "photos")
-    shutil.copyfile(ROOT / "weights/diagram-yolov8n.pt", folder / "best.pt")  # which sees something in them
+    seeing(folder / "photos", folder / "best.pt")
     shutil.copyfile(folder / "best.pt", folder / "small.pt")
     YOLO(folder / "best.pt").save(folder / "teacher.pt")
     prune(YOLO(folder / "best.pt"), folder / "pruned.pt", 0.5, imgsz=64)

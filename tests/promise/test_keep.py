@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,14 +20,20 @@ from ultralytics.utils.torch_utils import get_flops
 
 from photos import draw_photos
 from places import ROOT
+from random_models import seeing
 
-TEACHER = ROOT / "weights/diagram-yolov8n.pt"
+SHIPPED = ROOT / "weights/diagram-yolov8n.pt"
 QUICK = {"imgsz": 160, "score": "l1", "repair": "none", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return str(draw_photos(tmp_path_factory, 24))
+
+
+@pytest.fixture(scope="module")
+def teacher(images, tmp_path_factory):
+    return seeing(Path(images), tmp_path_factory.mktemp("teacher") / "seeing.pt")
 
 
 @dataclass
@@ -60,9 +67,9 @@ def pretend(monkeypatch):
     return put
 
 
-def test_the_smallest_that_keeps_enough_is_saved(images, tmp_path, pretend):
+def test_the_smallest_that_keeps_enough_is_saved(teacher, images, tmp_path, pretend):
     recovery = pretend(lambda share: 1 - 0.05 / share, close=1.05)
-    result = PruneModel(TEACHER).prune(keep=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+    result = PruneModel(teacher).prune(keep=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
     share = result.gflops[1] / result.gflops[0]
     assert 0.5 <= share <= 0.56 and recovery.calls <= 8  # 1 - 0.05 / 0.5 is 0.9
     record = read_checkpoint(tmp_path / "k.pt")["slim"]
@@ -72,45 +79,45 @@ def test_the_smallest_that_keeps_enough_is_saved(images, tmp_path, pretend):
     assert "of the original's agreement" in str(result) and [p.name for p in tmp_path.iterdir()] == ["k.pt"]
 
 
-def test_an_interrupted_search_goes_on(images, tmp_path, pretend):
-    whole = PruneModel(TEACHER)
+def test_an_interrupted_search_goes_on(teacher, images, tmp_path, pretend):
+    whole = PruneModel(teacher)
     pretend(lambda share: share)
     expected = whole.prune(keep=0.6, images=images, save_dir=tmp_path / "whole.pt", **QUICK)
     first = pretend(lambda share: share, stop_at=3)
     with pytest.raises(KeyboardInterrupt):
-        PruneModel(TEACHER).prune(keep=0.6, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+        PruneModel(teacher).prune(keep=0.6, images=images, save_dir=tmp_path / "k.pt", **QUICK)
     assert not (tmp_path / "k.pt").exists() and (tmp_path / ".k.keeping").is_dir()
     again = pretend(lambda share: share)
-    result = PruneModel(TEACHER).prune(keep=0.6, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+    result = PruneModel(teacher).prune(keep=0.6, images=images, save_dir=tmp_path / "k.pt", **QUICK)
     assert result.widths == expected.widths and first.calls - 1 + again.calls <= 8
     records = [read_checkpoint(tmp_path / name)["slim"] for name in ("whole.pt", "k.pt")]
     assert records[0] == records[1]
     assert not (tmp_path / ".k.keeping").exists()
 
 
-def test_what_cannot_be_kept_is_told_with_the_closest(images, tmp_path, pretend):
+def test_what_cannot_be_kept_is_told_with_the_closest(teacher, images, tmp_path, pretend):
     pretend(lambda share: 0.7 * share)
     with pytest.raises(InputError, match=r"keep=0\.99 cannot be met: the closest of \d models keeps \d\d\.\d% of"):
-        PruneModel(TEACHER).prune(keep=0.99, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+        PruneModel(teacher).prune(keep=0.99, images=images, save_dir=tmp_path / "k.pt", **QUICK)
     assert not (tmp_path / "k.pt").exists()
 
 
-def test_two_goals_are_both_met_or_told_apart(images, tmp_path, pretend):
+def test_two_goals_are_both_met_or_told_apart(teacher, images, tmp_path, pretend):
     pretend(lambda share: share)
     one = {"images": images, "save_dir": tmp_path / "k.pt", **QUICK}
-    result = PruneModel(TEACHER).prune(keep=0.3, size_mb=3.0, **one)
-    assert (tmp_path / "k.pt").stat().st_size / 1e6 == pytest.approx(3.0, rel=0.05) and result.promise
+    result = PruneModel(teacher).prune(keep=0.3, size_mb=0.7, **one)
+    assert (tmp_path / "k.pt").stat().st_size / 1e6 == pytest.approx(0.7, rel=0.05) and result.promise
     (tmp_path / "k.pt").unlink()
-    words = r"keep=0\.5 and size_mb=2 cannot both be met: with .* MB the model keeps .*%.*, and .* take .* MB"
+    words = r"keep=0\.5 and size_mb=0\.5 cannot both be met: with .* MB the model keeps .*%.*, and .* take .* MB"
     with pytest.raises(InputError, match=words):
-        PruneModel(TEACHER).prune(keep=0.5, size_mb=2.0, **one)
+        PruneModel(teacher).prune(keep=0.5, size_mb=0.5, **one)
     assert not (tmp_path / "k.pt").exists()
 
 
-def test_a_run_trains_what_keeps_too_little_at_its_second_goal(images, tmp_path, pretend, caplog):
+def test_a_run_trains_what_keeps_too_little_at_its_second_goal(teacher, images, tmp_path, pretend, caplog):
     pretend(lambda share: share)
     options = module.PruneOptions(images=images, flops=0.4, **QUICK)
-    result = module.prune_to_keep(TEACHER, tmp_path / "k.pt", Promise(0.9), options, is_last=False)
+    result = module.prune_to_keep(teacher, tmp_path / "k.pt", Promise(0.9), options, is_last=False)
     assert result.gflops[1] / result.gflops[0] == pytest.approx(0.4, abs=0.02) and (tmp_path / "k.pt").exists()
 
 
@@ -119,13 +126,13 @@ def test_accuracy_is_kept_for_real(tmp_path, monkeypatch):
     """On labels: what the record says is kept is what the saved model has."""
     monkeypatch.setattr("ultralytics.slim.promise.search.TRIES", 2)
     drawn = draw_dataset(tmp_path / "drawn/diagram", train=12, val=6)
-    names = json.dumps(load_checkpoint(TEACHER)[0].names)
+    names = json.dumps(load_checkpoint(SHIPPED)[0].names)
     data = tmp_path / "drawn.yaml"
     data.write_text(f"path: {drawn.as_posix()}\ntrain: images/train\nval: images/val\nnames: {names}\n")
     path = tmp_path / "k.pt"
-    result = PruneModel(TEACHER).prune(keep=0.7, images=str(data), save_dir=path, keep_iterations=2, imgsz=160)
+    result = PruneModel(SHIPPED).prune(keep=0.7, images=str(data), save_dir=path, keep_iterations=2, imgsz=160)
     told = read_checkpoint(path)["slim"]["promise"]
-    measured = [accuracy(one, str(data), 160) for one in (TEACHER, path)]
+    measured = [accuracy(one, str(data), 160) for one in (SHIPPED, path)]
     assert told["kept"] == pytest.approx(measured[1] / measured[0]) and told["kept"] >= 0.7
     assert told["original"] == pytest.approx(measured[0]) and "of the original's accuracy" in result.promise
 
@@ -145,10 +152,10 @@ def test_accuracy_is_kept_for_real(tmp_path, monkeypatch):
         ({"keep": 0.9, "latency_ms": 1e-6, "rounds": 1}, KindError, "rounds"),
     ],
 )
-def test_bad_arguments_are_told(keys, error, words, images, tmp_path):
+def test_bad_arguments_are_told(teacher, keys, error, words, images, tmp_path):
     keys = {"images": images, **QUICK, **keys}
     with pytest.raises(error, match=words):
-        PruneModel(TEACHER).prune(save_dir=tmp_path / "k.pt", **keys)
+        PruneModel(teacher).prune(save_dir=tmp_path / "k.pt", **keys)
     assert not (tmp_path / "k.pt").exists()
 
 
@@ -173,29 +180,29 @@ def test_the_truth_is_told_at_the_end():
     assert "a smaller one may do" in promise.verdict(0.6, 0.62)
 
 
-def test_a_search_goes_on_with_another_device_and_says_what_it_throws_away(images, tmp_path, pretend, log):
+def test_a_search_goes_on_with_another_device_and_says_what_it_throws_away(teacher, images, tmp_path, pretend, log):
     path, given = tmp_path / "k.pt", {"images": images, **QUICK}
     pretend(lambda share: share, stop_at=2)
     with pytest.raises(KeyboardInterrupt):
-        module.prune_to_keep(TEACHER, path, Promise(0.5), module.PruneOptions(**given))
-    kept = module._Trials(TEACHER, path, Promise(0.5), module.PruneOptions(**{**given, "device": None}))
+        module.prune_to_keep(teacher, path, Promise(0.5), module.PruneOptions(**given))
+    kept = module._Trials(teacher, path, Promise(0.5), module.PruneOptions(**{**given, "device": None}))
     assert len(kept.tries) == 1 and "going on after 1" in log.text
-    other = module._Trials(TEACHER, path, Promise(0.5), module.PruneOptions(**{**given, "score": "l2"}))
+    other = module._Trials(teacher, path, Promise(0.5), module.PruneOptions(**{**given, "score": "l2"}))
     assert not other.tries and ".k.keeping is of a search with other settings" in log.text
 
 
-def test_a_search_needs_a_folder_and_layers(images, tmp_path):
+def test_a_search_needs_a_folder_and_layers(teacher, images, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SlimError, match="file"):
-        PruneModel(TEACHER).prune(keep=0.9, images=images, save_dir=tmp_path / "file/k.pt", **QUICK)
+        PruneModel(teacher).prune(keep=0.9, images=images, save_dir=tmp_path / "file/k.pt", **QUICK)
     (tmp_path / "m.torchscript").touch()
     with pytest.raises(KindError, match="prune needs a PyTorch model"):
         PruneModel(tmp_path / "m.torchscript").prune(keep=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
 
 
-def test_what_the_search_finds_counts_where_it_meets_the_second_goal(images, tmp_path, pretend, monkeypatch):
+def test_what_the_search_finds_counts_where_it_meets_the_second_goal(teacher, images, tmp_path, pretend, monkeypatch):
     """The cut for the second goal itself may keep less than one for GFLOPs that meets it, too."""
     pretend(lambda share: 0.4 if share > 0.8 else 0.9)
     monkeypatch.setattr(module._Trials, "search", lambda self: self._try(0.5))
-    result = PruneModel(TEACHER).prune(keep=0.8, params=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
+    result = PruneModel(teacher).prune(keep=0.8, params=0.9, images=images, save_dir=tmp_path / "k.pt", **QUICK)
     assert result.params[1] < 0.9 * result.params[0] and (tmp_path / "k.pt").is_file()

@@ -17,15 +17,27 @@ from ultralytics.slim.runs.stages import DISTILL, PRUNE, RECOVER, RETRAIN, SPARS
 
 from photos import draw_photos
 from places import ROOT
+from random_models import seeing
 from task_data import make_task_data
 
-WEIGHTS = ROOT / "weights/diagram-yolov8n.pt"
-GIVEN = {"weights": str(WEIGHTS), "imgsz": 160, "prune.flops": 0.5, "format": "torchscript", "recover.iterations": 3}
+SHIPPED = ROOT / "weights/diagram-yolov8n.pt"
+GIVEN = {"weights": "seeing.pt", "imgsz": 160, "prune.flops": 0.5, "format": "torchscript", "recover.iterations": 3}
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     return draw_photos(tmp_path_factory, 24)
+
+
+@pytest.fixture(scope="module")
+def original(photos, tmp_path_factory) -> Path:
+    return seeing(photos, tmp_path_factory.mktemp("original") / "seeing.pt")
+
+
+@pytest.fixture
+def short(original, photos) -> dict:
+    """The arguments of a run of seconds."""
+    return {**GIVEN, "weights": str(original), "images": str(photos)}
 
 
 def test_a_run_without_labels_prunes_and_recovers_alone():
@@ -70,8 +82,8 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ultralytics.slim.promise.search.TRIES", 1)
-    given = {key: value for key, value in GIVEN.items() if key != "prune.flops"} | {"keep": 0.2, "images": photos}
-    given["format"] = "onnx-int8"
+    given = {key: value for key, value in GIVEN.items() if key != "prune.flops"}
+    given |= {"weights": SHIPPED, "keep": 0.2, "images": photos, "format": "onnx-int8"}
     words = [f"{key}={value}" for key, value in {**given, "prune.keep_iterations": 2}.items()]
     ranges = []
     monkeypatch.setattr(export, "split_for_ranges", lambda given: ranges.append(given) or split_for_ranges(given))
@@ -88,7 +100,7 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
     assert promise.startswith("keep=0.2 is kept: the last model has") and f"{promise}." in page
     assert "There are no labels: mAP here is agreement" in page and "## Agreement with the original" in page
     assert "epochs=" not in page
-    assert YOLO(folder / "weights/recover.pt").names == YOLO(WEIGHTS).names
+    assert YOLO(folder / "weights/recover.pt").names == YOLO(SHIPPED).names
     assert (folder / "weights/recover_int8.onnx").is_file() and not list(folder.rglob(".*recovering*"))
     for name in ("recover.onnx", "recover_int8.onnx"):
         shape = onnxruntime.InferenceSession(folder / "weights" / name).get_inputs()[0].shape
@@ -101,8 +113,7 @@ def test_the_whole_way(photos, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
-    given = {**GIVEN, "images": str(photos), "recover.iterations": 4, "project": str(tmp_path)}
+def test_an_interrupted_recovery_is_gone_on_with(short, tmp_path, monkeypatch):
     step, steps = recovery._Recovering._one_step, []
 
     def stopped(self, batch):
@@ -116,7 +127,7 @@ def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(recovery._Recovering, "_one_step", stopped)
     with pytest.raises(KeyboardInterrupt):
-        compress(**given)
+        compress(**{**short, "recover.iterations": 4, "project": str(tmp_path)})
     state = state_file(tmp_path / "run/weights/recover.pt")
     assert state.is_file()
     monkeypatch.setattr(recovery._Recovering, "_one_step", counted)
@@ -126,15 +137,15 @@ def test_an_interrupted_recovery_is_gone_on_with(photos, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_dry_run_tells_the_time_of_both_stages(photos, tmp_path, monkeypatch):
+def test_a_dry_run_tells_the_time_of_both_stages(short, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    estimate = compress(**{**GIVEN, "images": str(photos)}, dry_run=True)
+    estimate = compress(**short, dry_run=True)
     assert [row.stage for row in estimate][:2] == ["prune", "recover"] and estimate.seconds > 1
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_images_in_which_nothing_is_seen_are_refused(tmp_path):
+def test_images_in_which_nothing_is_seen_are_refused(short, weights, tmp_path):
     import cv2
     import numpy as np
 
@@ -142,20 +153,20 @@ def test_images_in_which_nothing_is_seen_are_refused(tmp_path):
         (tmp_path / "blank").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"blank/{shade}.png"), np.full((64, 64, 3), shade, np.uint8))
     with pytest.raises(InputError, match="detects nothing in any of"):
-        compress(**{**GIVEN, "images": str(tmp_path / "blank"), "project": str(tmp_path / "runs")})
+        compress(**{**short, "weights": weights, "images": str(tmp_path / "blank"), "project": str(tmp_path / "runs")})
 
 
 @pytest.mark.slow
-def test_compare_tells_agreement_without_labels(photos, tmp_path):
+def test_compare_tells_agreement_without_labels(original, photos, tmp_path):
     small = tmp_path / "small.pt"
-    PruneModel(WEIGHTS).prune(flops=0.5, images=str(photos), imgsz=160, save_dir=small)
-    table = PruneModel.compare({"before": WEIGHTS, "after": small}, imgsz=160, images=str(photos))
+    PruneModel(original).prune(flops=0.5, images=str(photos), imgsz=160, save_dir=small)
+    table = PruneModel.compare({"before": original, "after": small}, imgsz=160, images=str(photos))
     assert table.header[-3:] == ("agreement", "found again", "other class")
     assert table[0].map50_95 is None and table[0].agreement.matched == (1, 1, 1) and table[1].agreement.value < 1
     assert "of its detections found again" in table.verdict and "mAP50-95 with the detections of before" in str(table)
     data = make_task_data(tmp_path / "boxes", "detect")
     with pytest.raises(InputError, match="has no class of"):
-        PruneModel.compare({"a": WEIGHTS, "b": _other(tmp_path)}, data=str(data), imgsz=160, agreement=True)
+        PruneModel.compare({"a": original, "b": _other(tmp_path)}, data=str(data), imgsz=160, agreement=True)
 
 
 def _other(folder: Path) -> Path:
