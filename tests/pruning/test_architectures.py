@@ -43,7 +43,7 @@ FAST = re.compile(r"yolo(v8n|v8n-seg|11n|26n)\.")  # what also the quick part of
 LARGE = re.compile(r"yolov3(-spp)?\.|yolov9[smce]|yolov10[smblx]|resnet|rtdetr|yoloe|.*-world")
 # Of these others of the same head and modules are taken further.
 ONLY_PRUNED = re.compile(
-    r"rtdetr-|yoloe-(v8n-seg|11n|11n-seg|26n)\.|yolov8n-world\.|yolov3\.|yolov9(s|m|[ce]-seg)\.|yolov10[mblx]\.|"
+    r"rtdetr-|yoloe-(v8n-seg|11n|11n-seg|26n)\.|yolov8n-world\.|yolov3\.|yolov9(s|m|[ce]-seg)\.|yolov10[blx]\.|"
     r"yolo1[12]n-(seg|pose|obb)\.|yolov8n-(seg|pose|ghost)-p6\.|.*-resnet101\."
 )
 # What is compared with texts stays, as does what a decoder adds up; each is listed with the reason.
