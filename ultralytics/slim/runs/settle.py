@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ def settled(settings: RunSettings) -> RunSettings:
             f"weights={settings.weights}: a run is for models that find boxes, and this one's task is {model.task}; "
             "take it through the stages one by one: sparse, prune, train, distill, compare, export"
         )
-    weights = weights if Path(weights).is_file() else model.model_name  # where Ultralytics has downloaded it to
-    found = {"weights": str(Path(weights).resolve()), "imgsz": image_size(model.model, settings.imgsz)}
+    found = {**_places(settings, _resolved), "imgsz": image_size(model.model, settings.imgsz)}
+    if not Path(weights).is_file():
+        found["weights"] = str(Path(model.model_name).resolve())  # where Ultralytics has downloaded it to
     check_for(model.model, settings.prune.factor, settings.prune.options)
     teacher = model
     if settings.teacher:
-        found["teacher"] = str(Path(find_weights(settings.teacher, key="teacher")).resolve())
         teacher = open_model(found["teacher"])
         if teacher.task != model.task:
             raise InputError(f"teacher={settings.teacher}: its task is {teacher.task}, that of weights= {model.task}")
@@ -53,39 +54,47 @@ def settled(settings: RunSettings) -> RunSettings:
         if distilling.distill_layers:
             probe(model.model, distilling.distill_layers)  # pruned or not, it has the same layers
     if settings.compare:
-        found["compare"] = [str(Path(find_weights(path, key="compare")).resolve()) for path in settings.compare]
         check_references(found["compare"], found["weights"])
     if settings.images:
         split_images(settings.images, 1)
-        found["images"] = absolute(settings.images)
     else:
-        data = as_yaml(find_data(settings.data))
-        found["data"] = str(Path(data).resolve())
-        prepare_data(data)
+        prepare_data(settings.data)
     if settings.unlabelled:
         given_images(settings.unlabelled, "unlabelled")  # raises where there are none
-        found["unlabelled"] = absolute(settings.unlabelled)
     return settings.replaced(**found)
 
 
 def as_recorded(settings: RunSettings) -> RunSettings:
     """Return the settings with image size and paths as `settled` records them; what is not there stays as it is."""
-    weights = _found(find_weights, settings.weights)
-    found: dict[str, Any] = {"weights": weights, "imgsz": image_size(open_model(weights).model, settings.imgsz)}
+    found = _places(settings, _resolved_if_there)
+    return settings.replaced(**found, imgsz=image_size(open_model(found["weights"]).model, settings.imgsz))
+
+
+def _places(settings: RunSettings, resolve: Callable[[Callable[[str], str], str], str]) -> dict[str, Any]:
+    """Return where everything is that the settings name, by their keys.
+
+    Args:
+        resolve: Takes a function that finds a file, and what it was given as; returns its absolute path.
+    """
+    found: dict[str, Any] = {"weights": resolve(find_weights, settings.weights)}
     if settings.teacher:
-        found["teacher"] = _found(find_weights, settings.teacher)
+        found["teacher"] = resolve(partial(find_weights, key="teacher"), settings.teacher)
     if settings.compare:
-        found["compare"] = [_found(find_weights, path) for path in settings.compare]
+        found["compare"] = [resolve(partial(find_weights, key="compare"), path) for path in settings.compare]
     if settings.images:
         found["images"] = absolute(settings.images)
     else:
-        found["data"] = _found(lambda data: as_yaml(find_data(data)), settings.data)
+        found["data"] = resolve(lambda data: as_yaml(find_data(data)), settings.data)
     if settings.unlabelled:
         found["unlabelled"] = absolute(settings.unlabelled)
-    return settings.replaced(**found)
+    return found
 
 
-def _found(find: Callable[[str], str], path: str) -> str:
+def _resolved(find: Callable[[str], str], path: str) -> str:
+    return str(Path(find(path)).resolve())
+
+
+def _resolved_if_there(find: Callable[[str], str], path: str) -> str:
     with suppress(SlimError):
-        return str(Path(find(path)).resolve())
+        return _resolved(find, path)
     return path
