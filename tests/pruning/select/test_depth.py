@@ -26,9 +26,12 @@ from ultralytics.slim.pruning.select.pools import Pool
 from ultralytics.slim.pruning.shorter import Shorter, offered_blocks
 
 from places import ROOT
+from random_models import randomised
+from short_runs import MINI
 
 SIZE = 96
 IDLE = ("model.4.m.1", "model.6.m.0")  # blocks whose branch puts out next to nothing
+IDLE_OF_SMALL = ("model.2.m.1", "model.5.m.0")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def idle() -> YOLO:
     """The model that finds the nodes of diagrams; two of its blocks do next to nothing."""
-    yolo = YOLO(ROOT / "weights/diagram-yolov8n.pt")
-    for name in IDLE:
+    return with_idle(YOLO(ROOT / "weights/diagram-yolov8n.pt"), IDLE)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> YOLO:
+    """A network of a few layers and six blocks, two of which do next to nothing."""
+    path = tmp_path_factory.mktemp("network") / "six.yaml"
+    path.write_text(MINI.read_text().replace("0.33", "1").replace("1, C2f", "2, C2f"))
+    return with_idle(randomised(str(path), nc=3), IDLE_OF_SMALL)
+
+
+def with_idle(yolo: YOLO, names: tuple[str, ...]) -> YOLO:
+    for name in names:
         block = yolo.model.get_submodule(name)
         for tensor in (block.cv2.bn.weight, block.cv2.bn.bias):
             tensor.data.mul_(1e-4)
@@ -127,7 +141,7 @@ def test_blocks_that_do_nothing_go_and_the_result_is_sound(idle: YOLO, images: t
 
 @pytest.mark.slow
 def test_auto_gives_up_where_channels_alone_change_less(
-    idle: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log
+    small: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log
 ) -> None:
     losses = itertools.count(1)  # channels alone, then with ever fewer blocks out
 
@@ -135,7 +149,7 @@ def test_auto_gives_up_where_channels_alone_change_less(
         return 0.0 if first else next(losses)
 
     monkeypatch.setattr(once.Judge, "loss", loss)
-    wide = prune_model(idle, tmp_path / "b.pt", flops=0.95, images=images, imgsz=SIZE, depth="auto")
+    wide = prune_model(small, tmp_path / "b.pt", flops=0.95, images=images, imgsz=SIZE, depth="auto")
     assert wide.blocks == () and "so they stay" in log.text
 
 
@@ -153,26 +167,26 @@ def test_excluded_layers_are_found_by_the_names_that_they_had() -> None:
     assert shorter.exclude_of(("model.4.cv1.conv",)) == ("model.4.cv1.conv",) and shorter.exclude_of(()) == ()
 
 
-def test_excluded_blocks_are_not_offered(idle: YOLO) -> None:
-    model = idle.model.float().eval()
+def test_excluded_blocks_are_not_offered(small: YOLO) -> None:
+    model = small.model.float().eval()
     graph = trace_channels(model)
     every = [b.name for b in offered_blocks(model, graph, ())]
-    assert set(IDLE) <= set(every)
-    kept = [b.name for b in offered_blocks(model, graph, (IDLE[0], "model.6.m.0.cv1.*"))]
-    assert kept == [name for name in every if name not in IDLE]
-    assert [b.name for b in offered_blocks(model, graph, "model.4,model.6")] == [
-        n for n in every if n[:8] not in ("model.4.", "model.6.")
+    assert set(IDLE_OF_SMALL) <= set(every)
+    kept = [b.name for b in offered_blocks(model, graph, (IDLE_OF_SMALL[0], "model.5.m.0.cv1.*"))]
+    assert kept == [name for name in every if name not in IDLE_OF_SMALL]
+    assert [b.name for b in offered_blocks(model, graph, "model.2,model.5")] == [
+        n for n in every if n[:8] not in ("model.2.", "model.5.")
     ]
 
 
 @pytest.mark.slow
-def test_several_steps_keep_the_first_names(idle: YOLO, images: torch.Tensor, tmp_path: Path) -> None:
-    stays = "model.6.m.1"  # which is model.6.m.0 once its neighbour is out
+def test_several_steps_keep_the_first_names(small: YOLO, images: torch.Tensor, tmp_path: Path) -> None:
+    stays = "model.5.m.1"  # which is model.5.m.0 once its neighbour is out
     options = {"depth": True, "steps": 2, "exclude": stays}
-    result = prune_model(idle, tmp_path / "s.pt", 0.3, images=images, imgsz=SIZE, **options)
+    result = prune_model(small, tmp_path / "s.pt", 0.3, images=images, imgsz=SIZE, **options)
     assert all(before == after for name, before, after in result.widths if name.startswith(stays))
-    assert set(IDLE) <= set(result.blocks) and len(result.steps) == 2
-    names = {name for name, m in idle.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert set(IDLE_OF_SMALL) <= set(result.blocks) and len(result.steps) == 2
+    names = {name for name, m in small.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
     assert {name for name, _, _ in result.widths} <= names
     assert {name for name, _, after in result.widths if not after} == {
         f"{b}.{cv}.conv" for b in result.blocks for cv in ("cv1", "cv2")
@@ -192,32 +206,32 @@ def test_several_steps_keep_the_first_names(idle: YOLO, images: torch.Tensor, tm
     ],
 )
 def test_what_blocks_cannot_be_judged_by_is_refused(
-    idle: YOLO, images: torch.Tensor, tmp_path: Path, options: dict, message: str
+    small: YOLO, images: torch.Tensor, tmp_path: Path, options: dict, message: str
 ) -> None:
     given = {} if options == {"depth": True} else {"images": images}
     with pytest.raises(InputError, match=message):
-        prune_model(idle, tmp_path / "n.pt", 0.3, imgsz=SIZE, **given, **options)
+        prune_model(small, tmp_path / "n.pt", 0.3, imgsz=SIZE, **given, **options)
     assert not (tmp_path / "n.pt").exists()
 
 
-def test_too_few_images_are_said(idle: YOLO, images: torch.Tensor, tmp_path: Path, log) -> None:
-    result = prune_model(idle, tmp_path / "few.pt", 0.2, images=images[:8], imgsz=SIZE, depth=True)
+def test_too_few_images_are_said(small: YOLO, images: torch.Tensor, tmp_path: Path, log) -> None:
+    result = prune_model(small, tmp_path / "few.pt", 0.2, images=images[:8], imgsz=SIZE, depth=True)
     assert result.blocks == () and "8 images are too few to judge them by" in log.text
 
 
-def test_too_little_memory_is_said(idle: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch, log) -> None:
+def test_too_little_memory_is_said(small: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch, log) -> None:
     monkeypatch.setattr(once, "fit_in_memory", lambda *_: (3, 9))
-    prune_model(idle, tmp_path / "few.pt", 0.2, images=images[:9], imgsz=SIZE, depth=True)
+    prune_model(small, tmp_path / "few.pt", 0.2, images=images[:9], imgsz=SIZE, depth=True)
     assert "16 are needed; no more fit into memory at imgsz=96, a smaller one helps" in log.text
 
 
 @pytest.mark.slow
 def test_a_goal_that_is_not_met_without_blocks_is_met_with_them(
-    idle: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log
+    small: YOLO, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log
 ) -> None:
     def fail(*_):
         raise InputError("flops=0.9 cannot be met")
 
     monkeypatch.setattr(once, "shortened", fail)
-    result = prune_model(idle, tmp_path / "b.pt", flops=0.9, images=images, imgsz=SIZE, depth="auto")
+    result = prune_model(small, tmp_path / "b.pt", flops=0.9, images=images, imgsz=SIZE, depth="auto")
     assert result.blocks == () and "the goal is not reached, so they stay: flops=0.9 cannot be met" in log.text
