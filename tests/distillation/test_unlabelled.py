@@ -178,6 +178,7 @@ def test_a_resumed_training_has_them_again(tiny_data, tmp_path, taught, photos, 
         ({"distill_close_mosaic": False, "close_mosaic": 1}, "needs distill_close_mosaic=True"),
         ({"unlabelled": 2024}, "unlabelled: 2024: no such folder of images"),
         ({"unlabelled": 0.5}, "must be a folder of images"),
+        ({"unlabelled": np.zeros((2, 8, 8, 3), np.uint8)}, "must be a folder of images"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(tiny_data, tmp_path, taught, options, told):

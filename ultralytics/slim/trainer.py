@@ -66,8 +66,8 @@ def read_overrides(overrides: dict[str, Any] | None) -> dict[str, Any] | None:
     teacher = teacher.model if isinstance(teacher, Model) else teacher
     is_module = isinstance(teacher, nn.Module)
     checked = {**overrides, "Distillation": "module" if is_module else _absolute(teacher)}
-    if source := checked.get("unlabelled"):
-        checked["unlabelled"] = _absolute(source)
+    if "unlabelled" in checked:
+        checked["unlabelled"] = _absolute(checked["unlabelled"])
     if not overrides.get("resume"):  # the rest of the settings of a resumed run comes from its checkpoint
         settings = SlimSettings.from_args(checked)
         checked["Distillation"] = settings.teacher

@@ -20,6 +20,7 @@ from ..loading import load_checkpoint
 from .graph.verify import Unproved, check_equal
 
 HALF_ROUNDING, HALF_SMALLEST = 2.0**-11, 2.0**-25  # relative, and absolute where numbers are not normalised any more
+HOOK_MARKS = ("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")
 RECORD = "slim"  # key of the plain-builtins record of what was done to the model
 
 
@@ -50,9 +51,8 @@ def _clear_foreign_hooks(net: nn.Module) -> list[str]:
             for key, hook in list(hooks.items()):
                 if id(getattr(hook, "__self__", None)) not in own:
                     del hooks[key]
-                    for marks in (m._forward_hooks_with_kwargs, m._forward_pre_hooks_with_kwargs):
-                        marks.pop(key, None)  # they would hold for another hook of this number
-                    m._forward_hooks_always_called.pop(key, None)
+                    for marks in HOOK_MARKS:  # which would hold for another hook of this number
+                        getattr(m, marks, {}).pop(key, None)
                     found.append(name or "the model itself")
     return found
 
