@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from prune_model import PruneModel
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.slim.command.commands import COMMANDS, keys_of
 from ultralytics.slim.errors import KindError, SlimError
 from ultralytics.slim.installation import MODULE
 from ultralytics.slim.prediction import evaluate, predict
@@ -406,6 +408,18 @@ def test_help_fits_a_screen(capsys):
     assert len(lines) <= 24 and max(map(len, lines)) <= 80
     assert all(f"  {stage} " in "\n".join(lines) for stage in prune_model.METHODS)
     assert all(len(line.replace("python prune_model.py", MODULE)) <= 80 for line in lines[2:])
+
+
+@pytest.mark.parametrize("stage", prune_model.METHODS)
+def test_the_help_of_a_stage_lists_its_keys(stage, capsys):
+    assert prune_model.main([stage, "--help"]) == 0
+    said = capsys.readouterr().out
+    lines, words = said.splitlines(), said.split()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    own = re.findall(r"\b[a-z_]+\b", next(c.keys.partition("(")[0] for c in COMMANDS if c.name == stage))
+    taken = keys_of(prune_model.METHODS)[0][stage]
+    assert {word for word in own if word in taken} <= set(words) and f"under {stage}." in said
+    assert re.search(rf"^## {stage}\b", (ROOT / "docs/stages.md").read_text(encoding="utf-8"), re.M)
 
 
 @pytest.mark.slow

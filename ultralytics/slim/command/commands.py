@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from textwrap import fill
 
 from ..exporting.check import check_exports
 from ..front.settings import FRONT_KEYS
@@ -14,6 +15,7 @@ from ..recovery.options import RecoverOptions
 from ..runs.run_settings import PARTS, PLACED, RUN_KEYS
 from ..runs.stage_settings import PRUNE_KEYS
 from ..runs.stages import DISTILL, EXPORT, PRUNE, RECOVER, RETRAIN, SPARSE, Stage
+from ..settings import TRAIN_ARGS
 from .parsing import ULTRALYTICS
 
 
@@ -55,12 +57,28 @@ resume=True goes on with the last unfinished run, dry_run=True checks all first.
 STAGE, by default run            its own keys besides weights=
 {commands}
 factor=0.3 removes 30 % of the channels; flops=0.5, latency_ms=20, keep=0.99
-or others are the goal instead. loss_type is cwd, mgd or another.
+or others are the goal instead. STAGE --help lists all its keys.
 Ultralytics' arguments work too; run takes STAGE.key=value, as prune.flops=0.5.
 TRACEBACK=1 in the environment shows tracebacks; safe=True opens no unsafe file.
 """
 
 
+STAGE_HELP = """\
+usage: {called} {stage} [key=value ...]
+{stage}: {does}
+Its own keys, beside Ultralytics' arguments:
+{keys}
+docs/stages.md tells what each does, under {stage}.
+"""
+PLACE = frozenset(("name", "project", "resume"))
+ALSO_OWN = {  # which are arguments of Ultralytics', too
+    RUN: RUN_KEYS | PLACE,
+    SPARSE.command: {key for key in TRAIN_ARGS if key.startswith("spars")},
+    PRUNE.command: PRUNE_KEYS,
+    RECOVER.command: {field.name for field in fields(RecoverOptions)},
+    DISTILL.command: {key for key in TRAIN_ARGS if not key.startswith("spars")} - {"Distillation"},
+    FRONT: {"data", "classes", "epochs"} | PLACE,
+}
 IN_FORK = "Without arguments: the whole pipeline on the shipped diagrams."
 PATCHED = "Patched: give weights=, and data= or images=; predict and evaluate are not here."
 
@@ -70,6 +88,15 @@ def help_text(called: str = SCRIPT) -> str:
     installed = "  (installed: prune-model)" if called == SCRIPT else ""
     about = {"called": called, "installed": installed, "alone": IN_FORK if is_fork() else PATCHED}
     return HELP.format(**about, commands="\n".join(f"  {c.name:<9} {c.does:<22} {c.keys}" for c in COMMANDS))
+
+
+def stage_help(stage: str, methods: Mapping[str, Callable], called: str = SCRIPT) -> str:
+    """Return what `STAGE --help` prints: what it does, and all keys that are its own; arguments as for `help_text`."""
+    command = next(command for command in COMMANDS if command.name == stage)
+    keys = keys_of(methods)[0][stage]
+    own = keys - ULTRALYTICS | keys & {*command.keys.split(), *ALSO_OWN.get(stage, ())}
+    listed = fill(" ".join(sorted(own)), 78, initial_indent="  ", subsequent_indent="  ")
+    return STAGE_HELP.format(called=called, stage=stage, does=command.does, keys=listed)
 
 
 def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:

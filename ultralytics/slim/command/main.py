@@ -17,7 +17,7 @@ from ..loading import load_safely
 from ..logs import quiet
 from ..pruning.options import TARGETS
 from ..runs.stages import EXPORT, PRUNE
-from .commands import COMPARE, FRONT, REPORT, RUN, help_text, keys_of
+from .commands import COMPARE, FRONT, REPORT, RUN, help_text, keys_of, stage_help
 from .parsing import parse, require
 from .running import run_command, use_cores
 from .terminal import plain_where_piped
@@ -39,7 +39,9 @@ def main_of(
     """
     program = MODULE if called == MODULE else Path(sys.argv[0]).name
     if any(word in ("help", "-h", "--help") for word in args):
-        return run_command(program, lambda: print(help_text(called), flush=True))
+        stage = next((word for word in args if word in methods), None)
+        text = stage_help(stage, methods, called) if stage else help_text(called)
+        return run_command(program, lambda: print(text, flush=True))
     use_cores(cores)
     warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)  # of what Ultralytics' exporter calls
     with plain_where_piped():
