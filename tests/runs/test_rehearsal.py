@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import prune_model
-from ultralytics.slim.runs import pace
+from ultralytics.slim.runs import pace, rehearsal
 from ultralytics.slim.runs.pace import Clock, Enough, Pace
 from ultralytics.slim.runs.rehearsal import Attempt, Estimate, StageTime, in_words, split_devices
 from ultralytics.slim.runs.run_settings import RunSettings
@@ -108,6 +108,16 @@ def test_an_export_that_cannot_work_fails_in_the_rehearsal(weights, tiny_data, t
     attempt.pruned = weights
     with pytest.raises(Exception, match="(?i)tensorrt|gpu|cuda"):
         attempt.export()
+
+
+def test_a_pruning_is_reckoned_for_the_images_of_the_run_labelled_or_not(weights, tiny_data, tmp_path, monkeypatch):
+    pruned = []
+    monkeypatch.setattr(rehearsal, "prune_model", lambda *given: pruned.append(given[-1].images))
+    monkeypatch.setattr(rehearsal, "_seconds", lambda work: work() or 1.0)
+    for source in ({"images": [str(tiny_data.parent / "images")] * 2}, {"data": str(tiny_data)}):
+        attempt = Attempt(RunSettings.read({"weights": weights, "imgsz": 64, **source}), str(tiny_data), tmp_path)
+        monkeypatch.setattr(rehearsal, "IMAGES", 4)
+        assert attempt.pruning() == (3.0 if "images" in source else 2.0) and len(pruned.pop()) == 4  # of 12, of 8
 
 
 def test_a_dry_run_of_a_resumed_run_is_refused(tmp_path):

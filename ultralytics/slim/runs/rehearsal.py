@@ -137,9 +137,10 @@ class Attempt:
 
     def pruning(self) -> float:
         """Prune on a few images: the time grows about as their number does. Trainings between steps come on top."""
-        images, pruning = self.images["train"], self.settings.prune
-        few = [str(image) for image in images[:: max(1, len(images) // IMAGES)][:IMAGES]]
+        pruning = self.settings.prune
         is_default = pruning.options.images == self.settings.all_images
+        images = given_images(pruning.options.images) if is_default else []
+        few = [str(image) for image in spread(images, IMAGES)]
         options = replace(pruning.options, images=few) if is_default else pruning.options
         seconds = _seconds(lambda: prune_model(open_model(self.original), self.pruned, pruning.factor, options))
         seconds *= min(MOST_IMAGES, len(images)) / len(few) if is_default else 1
