@@ -52,9 +52,12 @@ def freeze_adapters(trainer) -> None:
 @cache
 def machine(device: str = "cpu") -> dict[str, str]:
     """Versions, processor, GPU if it is one that was used, and commit that a figure belongs to."""
+    from ultralytics.slim.measuring.processor import int8_instructions
+
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
+    amx = " AMX" if int8_instructions() == "AMX" else ""  # where OpenVINO computes in bfloat16
     return {
-        "cpu": platform.processor() or platform.machine() if device == "cpu" else _name(device),
+        "cpu": (platform.processor() or platform.machine()) + amx if device == "cpu" else _name(device),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or "unknown",

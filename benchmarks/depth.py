@@ -7,7 +7,7 @@ are those on one thread, in PyTorch fused, in ONNX Runtime and in OpenVINO, as s
 runtime, timed in turns with it; seconds are those of the cut. Where no block goes, the model is that of channels alone,
 and has its figures. Rows are added to results/depth.csv as they are measured; those that are there are not measured
 again. A picture for each runtime stands beside it, in which a trained model has the latency of the same before its
-training, which changes no width.
+training, which changes no width; all latencies in it are of one processor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -61,9 +62,10 @@ def main(
         print(*setting, {name: value and round(value, 4) for name, value in figures.items()}, f"{len(rows)} seeds")
     rows = [row for row in read_rows(NAME) if row["data"] == data]
     untrained = {(row["share"], row["depth"]): row for row in rows if row["epochs"] == "0"}
+    cpu, _ = Counter(row["cpu"] for row in untrained.values()).most_common(1)[0]
     for runtime, name in RUNTIMES.items():
         column = RATIOS[runtime]
-        latency = {cut: row[column] for cut, row in untrained.items() if row[column]}
+        latency = {cut: row[column] for cut, row in untrained.items() if row[column] and row["cpu"] == cpu}
         drawn = [{**row, column: latency[cut]} for row in rows if (cut := (row["share"], row["depth"])) in latency]
         draw_points(f"{NAME}_{runtime}", f"Whole blocks, timed in {name}", drawn, placed, column)
 
