@@ -25,9 +25,12 @@ def test_arrays_of_another_kind_are_told(shape, kind):
         given_images([good, np.zeros(shape, kind)], "photos")
 
 
-@pytest.mark.parametrize("source", [None, 3, np.zeros((9, 8, 3), np.uint8), [torch.zeros(3, 8, 8)]])
-def test_what_is_no_source_of_images_is_told(source):
-    with pytest.raises(InputError, match="images: expected .* got"):
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [(None, "NoneType"), (3, "int"), (np.zeros((9, 8, 3), np.uint8), "ndarray"), ([torch.zeros(3, 8, 8)], "Tensor")],
+)
+def test_what_is_no_source_of_images_is_told(source, kind):
+    with pytest.raises(InputError, match=f"images: expected .* got {kind}$"):
         given_images(source)
 
 

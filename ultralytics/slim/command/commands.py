@@ -70,14 +70,14 @@ Its own keys, beside Ultralytics' arguments:
 {keys}
 docs/stages.md tells what each does, under {stage}.
 """
-PLACE = frozenset(("name", "project", "resume"))
-ALSO_OWN = {  # which are arguments of Ultralytics', too
-    RUN: RUN_KEYS | PLACE,
+RECOVER_KEYS = {field.name for field in fields(RecoverOptions)}
+ALSO_OWN = {  # which are arguments of Ultralytics', too, and no parameters of the method
+    RUN: RUN_KEYS,
     SPARSE.command: {key for key in TRAIN_ARGS if key.startswith("spars")},
     PRUNE.command: PRUNE_KEYS,
-    RECOVER.command: {field.name for field in fields(RecoverOptions)},
+    RECOVER.command: RECOVER_KEYS,
     DISTILL.command: {key for key in TRAIN_ARGS if not key.startswith("spars")} - {"Distillation"},
-    FRONT: {"data", "classes", "epochs"} | PLACE,
+    FRONT: {"data", "classes", "epochs"},
 }
 IN_FORK = "Without arguments: the whole pipeline on the shipped diagrams."
 PATCHED = "Patched: give weights=, and data= or images=; predict and evaluate are not here."
@@ -94,7 +94,8 @@ def stage_help(stage: str, methods: Mapping[str, Callable], called: str = SCRIPT
     """Return what `STAGE --help` prints: what it does, and all keys that are its own; arguments as for `help_text`."""
     command = next(command for command in COMMANDS if command.name == stage)
     keys = keys_of(methods)[0][stage]
-    own = keys - ULTRALYTICS | keys & {*command.keys.split(), *ALSO_OWN.get(stage, ())}
+    named = parameters_of(methods[stage]).union(command.keys.split(), ALSO_OWN.get(stage, ()))
+    own = keys - ULTRALYTICS | keys & named
     listed = fill(" ".join(sorted(own)), 78, initial_indent="  ", subsequent_indent="  ")
     return STAGE_HELP.format(called=called, stage=stage, does=command.does, keys=listed)
 
@@ -112,11 +113,11 @@ def keys_of(methods: Mapping[str, Callable]) -> tuple[dict[str, set[str]], dict[
     keys[ANALYSE] |= {field.name for field in fields(AnalyseOptions)} | {"data", "save_dir"}
     keys[EXPORT.command] |= parameters_of(check_exports) - {"formats"} | {"check"}
     keys[PREDICT] -= {"stream"}
-    keys[RECOVER.command] |= {field.name for field in fields(RecoverOptions)}
+    keys[RECOVER.command] |= RECOVER_KEYS
     keys[PRUNE.command] |= PRUNE_KEYS | {"save_dir"}
     keys = {name: own | {"safe"} for name, own in keys.items()}
     parts = {name: ULTRALYTICS - PLACED for name in PARTS}
-    parts[RECOVER.name] = {field.name for field in fields(RecoverOptions)}
+    parts[RECOVER.name] = RECOVER_KEYS
     parts[EXPORT.name] |= {"iterations"}
     return keys, {**parts, PRUNE.name: keys[PRUNE.command] - PLACED - {"safe"}}
 
