@@ -151,6 +151,23 @@ def test_latency_is_met_on_a_busy_machine(small: YOLO, tmp_path: Path, monkeypat
     assert f"-> {told['after_ms']:.2f} ms" in str(result)
 
 
+def test_a_latency_that_leaps_over_its_goal_ends_under_it_with_a_warning(
+    small: YOLO, tmp_path: Path, monkeypatch, log
+) -> None:
+    """On a machine where a model takes as long as the whole one until it has lost a third, 0.8 cannot be had to 2 %."""
+    exactly, whole = Machine.milliseconds, fused_ms(small.model)
+    leaping = staticmethod(lambda model: whole if exactly(model) > 0.7 * whole else exactly(model))
+    monkeypatch.setattr(Machine, "milliseconds", leaping)
+    Machine(monkeypatch)
+    result = prune_model(small, tmp_path / "p.pt", latency_ms=0.8 * whole, imgsz=64)
+    assert 0.6 * whole < result.latency["after_ms"] < 0.71 * whole
+    under, over = re.search(
+        r"no widths end just under [\d.]+ ms: the closest are ([\d.]+) ms and ([\d.]+) ms", log.text
+    ).groups()
+    assert float(under) == pytest.approx(result.latency["after_ms"], rel=0.01)
+    assert float(over) == pytest.approx(whole, rel=0.01)
+
+
 def test_a_latency_out_of_reach_names_the_closest(yolo: YOLO, tmp_path: Path, monkeypatch) -> None:
     Machine(monkeypatch)
     with pytest.raises(ValueError, match=r"latency_ms=0.1 cannot be met: the closest is [\d.]+ ms \(the floor"):

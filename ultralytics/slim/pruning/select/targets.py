@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.utils import TQDM
+from ultralytics.utils import LOGGER, TQDM
 from ultralytics.utils.torch_utils import get_num_params
 
 from ...errors import InputError
@@ -164,7 +164,8 @@ def take_target(
 ) -> tuple[list[Narrowing], Reading]:
     """Return the first narrowings that bring the model to its target or at most 2 % under it, and what it has then.
 
-    On the way to a target anything that is closest under the goal will do.
+    On the way to a target anything that is closest under the goal will do; and, with a warning, for a latency, which
+    may leap by more than the slack where one width changes.
 
     Args:
         model, graph: The model before this pruning, and its channels.
@@ -189,8 +190,13 @@ def take_target(
 
         taken, best, over = _search(narrowings, measured, target, start)
     if target.is_last and not target.loose and not target.is_met(best):
-        both = f"{target.words(best.value)} and {target.words(over.value)}"
-        raise target.missed(f"the closest are {both} (these widths; a smaller round_to comes closer)")
+        closest = f"the closest are {target.words(best.value)} and {target.words(over.value)}"
+        advice = "(these widths; a smaller round_to comes closer)"
+        if not target.stopwatch:
+            raise target.missed(f"{closest} {advice}")
+        LOGGER.warning(
+            f"prune: no widths end just under {target.words(target.goal)}: {closest}, the first is taken {advice}"
+        )
     return taken, best
 
 
