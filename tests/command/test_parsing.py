@@ -1,7 +1,11 @@
 """Reading `STAGE key=value ...`."""
 
+import errno
+import re
+
 import pytest
 
+import prune_model
 from ultralytics.slim.command.parsing import parse, require
 from ultralytics.slim.command.running import run_command
 from ultralytics.slim.errors import FailedError, InputError, MissingFileError, UsageError
@@ -92,6 +96,7 @@ def raising(error):
         (UsageError("what?"), 2, "me: what?\n"),
         (KeyboardInterrupt(), 130, "me: stopped\n"),
         (FailedError(), 1, "me: FailedError\n"),
+        (PermissionError(errno.EACCES, "not permitted", "a.pt"), 1, "me: [Errno 13] not permitted: 'a.pt'\n"),
     ],
 )
 def test_errors_are_one_line_and_a_status(error, status, says, capsys):
@@ -99,15 +104,25 @@ def test_errors_are_one_line_and_a_status(error, status, says, capsys):
     assert capsys.readouterr().err == f"\n{says}"
 
 
+@pytest.mark.parametrize("words", ["prune images=", "prune save_dir=", "predict source=", "evaluate data_path="])
+def test_a_path_that_the_system_refuses_is_one_line(words, weights, capsys):
+    assert prune_model.main([*(words + "a" * 300 + ".pt").split(), f"weights={weights}"]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"\n\S+: .*File name too long: .*\n", said), said
+
+
 def test_success_is_status_0(capsys):
     assert run_command("me", lambda: None) == 0 and capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("fault", [ZeroDivisionError, TypeError, ValueError, RuntimeError, AssertionError, OSError])
+FAULTS = [kind("a bug") for kind in (ZeroDivisionError, TypeError, ValueError, RuntimeError, AssertionError, OSError)]
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, FileNotFoundError(errno.ENOENT, "not there", "a.pt")])
 def test_faults_of_the_program_keep_their_traceback(fault):
     """Also of kinds that users' errors have: a bug is not to look like the user's."""
-    with pytest.raises(fault):
-        run_command("me", raising(fault("a bug")))
+    with pytest.raises(type(fault)):
+        run_command("me", raising(fault))
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys):

@@ -62,6 +62,8 @@ UPSTREAM_RAISERS = frozenset(
 
 # What Ultralytics answers data with that it cannot read.
 DATA_ERRORS = (RuntimeError, SyntaxError, ValueError, AssertionError, OSError)
+# What the system refuses a path for that no bug of ours is behind: its length, permissions, a full or read-only disk.
+REFUSALS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 OUT_OF_MEMORY = (  # in RuntimeErrors of PyTorch's allocator, its oneDNN and Python's threads, and in OpenCV's errors
     "can't allocate memory",
     "not enough memory",
@@ -114,6 +116,11 @@ def _is_of_the_machine(error: Exception) -> bool:
     full_disk = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
     of_system = isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError)
     return of_system or full_disk or is_out_of_memory(error)
+
+
+def is_refused_path(error: BaseException) -> bool:
+    """Return whether the system said what is wrong with a path: too long, not permitted, no space; not: not there."""
+    return isinstance(error, OSError) and error.errno in REFUSALS and error.filename is not None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ import torch
 from ultralytics import __version__
 from ultralytics.utils import torch_utils
 
-from ..errors import SlimError, UsageError, is_out_of_memory
+from ..errors import SlimError, UsageError, is_out_of_memory, is_refused_path
 
 MOST_CORES = 8  # more gain little for one small network
 OUT_OF_MEMORY = "out of memory; a smaller batch= or imgsz=, or fewer images=, needs less"
@@ -70,7 +70,7 @@ def run_command(program: str, work: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 1
     except Exception as error:
-        if not isinstance(error, SlimError) and not is_out_of_memory(error):
+        if not (isinstance(error, SlimError) or is_out_of_memory(error) or is_refused_path(error)):
             print(f"\n{program}: {UNEXPECTED}", file=sys.stderr)
             raise
         if os.environ.get("TRACEBACK"):
