@@ -52,7 +52,7 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from fake_upstream import UPSTREAM, Project
 from mutations import ODD_WORDS, damaged_bytes, damaged_text, damaged_value
-from places import ROOT
+from random_models import seeing
 
 FEW, MANY = range(50), range(50, 500)
 ROOM = 4096  # MB; a pickle with one wrong number in it may ask for all that there is
@@ -215,7 +215,7 @@ class Folder:
     def recovery_states(self) -> Trial:
         """Of a recovery that had not made a step."""
         folder = draw_dataset(self.folder / "drawn/diagram", train=2, val=1)
-        model = load_checkpoint(ROOT / "weights/diagram-yolov8n.pt")[0]
+        model = load_checkpoint(seeing(folder / "images/train", self.folder / "seeing.pt"))[0]
         path, options = self.folder / "a.pt", RecoverOptions(iterations=9, batch=2, imgsz=96, device="cpu")
         with logs.only(logging.ERROR):  # that two images are few
             recovering = _Recovering(model, copy.deepcopy(model), folder / "images/train", options, path)
