@@ -25,13 +25,13 @@ def recover(pruned: str, teacher: str, images: str, path: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_every_third_write(tmp_path):
+def test_killed_at_every_fifth_write(tmp_path):
     images = str(draw_dataset(tmp_path / "drawn/diagram", train=20, val=1) / "images/train")
     pruned = str(tmp_path / "pruned.pt")
     teacher = str(seeing(Path(images), tmp_path / "teacher.pt"))
     prune_model(YOLO(teacher), pruned, flops=0.3, images=images, imgsz=160, repair="fold,bn")  # much to learn
     whole, states = tmp_path / "whole/r.pt", tmp_path / "states"
-    count = run_leaving(recover, (pruned, teacher, images, str(whole)), whole.parent, states, 3)
+    count = run_leaving(recover, (pruned, teacher, images, str(whole)), whole.parent, states, 5)
     wanted = load_checkpoint(whole)[0].state_dict()
     start = load_checkpoint(pruned)[0].state_dict()
     assert not all(start[name].equal(tensor) for name, tensor in wanted.items()), "it learned nothing"
@@ -45,6 +45,6 @@ def test_killed_at_every_third_write(tmp_path):
         assert [file.name for file in folder.iterdir()] == ["r.pt"], f"killed at write {folder.name}"
 
     folders = states_in(states)
-    assert len(folders) >= count // 3 > 2
+    assert len(folders) >= count // 5 > 2
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(check, folders))

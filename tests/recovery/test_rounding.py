@@ -87,7 +87,7 @@ def test_a_model_learns_to_do_with_int8(tmp_path_factory, tmp_path, monkeypatch)
     """It rounds in every step and measurement, and agrees no less afterwards; what is saved is a stock checkpoint."""
     rounded, on = [], Int8Rounding.on
     monkeypatch.setattr(Int8Rounding, "on", lambda self, model: rounded.append(model) or on(self, model))
-    images = draw_photos(tmp_path_factory, 40)
+    images = draw_photos(tmp_path_factory, 20)
     weights = ROOT / "weights/diagram-yolov8n.pt"
     done = recover_model(
         YOLO(weights), YOLO(weights), str(images), tmp_path / "r.pt", int8=True, iterations=30, **SHORT

@@ -73,7 +73,7 @@ def undisturbed(weights, tiny_data, tmp_path_factory):
             run_killed(sparse_stage, args, folder)
             run_killed(sparse_stage, (str(folder), weights, str(tiny_data), True), folder)
         else:
-            count = run_leaving(sparse_stage, args, folder, states, 4)
+            count = run_leaving(sparse_stage, args, folder, states, 6)
         outcomes.append(outcome(folder))
         shutil.rmtree(folder)  # nothing may lead back to it
     return outcomes, states, count
@@ -104,9 +104,9 @@ def test_some_points(undisturbed, weights, tiny_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_fourth_point(undisturbed, weights, tiny_data):
+def test_every_sixth_point(undisturbed, weights, tiny_data):
     outcomes, states, count = undisturbed
     folders = states_in(states)
-    assert len(folders) >= count // 4
+    assert len(folders) >= count // 6
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda folder: check(outcomes, weights, tiny_data, folder), folders))

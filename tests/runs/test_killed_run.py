@@ -100,7 +100,7 @@ def ended(trained, tmp_path_factory) -> tuple[dict[str, object], Left]:
     """What must come out."""
     project, states = tmp_path_factory.mktemp("ended") / "project", tmp_path_factory.mktemp("end-states")
     shutil.copytree(trained, project)
-    count = run_leaving(finish, (str(project),), project, states, 8)
+    count = run_leaving(finish, (str(project),), project, states, 12)
     wanted = skeleton(project / "run")
     shutil.rmtree(project)  # nothing may lead back
     return wanted, Left(states, count)
@@ -148,9 +148,9 @@ def test_a_pruning_at_every_point(pruned, weights, tiny_data):
 
 
 @pytest.mark.slow
-def test_an_ending_at_every_eighth_point(ended):
+def test_an_ending_at_every_twelfth_point(ended):
     wanted, left = ended
     folders = states_in(left.states)
-    assert len(folders) >= left.count // 8
+    assert len(folders) >= left.count // 12
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda folder: check_ending(wanted, folder), folders))

@@ -43,8 +43,7 @@ def test_goal_defaults_to_the_issue_factor() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [str(MINI), "yolo11n.yaml"])
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize(("name", "scope"), [(str(MINI), "layer"), (str(MINI), "global"), ("yolo11n.yaml", "global")])
 def test_every_target_is_met_or_its_neighbours_are_named(name: str, scope: str) -> None:
     """For random values of each target: what is left is at most 2 % under it, or no value named is."""
     model, random, met = randomised(name, nc=3).model.eval(), np.random.default_rng(0), 0
